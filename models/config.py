@@ -1,0 +1,204 @@
+"""The settings of every process: the only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PROVIDER_KEYS: Mapping[str, str] = {
+    "opencode": "OPENCODE_API_KEY",
+    "xai": "XAI_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "google": "GEMINI_API_KEY",
+    "groq": "GROQ_API_KEY",
+    "zai": "ZAI_API_KEY",
+    "mistral": "MISTRAL_API_KEY",
+    "cerebras": "CEREBRAS_API_KEY",
+    "minimax": "MINIMAX_API_KEY",
+    "kimi-coding": "KIMI_API_KEY",
+    "huggingface": "HF_TOKEN",
+    "azure-openai-responses": "AZURE_OPENAI_API_KEY",
+    "minimax-cn": "MINIMAX_CN_API_KEY",
+    "vercel-ai-gateway": "AI_GATEWAY_API_KEY",
+    "deepseek": "DEEPSEEK_API_KEY",
+    "ollama": "OLLAMA_API_KEY",
+    "vllm": "VLLM_API_KEY",
+    "lmstudio": "LMSTUDIO_API_KEY",
+}
+
+
+class Misconfigured(Exception):
+    """The environment lacks or garbles something a process cannot start without."""
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What opens one provider; `extra` holds further variables by their full name."""
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a process may be told. Sizes are bytes, times are seconds."""
+
+    data: Path
+    database_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
+    blob_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    auth_enabled: bool = True
+    allow_insecure: bool = False
+    engine_token: str | None = field(default=None, repr=False)
+    cors_origins: tuple[str, ...] = ("*",)
+    legacy_event_names: bool = False
+    build_version: str = "dev"
+    log_level: str = "INFO"
+    sandbox: str = "bubblewrap"
+    sandbox_image: str = "debian:stable-slim"
+    docker_host: str | None = None
+    default_model: str = "scripted/demo"
+    local_model_url: str | None = None
+    providers: Mapping[str, Credential] = field(default_factory=dict)
+    web_workers: int = 1
+    worker_threads: int = 8
+    database_connections: int = 20
+    step_timeout: int = 300
+    body_limit: int = 2 * 1024 * 1024
+
+    @classmethod
+    def read(cls, source: Mapping[str, str]) -> Settings:
+        """Read `source`; raises Misconfigured with every faulty name at once."""
+        return _Reader(source).settings()
+
+
+class _Reader:
+    """Collects what is wrong while it reads, so that it can be said all together."""
+
+    def __init__(self, source: Mapping[str, str]) -> None:
+        self.source = {name: value for name, value in source.items() if value != ""}
+        self.faults: list[str] = []
+
+    def settings(self) -> Settings:
+        data = Path(self.source.get("DJINN_DATA_PATH") or self._default_data()).expanduser()
+        providers = self._providers()
+        local = self.source.get("LOCAL_MODEL_URL")
+        read = Settings(
+            data=data,
+            database_url=self.source.get("DATABASE_URL"),
+            redis_url=self.source.get("REDIS_URL"),
+            blob_url=self.source.get("BLOB_URL") or (data / "blobs").absolute().as_uri(),
+            auth_enabled=self._flag("AUTH_ENABLED", True),
+            allow_insecure=self._flag("ALLOW_INSECURE", False),
+            engine_token=self.source.get("ENGINE_INTERNAL_TOKEN"),
+            cors_origins=tuple(self.source.get("CORS_ORIGINS", "*").replace(" ", "").split(",")),
+            legacy_event_names=self._choice("EVENT_NAMES", ("reference", "legacy")) == "legacy",
+            docker_host=self.source.get("DOCKER_HOST"),
+            sandbox=self._choice("SANDBOX", ("bubblewrap", "docker", "unsafe-local")),
+            default_model=self.source.get("DEFAULT_MODEL") or _default_model(providers, local),
+            local_model_url=local,
+            providers=providers,
+            **self._plain(),
+        )
+        if self.faults:
+            raise Misconfigured("; ".join(self.faults))
+        return read
+
+    def _plain(self) -> dict[str, Any]:
+        """The settings that are read the same way: name, then what makes the value."""
+        table: dict[str, tuple[str, Callable[[str], Any]]] = {
+            "host": ("HOST", str),
+            "port": ("PORT", int),
+            "build_version": ("DJINNBOT_BUILD_VERSION", str),
+            "log_level": ("LOG_LEVEL", str.upper),
+            "sandbox_image": ("SANDBOX_IMAGE", str),
+            "web_workers": ("WEB_CONCURRENCY", int),
+            "worker_threads": ("WORKER_THREADS", int),
+            "database_connections": ("DB_POOL", int),
+            "step_timeout": ("DEFAULT_STEP_TIMEOUT_SEC", int),
+            "body_limit": ("BODY_LIMIT", int),
+        }
+        present = {key: row for key, row in table.items() if row[0] in self.source}
+        return {key: self._made(name, make) for key, (name, make) in present.items()}
+
+    def _made(self, name: str, make: Callable[[str], T]) -> T | None:
+        try:
+            return make(self.source[name])
+        except ValueError:
+            self.faults.append(f"{name} must be a whole number, not {self.source[name]!r}")
+            return None
+
+    def _flag(self, name: str, default: bool) -> bool:
+        word = self.source.get(name, str(default)).lower()
+        if word not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+            self.faults.append(f"{name} must be true or false, not {word!r}")
+        return word in {"true", "1", "yes", "on"}
+
+    def _choice(self, name: str, words: tuple[str, ...]) -> str:
+        word = self.source.get(name, words[0])
+        if word not in words:
+            self.faults.append(f"{name} must be one of {', '.join(words)}, not {word!r}")
+        return word
+
+    def _providers(self) -> dict[str, Credential]:
+        found = {}
+        for provider, key in PROVIDER_KEYS.items():
+            stem = key.removesuffix("_API_KEY").removesuffix("_TOKEN")
+            extra = {n: v for n, v in self.source.items() if n.startswith(f"{stem}_") and n != key}
+            credential = Credential(
+                self.source.get(key), extra.pop(f"{stem}_BASE_URL", None), extra
+            )
+            if credential.api_key or credential.base_url:
+                found[provider] = credential
+        return found | self._custom_providers()
+
+    def _custom_providers(self) -> dict[str, Credential]:
+        suffix = "_BASE_URL"
+        names = [n for n in self.source if n.startswith("CUSTOM_") and n.endswith(suffix)]
+        stems = [name.removesuffix(suffix) for name in names]
+        return {
+            stem.lower().replace("_", "-"): Credential(
+                self.source.get(f"{stem}_API_KEY"), self.source[f"{stem}{suffix}"]
+            )
+            for stem in stems
+        }
+
+    def _default_data(self) -> str:
+        share = self.source.get("XDG_DATA_HOME") or "~/.local/share"
+        return f"{share}/djinnbot"
+
+
+def _default_model(providers: Mapping[str, Credential], local_url: str | None) -> str:
+    """The best model that can be reached without being told which."""
+    choices = {
+        "anthropic": "anthropic/claude-sonnet-4-5",
+        "openai": "openai/gpt-5.1",
+        "openrouter": "openrouter/moonshotai/kimi-k2.5",
+        "google": "google/gemini-2.5-pro",
+    }
+    for provider, model in choices.items():
+        if provider in providers and providers[provider].api_key:
+            return model
+    return "local/smollm2-135m" if local_url else "scripted/demo"
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for the processes it starts."""
+    return dict(os.environ)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings.read(os.environ)

@@ -1,0 +1,74 @@
+"""Stopping work that is under way: one switch, seen by model streams, commands and loops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Stopped(Exception):
+    """The work was called off: cancelled, paused, taken over, or its process is going away."""
+
+
+class DeadlinePassed(Exception):
+    """The work took longer than it was allowed to."""
+
+
+class Halt:
+    """A switch that is raised once; whoever blocks registers how to be woken."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.reason: str | None = None
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self._raised = threading.Event()
+        self._lock = threading.Lock()
+        self._wakers: list[Callable[[], None]] = []
+
+    def stop(self, reason: str) -> None:
+        """Raise the switch; the first reason stays."""
+        with self._lock:
+            if self._raised.is_set():
+                return
+            self.reason = reason
+            self._raised.set()
+            wakers = list(self._wakers)
+        for wake in wakers:
+            wake()
+
+    @property
+    def stopped(self) -> bool:
+        return self._raised.is_set()
+
+    def check(self) -> None:
+        """Raise Stopped or DeadlinePassed if the work must end now."""
+        if self._raised.is_set():
+            raise Stopped(self.reason)
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise DeadlinePassed
+
+    def remaining(self, at_most: float) -> float:
+        """Seconds a blocking call may take: `at_most`, or less when the deadline is nearer."""
+        if self.deadline is None:
+            return at_most
+        return max(0.0, min(at_most, self.deadline - time.monotonic()))
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but wake up and raise when the switch is raised."""
+        self._raised.wait(self.remaining(seconds))
+        self.check()
+
+    @contextmanager
+    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Call `wake` if the switch is raised inside the block (or was already)."""
+        with self._lock:
+            self._wakers.append(wake)
+            raised = self._raised.is_set()
+        if raised:
+            wake()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wakers.remove(wake)
