@@ -1,0 +1,64 @@
+"""The embedded Valkey, with real processes."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.workers.local.test_postgres import process_gone
+from workers.local.folder import InUse
+from workers.local.valkey import valkey
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from workers.local.valkey import valkey
+with valkey(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_data_survives_a_restart_on_the_same_folder(tmp_path: Path) -> None:
+    with valkey(tmp_path) as first, redis.Redis.from_url(first) as client:
+        client.xadd("stream", {"word": "kept"})
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    with valkey(tmp_path) as second, redis.Redis.from_url(second) as client:
+        assert second == first
+        assert client.xlen("stream") == 1
+
+
+def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
+    with valkey(tmp_path):
+        port = int((tmp_path / "valkey/port").read_text())
+        with (
+            redis.Redis(port=port, retry=None) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.ping()
+    assert stat.S_IMODE((tmp_path / "valkey/valkey.conf").stat().st_mode) == 0o600
+
+
+def test_a_second_one_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with valkey(tmp_path), pytest.raises(InUse), valkey(tmp_path):
+        pass
+
+
+def test_a_folder_with_a_space_in_its_name_is_fine(tmp_path: Path) -> None:
+    with valkey(tmp_path / "my data") as url, redis.Redis.from_url(url) as client:
+        assert client.ping()
+
+
+def test_the_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
+        url = holder.stdout.readline().strip()
+        with redis.Redis.from_url(url) as client:
+            server = client.info()["process_id"]
+        os.kill(holder.pid, signal.SIGKILL)
+        assert process_gone(server)

@@ -1,0 +1,100 @@
+"""An embedded Valkey (or Redis) of our own: password, loopback only, append-only file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from workers.local.binaries import valkey_program
+from workers.local.children import end, exited
+from workers.local.folder import CannotStart, held, last_words, secret, steady_port
+from workers.local.tether import tethered
+
+READY_SECONDS = 30.0
+FAREWELL = [(signal.SIGTERM, 6.0)]
+ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
+
+
+@contextmanager
+def valkey(data: Path) -> Iterator[str]:
+    """Run a Valkey on `data`/valkey while the block lasts; yields its URL.
+
+    Raises InUse, Missing or CannotStart. The server dies with this process.
+    """
+    home = data.absolute() / "valkey"
+    with held(home):
+        server, url = _start(home, valkey_program())
+        try:
+            yield url
+        finally:
+            end(server, FAREWELL)
+
+
+def _start(home: Path, program: Path) -> tuple[subprocess.Popen[bytes], str]:
+    password = secret(home / "password")
+    for _ in range(3):  # a free port may be taken before the server gets to it
+        port = steady_port(home / "port")
+        _configure(home, port, password)
+        with ExitStack() as leaving:
+            server = _launch(home, program)
+            leaving.callback(end, server, FAREWELL)
+            if _answers(server, port, password):
+                leaving.pop_all()  # it stays
+                return server, f"redis://:{password}@127.0.0.1:{port}/0"
+        (home / "port").unlink(missing_ok=True)
+    raise CannotStart(f"Valkey did not start in {home}: {last_words(home / 'log')}")
+
+
+def _configure(home: Path, port: int, password: str) -> None:
+    """Write the settings to a private file: an argv, which anybody may read, shows no password."""
+    (home / "data").mkdir(exist_ok=True)
+    lines = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "dir": f'"{home / "data"}"',
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": '""',
+        "maxmemory-policy": "noeviction",  # what Dramatiq keeps here must not vanish
+        "requirepass": password,
+    }
+    file = home / "valkey.conf"
+    file.touch(mode=0o600)
+    file.chmod(0o600)
+    file.write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
+
+
+def _launch(home: Path, program: Path) -> subprocess.Popen[bytes]:
+    with (home / "log").open("ab") as log:
+        return subprocess.Popen(
+            tethered([program, home / "valkey.conf"], signal.SIGTERM),
+            env=ENVIRONMENT,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for us; we stop the server last
+        )
+
+
+def _answers(server: subprocess.Popen[bytes], port: int, password: str) -> bool:
+    deadline = time.monotonic() + READY_SECONDS
+    once = Retry(NoBackoff(), 0)  # the client's own patience would only hide the moment
+    while time.monotonic() < deadline and not exited(server):
+        try:
+            with redis.Redis(port=port, password=password, retry=once, socket_timeout=3) as client:
+                client.ping()
+        except redis.ConnectionError:  # not listening yet, or still reading its file
+            time.sleep(0.02)
+        else:
+            return True
+    return False
