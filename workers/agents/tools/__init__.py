@@ -1,0 +1,88 @@
+"""The tools an agent is given, and the box that runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from workers.agents.tools import files, lifecycle, search, shell
+from workers.agents.tools.base import Bench, Tool, ToolError, Verdict
+from workers.agents.tools.tree import OutOfBounds
+from workers.halting import Halt
+from workers.llm.base import Call, Result, ToolSpec
+
+TABLE: Mapping[str, Tool] = {
+    tool.name: tool for group in (files, shell, search, lifecycle) for tool in group.TOOLS
+}
+
+
+class Toolbox:
+    """The tools of one step over its workbench; remembers how the agent ended it."""
+
+    def __init__(self, bench: Bench, allowed: Collection[str] | None = None) -> None:
+        """`allowed` None allows every tool; the lifecycle tools are always in."""
+        self.verdict: Verdict | None = None
+        self._bench = bench
+        self._tools = {
+            name: tool
+            for name, tool in TABLE.items()
+            if tool.lifecycle or allowed is None or name in allowed
+        }
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The outputs the step owes."""
+        return self._bench.declared
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        return tuple(tool.spec for tool in self._tools.values())
+
+    def run(self, call: Call, halt: Halt) -> Result:
+        """The tool's answer, or what was wrong with the call; raises only what `halt` raises."""
+        try:
+            return Result(call.id, self._act(call, halt))
+        except (ToolError, OutOfBounds) as error:
+            return Result(call.id, str(error), is_error=True)
+        except OSError as error:
+            return Result(call.id, _in_words(error), is_error=True)
+
+    def _act(self, call: Call, halt: Halt) -> str:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            raise ToolError(f"there is no tool {call.name}: use {', '.join(self._tools)}")
+        answer = tool.act(self._bench, _arguments(call, tool.spec), halt)
+        if isinstance(answer, str):
+            return answer
+        self.verdict = self.verdict or answer
+        return f"The step is over: {answer.kind}."
+
+
+def _arguments(call: Call, spec: ToolSpec) -> dict[str, Any]:
+    """The call's arguments with defaults filled in; ToolError when they do not fit."""
+    try:
+        given = json.loads(call.arguments or "{}", strict=False)
+    except (ValueError, RecursionError) as error:
+        raise ToolError(f"the arguments of {spec.name} are not valid JSON: {error}") from error
+    fault = next(Draft202012Validator(spec.parameters).iter_errors(given), None)
+    if fault:
+        where = f" ({'.'.join(map(str, fault.absolute_path))})" if fault.absolute_path else ""
+        raise ToolError(f"the arguments of {spec.name} do not fit{where}: {fault.message[:500]}")
+    properties = spec.parameters["properties"]
+    defaults = {key: item["default"] for key, item in properties.items() if "default" in item}
+    return {**defaults, **given}
+
+
+def _in_words(error: OSError) -> str:
+    """What went wrong with a file, by the name the agent gave it."""
+    words = {
+        FileNotFoundError: "there is no such file or folder",
+        NotADirectoryError: "a part of the path is not a folder (links are not followed)",
+        IsADirectoryError: "it is a folder",
+        PermissionError: "permission denied",
+    }
+    reason = words.get(type(error), error.strerror or "the file system refused")
+    return f"{error.filename}: {reason}" if isinstance(error.filename, str) else reason

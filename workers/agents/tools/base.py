@@ -1,0 +1,86 @@
+"""What every tool is: a spec for the model and a function over the step's workbench."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from workers.agents.tools.tree import Tree
+from workers.halting import Halt
+from workers.llm.base import ToolSpec
+from workers.sandboxes.base import Sandbox
+
+OUTPUT_CHARS = 30_000
+
+
+class ToolError(Exception):
+    """The tool could not do it; the message goes back to the model, so it says what to do."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the agent itself ended its step."""
+
+    kind: Literal["completed", "failed"]
+    outputs: dict[str, str] = field(default_factory=dict)
+    summary: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a step's tools work on; `declared` are the outputs its pipeline asks for."""
+
+    tree: Tree
+    sandbox: Sandbox
+    declared: tuple[str, ...] = ()
+
+
+Answer = str | Verdict
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool; `act` gets checked arguments and may raise ToolError."""
+
+    spec: ToolSpec
+    act: Callable[[Bench, dict[str, Any], Halt], Answer]
+    lifecycle: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+def described(name: str, description: str, **parameters: dict[str, Any]) -> ToolSpec:
+    """A spec whose parameters are required unless they carry a `default`."""
+    required = [key for key, schema in parameters.items() if "default" not in schema]
+    return ToolSpec(
+        name, description, {"type": "object", "properties": parameters, "required": required}
+    )
+
+
+def text(description: str, **more: object) -> dict[str, Any]:
+    """The schema of a string parameter."""
+    return {"type": "string", "description": description, **more}
+
+
+def number(description: str, default: int, **more: object) -> dict[str, Any]:
+    """The schema of an optional whole number of at least 1."""
+    more = {"minimum": 1, **more}
+    return {"type": "integer", "description": description, "default": default, **more}
+
+
+def flag(description: str) -> dict[str, Any]:
+    """The schema of a switch that is off unless said otherwise."""
+    return {"type": "boolean", "description": description, "default": False}
+
+
+def bounded(answer: str, limit: int = OUTPUT_CHARS) -> str:
+    """`answer`, or its head and tail with a line that says how much was cut between them."""
+    if len(answer) <= limit:
+        return answer
+    half = limit // 2
+    cut = len(answer) - 2 * half
+    return f"{answer[:half]}\n[... {cut} characters cut ...]\n{answer[-half:]}"

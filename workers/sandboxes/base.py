@@ -1,0 +1,86 @@
+"""What every sandbox is: a place where one step's commands run and can be ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from workers.halting import Halt
+
+MOUNT = "/workspace"
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LOCALE = "C.UTF-8"
+
+
+class SandboxUnavailable(Exception):
+    """No sandbox can be opened here; the message says why and what to set."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one step's commands may touch and use up.
+
+    `tree` is mounted at /workspace; `git_dir`, when given, read-only at /workspace/.git.
+    `memory_mb` bounds each process, and the step as a whole where the kernel lets us;
+    `seconds` is the processor time of one process, `file_mb` the size of one file.
+    """
+
+    tree: Path
+    git_dir: Path | None = None
+    network: bool = False
+    memory_mb: int = 2048
+    processes: int = 256
+    seconds: int = 3600
+    file_mb: int = 1024
+    output_bytes: int = 256 * 1024
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command printed (both streams in order) and how it ended.
+
+    `code` is negative for a signal; `truncated` says that the middle of `text` was left out.
+    """
+
+    code: int
+    text: str
+    timed_out: bool = False
+    truncated: bool = False
+
+
+class Sandbox(Protocol):
+    """An opened sandbox."""
+
+    def run(self, argv: Sequence[str], timeout: float, halt: Halt) -> Output:
+        """Run `argv` in the workspace for at most `timeout` seconds.
+
+        Raises Stopped or DeadlinePassed when `halt` ends the work; nothing runs on after that.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """One way to confine commands."""
+
+    name: str
+    confines: bool
+
+    def probe(self) -> str | None:
+        """None when it works on this machine, else the reason why not."""
+        ...
+
+    def open(self, spec: Spec) -> AbstractContextManager[Sandbox]:
+        """A sandbox for one step; leaving the block ends whatever still runs in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where containers come from: the API's address (None: the usual socket) and the image."""
+
+    host: str | None = None
+    image: str = "debian:stable-slim"
