@@ -1,0 +1,55 @@
+"""What can be asked: a task is a name, a queue and the shape of its arguments; workers do it.
+
+`enqueue` writes to the outbox in the caller's transaction, so a request exists exactly when the
+rows it speaks of do. Queues are duration classes: `short` (well under a second), `agents` (minutes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec
+
+from models import outbox
+
+P = ParamSpec("P")
+
+QUEUES = ("short", "agents")
+TASKS: dict[str, Task[Any]] = {}
+
+
+@dataclass(frozen=True)
+class Task(Generic[P]):
+    """Something a worker can be asked to do; arguments are ids and plain JSON."""
+
+    name: str
+    queue: str
+    declaration: Callable[P, None]
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Ask for it once the current transaction commits."""
+        outbox.ask(self.queue, self._body(args, kwargs))
+
+    def enqueue_at(self, due_at: int, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Ask for it, to be handed out not before `due_at` (epoch milliseconds)."""
+        outbox.ask(self.queue, self._body(args, kwargs), due_at=due_at)
+
+    def enqueue_once(self, key: str, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Ask for it unless a request with the same key is still waiting."""
+        outbox.ask(self.queue, self._body(args, kwargs), unique_key=f"{self.name}:{key}")
+
+    def _body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"task": self.name, "args": list(args), "kwargs": kwargs}
+
+
+def task(queue: str) -> Callable[[Callable[P, None]], Task[P]]:
+    """Declare a task; its name is `module.function`."""
+    if queue not in QUEUES:
+        raise ValueError(f"unknown queue {queue}")
+
+    def declare(declaration: Callable[P, None]) -> Task[P]:
+        name = f"{declaration.__module__.removeprefix('tasks.')}.{declaration.__name__}"
+        TASKS[name] = declared = Task(name, queue, declaration)
+        return declared
+
+    return declare

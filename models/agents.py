@@ -1,0 +1,87 @@
+"""Agents: who they are (their files) and how they are run (their config)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self
+
+from peewee import BooleanField, CharField, IntegerField, TextField
+
+from models.accounts import Principal
+from models.base import IDENTIFIER, JsonField, Model, Moment, now_ms
+
+FILES = ("IDENTITY.md", "SOUL.md", "AGENTS.md", "DECISION.md")
+_LINE = re.compile(
+    r"^\s*(?:[-*]\s*)?\**(Name|Emoji|Role|Description)\s*:\**\s*:?\s*(.+?)\s*$", re.I
+)
+_HEADING = re.compile(r"^#\s+(.+?)\s*$", re.M)
+
+
+class Agent(Model):
+    """One agent of the library. `config` holds the keys of its config.yml."""
+
+    label = "Agent"
+
+    id = CharField(max_length=IDENTIFIER, primary_key=True)
+    name = CharField(max_length=256)
+    emoji = CharField(max_length=32, null=True)
+    role = CharField(max_length=256, null=True)
+    description = TextField(null=True)
+    files = JsonField(default=dict)
+    config = JsonField(default=dict)
+    concurrent_steps = IntegerField(default=2)
+    shipped = BooleanField(default=False)
+    created_at = Moment(default=now_ms)
+    updated_at = Moment(default=now_ms)
+
+    class Meta:
+        table_name = "agents"
+
+    @classmethod
+    def visible_to(cls, principal: Principal) -> Any:
+        """Everybody who may call may see every agent."""
+        return cls.select()
+
+    @classmethod
+    def store(
+        cls, agent_id: str, files: dict[str, str], config: dict[str, Any], shipped: bool
+    ) -> Self:
+        """Write an agent; a config that was changed here is kept when a shipped one is reloaded."""
+        now = now_ms()
+        row = {
+            "id": agent_id,
+            **identity(files.get("IDENTITY.md", ""), agent_id),
+            "files": files,
+            "config": config,
+            "concurrent_steps": config.get("max_concurrent_steps", 2),
+            "shipped": shipped,
+            "created_at": now,
+            "updated_at": now,
+        }
+        kept = [field for name, field in cls._meta.fields.items() if name not in _FIRST]
+        cls.insert(row).on_conflict(conflict_target=[cls.id], preserve=kept).execute()
+        return cls.get_by_id(agent_id)
+
+    @property
+    def model(self) -> str | None:
+        return self.config.get("model") or None
+
+
+_FIRST = {"id", "created_at"}
+
+
+def known() -> set[str]:
+    """The ids of all agents."""
+    rows: Any = Agent.select(Agent.id).tuples()
+    return {row[0] for row in rows}
+
+
+def identity(text: str, fallback: str) -> dict[str, str | None]:
+    """Name, emoji, role and description from `- **Key:** value` lines of an IDENTITY.md."""
+    found: dict[str, str | None] = {"emoji": None, "role": None, "description": None}
+    for line in text.splitlines():
+        if match := _LINE.match(line):
+            found[match[1].lower()] = match[2].strip("* ")
+    heading = _HEADING.search(text)
+    found.setdefault("name", heading[1] if heading else fallback)
+    return found

@@ -1,0 +1,106 @@
+"""What every row has: the database, ids with a prefix, times in milliseconds, honest JSON."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+import peewee
+from peewee import BigIntegerField, CharField, SchemaManager, TextField
+from playhouse.pool import PooledPostgresqlDatabase
+
+from models.errors import NotFound
+
+db = PooledPostgresqlDatabase(None)
+
+IDENTIFIER = 128  # the longest id that a client may name
+
+
+def connect(url: str, connections: int = 20) -> None:
+    """Point every model at `url` (postgresql://...); opens nothing yet."""
+    db.init(
+        url,
+        max_connections=connections,
+        stale_timeout=300,
+        timeout=10,
+        connect_timeout=5,
+        application_name="djinnbot",
+        keepalives_idle=30,
+    )
+
+
+def renamed(url: str, database: str) -> str:
+    """The same server's URL with another database name."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def clean(value: Any) -> Any:
+    """The same JSON value with what Postgres cannot store (NUL, lone surrogates) replaced."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {clean(key): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    return value
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON that Postgres accepts."""
+    return json.dumps(clean(value), ensure_ascii=False, separators=(",", ":"))
+
+
+class JsonField(peewee.JSONField):
+    """A JSONB column."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(dumps=dumps, **kwargs)
+
+
+class LongText(TextField):
+    """Text without a limit, free of NUL."""
+
+    def db_value(self, value: Any) -> Any:
+        return clean(super().db_value(value))
+
+
+class Moment(BigIntegerField):
+    """Milliseconds since the epoch, UTC."""
+
+
+class Model(peewee.Model):
+    """A row of ours. `prefix` begins its id; a model without one has a key of its own."""
+
+    prefix: ClassVar[str] = ""
+    label: ClassVar[str] = ""  # what a person calls it; the class name by default
+
+    class Meta:
+        database = db
+        legacy_table_names = False
+        schema_manager_class = SchemaManager
+
+    @classmethod
+    def new_id(cls) -> str:
+        return f"{cls.prefix}{secrets.token_hex(8)}"
+
+    @classmethod
+    def missing(cls, key: str) -> NotFound:
+        """The error for a row that is not there, or not visible: the two read the same."""
+        return NotFound(f"{cls.label or cls.__name__} {key} not found")
+
+
+def id_field(cls_prefix: str) -> CharField:
+    """A primary key `prefix` + 16 hex digits, drawn when the row is made."""
+    return CharField(
+        max_length=IDENTIFIER,
+        primary_key=True,
+        default=lambda: f"{cls_prefix}{secrets.token_hex(8)}",
+    )

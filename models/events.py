@@ -1,0 +1,127 @@
+"""What happened: durable events, numbered without gaps per run, and their names on the wire.
+
+`record` writes them under the run's row lock together with the outbox row that sends them out, so
+nobody hears of what did not commit. Payload fields: runs.md section 18 of the wire contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from peewee import CharField, CompositeKey, IntegerField
+
+from models import outbox
+from models.base import IDENTIFIER, JsonField, Model, Moment, db, dumps, now_ms
+
+Happening = tuple[str, Mapping[str, Any]]
+
+LEGACY = {
+    "agent_output": "STEP_OUTPUT",
+    "agent_thinking": "STEP_THINKING",
+    "session_created": "CONTAINER_CREATED",
+    "session_destroyed": "CONTAINER_DESTROYED",
+    "llm_call": "llm_call",
+    "activity": "activity",
+}
+FINAL = frozenset({"run_complete", "run_failed"})
+
+
+class Event(Model):
+    """One durable event of a run; `seq` counts 1, 2, 3 ... within the run."""
+
+    run_id = CharField(max_length=IDENTIFIER)
+    seq = IntegerField()
+    type = CharField(max_length=48)
+    session_id = CharField(max_length=IDENTIFIER, null=True)
+    data = JsonField()
+    created_at = Moment()
+
+    class Meta:
+        table_name = "events"
+        primary_key = CompositeKey("run_id", "seq")
+        indexes = ((("session_id", "seq"), False),)
+
+    def payload(self) -> dict[str, Any]:
+        """The event as clients read it."""
+        return payload(self.type, {"runId": self.run_id} | self.data, self.created_at)
+
+
+def legacy_name(kind: str) -> str:
+    """The original's name of an event type."""
+    return LEGACY.get(kind, kind.upper())
+
+
+def payload(kind: str, data: Mapping[str, Any], at: int) -> dict[str, Any]:
+    """What a frame or a log entry says: both names, the fields, the time in milliseconds."""
+    return {"type": kind, "legacyType": legacy_name(kind), **data, "timestamp": at}
+
+
+def record(run_id: str, *happenings: Happening, session_id: str | None = None) -> int:
+    """Append events to a run, in order, in the current transaction; the last number is returned.
+
+    Takes the run's row lock. Zero when the run is gone.
+    """
+    kinds = [kind for kind, _ in happenings]
+    datas = [dumps(data) for _, data in happenings]
+    rows = db.execute_sql(
+        """
+        WITH counted AS (
+            UPDATE runs SET event_seq = event_seq + %(count)s WHERE id = %(run)s
+            RETURNING event_seq - %(count)s AS base, owner_id, project_id
+        ), written AS (
+            INSERT INTO events (run_id, seq, type, session_id, data, created_at)
+            SELECT %(run)s, base + place, kind, %(session)s, data, %(at)s
+            FROM counted, unnest(%(kinds)s::text[], %(datas)s::jsonb[])
+                WITH ORDINALITY AS happening (kind, data, place)
+            RETURNING seq, type, data
+        ), asked AS (
+            INSERT INTO outbox (queue, body, due_at)
+            SELECT %(queue)s, jsonb_build_object(
+                'run', %(run)s, 'seq', seq, 'owner', owner_id, 'project', project_id,
+                'type', type, 'data', data, 'at', %(at)s), 0
+            FROM written, counted ORDER BY seq
+        )
+        SELECT base + %(count)s FROM counted
+        """,
+        {
+            "run": run_id,
+            "count": len(kinds),
+            "kinds": kinds,
+            "datas": datas,
+            "session": session_id,
+            "queue": outbox.EVENTS,
+            "at": now_ms(),
+        },
+    ).fetchall()
+    outbox.ring()
+    return rows[0][0] if rows else 0
+
+
+def announce(owner_id: str | None, *happenings: Happening, project_id: str | None = None) -> None:
+    """Tell the live streams of something that belongs to no run's history."""
+    outbox.ask_all(
+        {"queue": outbox.EVENTS, "body": loose(owner_id, kind, data, project_id)}
+        for kind, data in happenings
+    )
+
+
+def loose(
+    owner_id: str | None, kind: str, data: Mapping[str, Any], project_id: str | None = None
+) -> dict[str, Any]:
+    """The stream body of an event without a number: live only."""
+    return {
+        "run": data.get("runId") or data.get("run_id"),
+        "seq": None,
+        "owner": owner_id,
+        "project": project_id,
+        "type": kind,
+        "data": dict(data),
+        "at": now_ms(),
+    }
+
+
+def after(run_id: str, seq: int, limit: int) -> Sequence[Event]:
+    """The run's events after number `seq`, in order, at most `limit`."""
+    query = Event.select().where((Event.run_id == run_id) & (Event.seq > seq))
+    return list(query.order_by(Event.seq).limit(limit))

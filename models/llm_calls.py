@@ -1,0 +1,74 @@
+"""Model calls: what each answer took, cost and who paid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import BooleanField, CharField, DecimalField, IntegerField
+
+from models.accounts import Principal
+from models.base import IDENTIFIER, Model, Moment, id_field, now_ms
+
+
+def dollars() -> DecimalField:
+    """US dollars; null when no price is known."""
+    return DecimalField(max_digits=16, decimal_places=8, null=True)
+
+
+class LlmCall(Model):
+    """One answer of a model; a session has at most one per turn."""
+
+    label = "LLM call"
+
+    id = id_field("llmcall")
+    session_id = CharField(max_length=IDENTIFIER, null=True)
+    turn = IntegerField(default=0)
+    run_id = CharField(max_length=IDENTIFIER, null=True)
+    step_id = CharField(max_length=IDENTIFIER, null=True)
+    agent_id = CharField(max_length=IDENTIFIER)
+    owner_id = CharField(max_length=IDENTIFIER, null=True)
+    request_id = CharField(max_length=256, null=True)
+    provider = CharField(max_length=64)
+    model = CharField(max_length=256)
+    key_source = CharField(max_length=16, null=True)
+    key_masked = CharField(max_length=64, null=True)
+    input_tokens = IntegerField(default=0)
+    output_tokens = IntegerField(default=0)
+    cache_read_tokens = IntegerField(default=0)
+    cache_write_tokens = IntegerField(default=0)
+    total_tokens = IntegerField(default=0)
+    cost_input = dollars()
+    cost_output = dollars()
+    cost_total = dollars()
+    cost_approximate = BooleanField(default=False)
+    duration_ms = IntegerField(null=True)
+    tool_call_count = IntegerField(default=0)
+    has_thinking = BooleanField(default=False)
+    stop_reason = CharField(max_length=32, null=True)
+    context_used_tokens = IntegerField(null=True)
+    context_window_tokens = IntegerField(null=True)
+    created_at = Moment(default=now_ms)
+
+    class Meta:
+        table_name = "llm_calls"
+        indexes = (
+            (("session_id", "turn"), True),
+            (("run_id", "created_at", "id"), False),
+            (("agent_id", "created_at", "id"), False),
+            (("owner_id", "created_at", "id"), False),
+            (("provider", "model", "created_at"), False),
+            (("created_at", "id"), False),
+        )
+
+    @classmethod
+    def visible_to(cls, principal: Principal) -> Any:
+        """Whoever the call was made for, and admins."""
+        query = cls.select()
+        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+
+    @property
+    def context_percent(self) -> int | None:
+        """How full the model's window was, 0 to 100."""
+        if not self.context_window_tokens or self.context_used_tokens is None:
+            return None
+        return round(100 * self.context_used_tokens / self.context_window_tokens)

@@ -1,0 +1,71 @@
+"""Requests waiting to be handed to the broker or the streams: what committed, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from peewee import BigAutoField, BigIntegerField, CharField
+
+from models.base import JsonField, Model, db
+
+CHANNEL = "djinn_outbox"
+EVENTS = "events"  # the queue name of what goes to the streams instead of the broker
+
+
+class Outbox(Model):
+    """One request: a task for `queue`, or an event for the streams, not before `due_at` (ms)."""
+
+    id = BigAutoField()
+    queue = CharField(max_length=64)
+    body = JsonField()
+    due_at = BigIntegerField(default=0)
+    unique_key = CharField(max_length=256, null=True, unique=True)
+
+    class Meta:
+        indexes = ((("due_at", "id"), False),)
+
+
+def ask(
+    queue: str, body: Mapping[str, Any], due_at: int = 0, unique_key: str | None = None
+) -> None:
+    """Put a request in the current transaction; one with the same `unique_key` is kept once."""
+    ask_all([{"queue": queue, "body": body, "due_at": due_at, "unique_key": unique_key}])
+
+
+def ask_all(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Put several requests in the current transaction, in order."""
+    Outbox.insert_many(rows).on_conflict_ignore().execute()
+    ring()
+
+
+def ring() -> None:
+    """Wake the relay once the current transaction has committed.
+
+    Outside the transaction on purpose: a NOTIFY inside it takes a lock that makes commits queue up
+    one behind the other. The relay also looks by itself, so a lost bell costs little.
+    """
+    callbacks = db._state.commit_callbacks
+    if _notify not in callbacks:
+        db.after_commit(_notify)
+
+
+def _notify() -> None:
+    db.execute_sql(f"NOTIFY {CHANNEL}")
+
+
+def take(limit: int) -> list[tuple[str, Any]]:
+    """Remove up to `limit` due requests, oldest first, in the current transaction."""
+    rows = db.execute_sql(
+        """
+        WITH due AS (
+            SELECT id FROM outbox
+            WHERE due_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+            ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+        )
+        DELETE FROM outbox USING due WHERE outbox.id = due.id
+        RETURNING outbox.id, outbox.queue, outbox.body
+        """,
+        (limit,),
+    )
+    return [(queue, body) for _, queue, body in sorted(rows, key=lambda row: row[0])]

@@ -1,0 +1,54 @@
+"""The processes that are alive: what they serve and when they were last heard of."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+
+from peewee import CharField, IntegerField
+
+from models.base import JsonField, Model, Moment, id_field, now_ms
+
+HEARTBEAT_MS = 5_000
+GONE_MS = 20_000
+
+
+class Process(Model):
+    """One worker or clock process and its latest heartbeat."""
+
+    id = id_field("proc_")
+    kind = CharField(max_length=16)
+    host = CharField(max_length=256)
+    pid = IntegerField()
+    queues = JsonField(default=list)
+    started_at = Moment(default=now_ms)
+    seen_at = Moment(default=now_ms, index=True)
+
+    class Meta:
+        table_name = "processes"
+
+
+def register(kind: str, queues: Sequence[str] = ()) -> Process:
+    """Write this process down."""
+    host = socket.gethostname()
+    return Process.create(kind=kind, host=host, pid=os.getpid(), queues=list(queues))
+
+
+def heartbeat(process: Process) -> None:
+    """Say that this process is alive; forget those that have not been for a while."""
+    now = now_ms()
+    row = {**process.__data__, "seen_at": now}
+    Process.insert(row).on_conflict(conflict_target=[Process.id], update={"seen_at": now}).execute()
+    Process.delete().where(Process.seen_at < now - 10 * GONE_MS).execute()
+
+
+def leave(process: Process) -> None:
+    """Strike this process off."""
+    Process.delete().where(Process.id == process.id).execute()
+
+
+def alive(kind: str = "worker") -> int:
+    """How many processes of a kind have been heard of lately."""
+    recent = (Process.kind == kind) & (Process.seen_at > now_ms() - GONE_MS)
+    return int(Process.select().where(recent).count())

@@ -1,0 +1,98 @@
+"""Runs: one request of a person, worked through step by step along a pinned pipeline version."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from peewee import CharField, ForeignKeyField, IntegerField
+
+from models import events
+from models.accounts import Principal
+from models.base import IDENTIFIER, JsonField, LongText, Moment, id_field, now_ms
+from models.lifecycle import StateField, Stateful
+from models.pipelines import PipelineVersion
+
+PENDING, RUNNING, PAUSED = "pending", "running", "paused"
+COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
+ACTIVE = (PENDING, RUNNING, PAUSED)
+OVER = (COMPLETED, FAILED, CANCELLED)
+
+
+class Run(Stateful):
+    """One run. Whoever changes it or its steps holds its row lock first (`locked`)."""
+
+    label = "Run"
+
+    id = id_field("run_")
+    state = StateField(
+        {
+            PENDING: {RUNNING, FAILED, CANCELLED},
+            RUNNING: {PAUSED, COMPLETED, FAILED, CANCELLED},
+            PAUSED: {RUNNING, FAILED, CANCELLED},
+            COMPLETED: {PENDING, RUNNING},
+            FAILED: {PENDING, RUNNING},
+            CANCELLED: {PENDING, RUNNING},
+        }
+    )
+    attempt = IntegerField(default=1)  # a restart is a new attempt
+    event_seq = IntegerField(default=0)
+    priority = IntegerField(default=0)
+    kind = CharField(max_length=16, default="pipeline")
+    pipeline_id = CharField(max_length=IDENTIFIER)
+    version = ForeignKeyField(PipelineVersion, on_delete="RESTRICT", index=False)
+    task = LongText()
+    human_context = LongText(null=True)
+    project_name = CharField(max_length=256, null=True)
+    project_id = CharField(max_length=IDENTIFIER, null=True)
+    owner_id = CharField(max_length=IDENTIFIER, null=True)
+    model_override = CharField(max_length=256, null=True)
+    current_step = CharField(max_length=IDENTIFIER, null=True)
+    outputs = JsonField(default=dict)
+    meta = JsonField(default=dict)
+    error = LongText(null=True)
+    key_resolution = JsonField(null=True)
+    task_id = CharField(max_length=IDENTIFIER, null=True)
+    task_branch = CharField(max_length=256, null=True)
+    workspace_type = CharField(max_length=32, null=True)
+    workspace_commit = CharField(max_length=64, null=True)
+    workspace_snapshot = CharField(max_length=64, null=True)  # blob with a git bundle
+    created_at = Moment(default=now_ms)
+    updated_at = Moment(default=now_ms)
+    started_at = Moment(null=True)
+    completed_at = Moment(null=True)
+
+    class Meta:
+        table_name = "runs"
+        indexes = (
+            (("created_at", "id"), False),
+            (("owner_id", "created_at", "id"), False),
+            (("project_id", "created_at", "id"), False),
+            (("pipeline_id", "created_at", "id"), False),
+            (("state", "created_at", "id"), False),
+        )
+
+    @classmethod
+    def visible_to(cls, principal: Principal) -> Any:
+        """The only place that says who sees runs: their owner and admins."""
+        query = cls.select()
+        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+
+    @classmethod
+    def locked(cls, run_id: str, attempt: int | None = None) -> Self | None:
+        """The run under its row lock; None when it is gone or a newer attempt exists."""
+        query: Any = cls.select().where(cls.id == run_id)
+        run = query.for_update("FOR NO KEY UPDATE").first()
+        return run if run and attempt in (None, run.attempt) else None
+
+    def record(self, *happenings: events.Happening, session_id: str | None = None) -> None:
+        """Append to the run's history and tell the streams, in the current transaction."""
+        self.event_seq = events.record(self.id, *happenings, session_id=session_id)
+
+    def announce_state(self) -> None:
+        """Tell the lists that show runs."""
+        happening = ("run_status_changed", {"runId": self.id, "status": self.state})
+        events.announce(self.owner_id, happening, project_id=self.project_id)
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE

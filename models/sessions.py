@@ -1,0 +1,73 @@
+"""Agent sessions: one stretch of an agent's work, today always for one execution of a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import CharField, IntegerField
+
+from models.accounts import Principal
+from models.base import IDENTIFIER, JsonField, LongText, Moment, id_field, now_ms
+from models.lifecycle import StateField, Stateful
+
+STARTING, RUNNING = "starting", "running"
+COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
+ACTIVE = (STARTING, RUNNING)
+
+
+class Session(Stateful):
+    """What an agent was asked, what it answered, and for whom."""
+
+    label = "Session"
+
+    id = id_field("ses_")
+    state = StateField(
+        {
+            STARTING: {RUNNING, FAILED, CANCELLED},
+            RUNNING: {COMPLETED, FAILED, CANCELLED},
+            COMPLETED: set(),
+            FAILED: set(),
+            CANCELLED: set(),
+        }
+    )
+    agent_id = CharField(max_length=IDENTIFIER)
+    source = CharField(max_length=32, default="pipeline")
+    source_id = CharField(max_length=IDENTIFIER, null=True)
+    run_id = CharField(max_length=IDENTIFIER, null=True)
+    execution_id = CharField(max_length=IDENTIFIER, null=True)
+    owner_id = CharField(max_length=IDENTIFIER, null=True)
+    user_prompt = LongText(null=True)
+    output = LongText(null=True)
+    error = LongText(null=True)
+    model = CharField(max_length=256, null=True)
+    turn_count = IntegerField(default=0)
+    key_resolution = JsonField(null=True)
+    created_at = Moment(default=now_ms)
+    updated_at = Moment(default=now_ms)
+    started_at = Moment(null=True)
+    completed_at = Moment(null=True)
+
+    class Meta:
+        table_name = "sessions"
+        indexes = (
+            (("agent_id", "created_at", "id"), False),
+            (("state", "created_at", "id"), False),
+            (("owner_id", "created_at", "id"), False),
+            (("execution_id",), False),
+            (("run_id",), False),
+        )
+
+    @classmethod
+    def visible_to(cls, principal: Principal) -> Any:
+        """Its owner and admins."""
+        query = cls.select()
+        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+
+
+def close(execution_ids: Any, state: str, error: str | None = None) -> None:
+    """End whatever sessions of these executions are still open."""
+    now = now_ms()
+    for session in Session.select().where(
+        Session.execution_id.in_(execution_ids) & Session.state.in_(ACTIVE)
+    ):
+        session.move(state, error=error, completed_at=now)

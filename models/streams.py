@@ -1,0 +1,38 @@
+"""The live stream: one capped Redis stream that every web process reads and fans out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import orjson
+import redis
+
+KEY = "djinn:events"
+KEPT = 10_000  # entries, about
+FIELD = b"e"
+
+
+@cache
+def client(url: str) -> redis.Redis:
+    """A client for short commands; one per process and URL."""
+    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
+
+
+def blocking(url: str) -> redis.Redis:
+    """A client for reads that wait: they must not time out under the wait."""
+    return redis.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=2)
+
+
+def publish(url: str, bodies: Iterable[Mapping[str, Any]]) -> None:
+    """Append bodies to the stream in one round trip."""
+    pipeline = client(url).pipeline(transaction=False)
+    for body in bodies:
+        pipeline.xadd(KEY, {FIELD: orjson.dumps(body)}, maxlen=KEPT, approximate=True)
+    pipeline.execute()
+
+
+def decoded(entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[dict[str, Any]]:
+    """Stream entries as bodies, each with its `entry` id."""
+    return [{**orjson.loads(fields[FIELD]), "entry": entry.decode()} for entry, fields in entries]

@@ -1,0 +1,217 @@
+"""Asking for runs: start, cancel, pause, resume, restart, delete. One transaction each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models import events, idempotency, runs, steps
+from models.accounts import Principal
+from models.activities import Activity
+from models.base import db, now_ms
+from models.errors import Conflict
+from models.events import Event
+from models.llm_calls import LlmCall
+from models.pipelines import Pipeline
+from models.runs import Run
+from models.sessions import Session
+from models.steps import Step
+from tasks import task
+from tasks.steps import cancel_active
+
+BATCH = 500  # runs deleted in one transaction
+
+
+@task(queue="short")
+def advance(run_id: str, attempt: int) -> None:
+    """Decide the next step of a run, or that it is over."""
+
+
+@task(queue="short")
+def remove_workspace(run_id: str) -> None:
+    """Delete the folder of a run that no longer exists."""
+
+
+def start(
+    principal: Principal, pipeline: Pipeline, form: Mapping[str, Any], key: str | None = None
+) -> Run:
+    """Make a run and ask for it; with an idempotency key the same request gives the same run."""
+    run = Run(
+        id=Run.id.default(),
+        pipeline_id=pipeline.id,
+        version=pipeline.runnable(),
+        owner_id=principal.id,
+        **form,
+    )
+    with db.atomic():
+        if key is not None:
+            body = {**form, "pipeline_id": pipeline.id}
+            bound = idempotency.claim(principal.id, key, body, run.id)
+            if bound != run.id:
+                return Run.get_by_id(bound)
+        run.save(force_insert=True)
+        run.record(("run_created", {"pipelineId": pipeline.id, "taskDescription": run.task}))
+        advance.enqueue(run.id, run.attempt)
+    return run
+
+
+def cancel(run_id: str) -> Run:
+    """End an active run; doing it again changes nothing, an ended run is a Conflict."""
+    with db.atomic():
+        run = _locked(run_id)
+        if run.state == runs.CANCELLED:
+            return run
+        reason = "Cancelled by a person"
+        run.move(runs.CANCELLED, error=reason, completed_at=now_ms())
+        cancel_active(run, reason)
+        step = {"stepId": run.current_step or ""}
+        run.record(("run_failed", {"error": reason, "cancelled": True, **step}))
+        run.announce_state()
+    return run
+
+
+def pause(run_id: str, now: bool = False) -> Run:
+    """Dispatch nothing further; with `now` the step under way goes back to the queue as well."""
+    with db.atomic():
+        run = _locked(run_id)
+        run.move(runs.PAUSED)
+        if now:
+            _interrupt(run)
+        run.announce_state()
+    return run
+
+
+def resume(run_id: str) -> tuple[Run, int]:
+    """Go on with a paused run; also tells how many waiting steps are asked for again."""
+    with db.atomic():
+        run = _locked(run_id)
+        if run.state != runs.PAUSED:
+            raise Conflict(f"Run {run.id} is not paused (it is {run.state})")
+        run.move(runs.RUNNING)
+        waiting = Step.select().where((Step.run == run.id) & (Step.state == steps.QUEUED)).count()
+        advance.enqueue(run.id, run.attempt)
+        run.announce_state()
+    return run, waiting
+
+
+def restart(run_id: str, note: str | None = None) -> Run:
+    """Begin an ended run anew: a new attempt without outputs, steps or files of the former one."""
+    with db.atomic():
+        run = _locked(run_id)
+        if note is not None:
+            run.human_context = note
+        run.move(
+            runs.PENDING,
+            attempt=Run.attempt + 1,
+            human_context=run.human_context,
+            outputs={},
+            error=None,
+            current_step=None,
+            started_at=None,
+            completed_at=None,
+            workspace_commit=None,
+            workspace_snapshot=None,
+        )
+        run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
+        advance.enqueue(run.id, run.attempt)
+        run.announce_state()
+    return run
+
+
+def restart_step(run_id: str, step_id: str, note: str | None = None) -> Run:
+    """Undo the latest visit of a step and everything after it, then do that step again."""
+    with db.atomic():
+        run = _locked(run_id)
+        if run.state == runs.PENDING:
+            raise Conflict(f"Run {run.id} has not begun")
+        undone = _undo_from(run, step_id)
+        if run.state != runs.RUNNING:
+            run.move(runs.RUNNING, error=None, completed_at=None)
+            run.announce_state()
+        context = {"action": "restart", "context": note}
+        run.record(("human_intervention", {"stepId": undone.step_id, **context}))
+        Run.update(meta=run.meta | {"note": {"step": undone.step_id, "text": note}}).where(
+            Run.id == run.id
+        ).execute()
+        advance.enqueue(run.id, run.attempt)
+    return run
+
+
+def delete(run_id: str, force: bool = False) -> None:
+    """Delete an ended run and all it left; `force` cancels an active one first."""
+    with db.atomic():
+        run = _locked(run_id)
+        if run.active:
+            if not force:
+                raise Conflict(f"Run {run.id} is {run.state}; cancel it first or use force=true")
+            cancel(run_id)
+        _delete([run.id])
+        happening = ("run_deleted", {"runId": run.id})
+        events.announce(run.owner_id, happening, project_id=run.project_id)
+
+
+def delete_ended(principal: Principal, state: str | None, before: int | None) -> int:
+    """Delete the caller's ended runs of a state, or made before a moment; gives how many."""
+    chosen = Run.visible_to(principal).where(Run.state.in_([state] if state else runs.OVER))
+    if before is not None:
+        chosen = chosen.where(Run.created_at < before)
+    count = 0
+    while batch := [run.id for run in chosen.order_by(Run.created_at).limit(BATCH)]:
+        with db.atomic():
+            _delete(batch)
+        count += len(batch)
+    filters = {"status": state, "before": before}
+    events.announce(principal.id, ("runs_bulk_deleted", {"count": count, "filters": filters}))
+    return count
+
+
+def _locked(run_id: str) -> Run:
+    run = Run.locked(run_id)
+    if run is None:
+        raise Run.missing(run_id)
+    return run
+
+
+def _interrupt(run: Run) -> None:
+    for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
+        step.move(steps.QUEUED, lease_id=None, leased_until=None, tries=Step.tries - 1)
+
+
+def _undo_from(run: Run, step_id: str) -> Step:
+    """Supersede from the first execution of the step's latest visit on; gives that execution."""
+    cancel_active(run, "Restarted from an earlier step")
+    named = (Step.step_id == step_id) | (Step.id == step_id)
+    mine = (Step.run == run.id) & (Step.attempt == run.attempt) & ~Step.superseded
+    latest = Step.select().where(mine & named).order_by(Step.number.desc()).first()
+    if latest is None:
+        raise Step.missing(f"{step_id} of run {run.id}")
+    same_visit = mine & (Step.step_id == latest.step_id) & (Step.visit == latest.visit)
+    first: Step = Step.select().where(same_visit).order_by(Step.number).get()
+    Step.update(superseded=True).where(mine & (Step.number >= first.number)).execute()
+    _rewind(run, first.number)
+    return first
+
+
+def _rewind(run: Run, number: int) -> None:
+    """Take outputs and workspace back to where they stood before execution `number`."""
+    mine = (Step.run == run.id) & (Step.attempt == run.attempt) & ~Step.superseded
+    before = Step.select().where(mine & (Step.number < number) & (Step.state == steps.COMPLETED))
+    outputs: dict[str, str] = {}
+    for step in before.order_by(Step.number):
+        outputs |= step.outputs
+    commits = before.where(Step.commit.is_null(False)).order_by(Step.number.desc())
+    last = commits.first()
+    run.outputs = outputs
+    Run.update(
+        outputs=outputs,
+        workspace_commit=last.commit if last else None,
+    ).where(Run.id == run.id).execute()
+
+
+def _delete(run_ids: list[str]) -> None:
+    for model in (Event, Session, LlmCall, Activity):
+        model.delete().where(model.run_id.in_(run_ids)).execute()
+    Step.delete().where(Step.run.in_(run_ids)).execute()
+    Run.delete().where(Run.id.in_(run_ids)).execute()
+    for run_id in run_ids:
+        remove_workspace.enqueue(run_id)

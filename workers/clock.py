@@ -1,0 +1,137 @@
+"""The clock: relay, sweep and periodic work. Two may run; the one with the lock leads."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import peewee
+import psycopg2
+import redis
+
+from models import idempotency, outbox, processes, runs, steps
+from models.base import db, now_ms
+from models.logs import log
+from models.runs import Run
+from models.steps import Step
+from tasks import runs as run_tasks
+from tasks import steps as step_tasks
+from workers.broker import BellBroker
+from workers.jobs.steps import give_up
+from workers.relay import Relay
+
+LEADER = 0x646A_696E  # the advisory lock of the leading clock
+IDLE_SECONDS = 0.5  # how long a relay sleeps when no bell rings
+UNASKED_MS = 3_000  # work that waits this long without a request is asked for again
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """Something to do every so many seconds."""
+
+    seconds: float
+    act: Callable[[], object]
+
+
+class Clock:
+    """Runs until `stop` is called."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.database_url = database_url
+        self.relay = Relay(redis_url, BellBroker(redis_url))
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        """Wait to lead, lead, and wait again whenever the database went away."""
+        me = processes.Process(kind="clock", host="", pid=0)
+        with db.connection_context():
+            me = processes.register("clock")
+        while not self.stopping.is_set():
+            try:
+                self._lead(me)
+            except (psycopg2.Error, peewee.DatabaseError, redis.RedisError) as error:
+                log.warning("clock interrupted", error=str(error).strip())
+                self.stopping.wait(1)
+        with db.connection_context():
+            processes.leave(me)
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+    def _lead(self, me: processes.Process) -> None:
+        connection = psycopg2.connect(self.database_url, connect_timeout=5)
+        try:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            cursor.execute(f"LISTEN {outbox.CHANNEL}")
+            with db.connection_context():
+                while not self.stopping.is_set() and not _leads(cursor):
+                    processes.heartbeat(me)
+                    self.stopping.wait(1)
+                self._work(connection, me)
+        finally:
+            connection.close()
+
+    def _work(self, connection: psycopg2.extensions.connection, me: processes.Process) -> None:
+        table = [*PERIODIC, Periodic(5, lambda: processes.heartbeat(me))]
+        due = [0.0] * len(table)
+        while not self.stopping.is_set():
+            now = time.monotonic()
+            for place, periodic in enumerate(table):
+                if now >= due[place]:
+                    periodic.act()
+                    due[place] = now + periodic.seconds
+            if not self.relay.pass_on():
+                _listen(connection, max(0.0, min(IDLE_SECONDS, min(due) - time.monotonic())))
+
+
+def _leads(cursor: psycopg2.extensions.cursor) -> bool:
+    cursor.execute("SELECT pg_try_advisory_lock(%s)", (LEADER,))
+    return bool(cursor.fetchone()[0])
+
+
+def _listen(connection: psycopg2.extensions.connection, seconds: float) -> None:
+    """Sleep until the bell rings; raises when the connection that holds the lock is gone."""
+    select.select([connection], [], [], seconds)
+    connection.poll()
+    connection.notifies.clear()
+
+
+def sweep_leases() -> None:
+    """Give the steps of workers that went silent to others, three times, then fail them."""
+    for step in steps.expired():
+        with db.atomic():
+            run = Run.locked(step.run_id, step.attempt)
+            if run is None or not Step.select().where(step.holding()).exists():
+                continue
+            if step.tries >= steps.MOST_TRIES:
+                give_up(run, step, f"worker lost {step.tries} times")
+            else:
+                step_tasks.requeue(step, "worker lost")
+        log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
+
+
+def sweep_requests() -> None:
+    """Ask again for due work whose request was lost on the way."""
+    with db.atomic():
+        for execution_id in steps.forgotten(UNASKED_MS):
+            step_tasks.execute.enqueue_once(execution_id, execution_id)
+        for run in idle_runs():
+            run_tasks.advance.enqueue_once(run.id, run.id, run.attempt)
+
+
+def idle_runs() -> list[Run]:
+    """Runs that should move but have no step under way or waiting."""
+    active = Step.select().where((Step.run == Run.id) & Step.state.in_(steps.ACTIVE))
+    still = Run.state.in_([runs.PENDING, runs.RUNNING]) & (Run.updated_at < now_ms() - UNASKED_MS)
+    return list(Run.select().where(still & ~peewee.fn.EXISTS(active)).limit(200))
+
+
+PERIODIC = (
+    Periodic(1, sweep_leases),
+    Periodic(1, sweep_requests),
+    Periodic(600, idempotency.forget_old),
+)

@@ -1,0 +1,26 @@
+"""Performing what is asked of runs."""
+
+from __future__ import annotations
+
+from models.base import db
+from models.config import settings
+from models.runs import Run
+from tasks import runs
+from workers import workspaces
+from workers.broker import performs
+from workers.pipelines import conduct
+
+
+@performs(runs.advance)
+def advance(run_id: str, attempt: int) -> None:
+    """Move the run on, unless it is gone, over, paused, or a newer attempt exists."""
+    with db.atomic():
+        run = Run.locked(run_id, attempt)
+        if run is not None:
+            conduct.advance(run)
+
+
+@performs(runs.remove_workspace)
+def remove_workspace(run_id: str) -> None:
+    """Delete what this machine keeps of the run's files."""
+    workspaces.remove(settings().data / "workspaces", run_id)

@@ -1,0 +1,83 @@
+"""Keeping leases alive: one thread prolongs all leases of this process and stops lost work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import peewee
+
+from models import steps
+from models.base import db
+from models.logs import log
+from workers.halting import Halt
+
+BEAT_SECONDS = 1.0
+LOST = "lost"
+DRAINING = "draining"
+
+
+class Keeper:
+    """The leases this process holds; `drain` calls everything off."""
+
+    def __init__(self) -> None:
+        self._halts: dict[str, Halt] = {}
+        self._lock = threading.Lock()
+        self._drained = False
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def holding(self, lease_id: str, seconds: float) -> Iterator[Halt]:
+        """Keep the lease while the block runs; its halt rises when the lease is lost."""
+        halt = Halt(seconds)
+        with self._lock:
+            self._halts[lease_id] = halt
+            drained = self._drained
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._beat, daemon=True, name="leases")
+                self._thread.start()
+        if drained:
+            halt.stop(DRAINING)
+        try:
+            yield halt
+        finally:
+            with self._lock:
+                del self._halts[lease_id]
+
+    def drain(self) -> None:
+        """Call off everything that is under way, and whatever still begins."""
+        with self._lock:
+            self._drained = True
+            halts = list(self._halts.values())
+        for halt in halts:
+            halt.stop(DRAINING)
+
+    def _beat(self) -> None:
+        heard = time.monotonic()
+        while True:
+            time.sleep(BEAT_SECONDS)
+            try:
+                self._renew()
+                heard = time.monotonic()
+            except peewee.DatabaseError as error:
+                log.warning("leases not renewed", error=str(error).strip())
+                if time.monotonic() - heard > steps.LEASE_MS / 1000:
+                    self._stop(set(self._halts))
+
+    def _renew(self) -> None:
+        with self._lock:
+            held = set(self._halts)
+        with db.connection_context():
+            kept = steps.renew(held)
+        self._stop(held - kept)
+
+    def _stop(self, leases: set[str]) -> None:
+        with self._lock:
+            lost = [self._halts[lease] for lease in leases if lease in self._halts]
+        for halt in lost:
+            halt.stop(LOST)
+
+
+keeper = Keeper()

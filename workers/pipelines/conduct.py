@@ -1,0 +1,192 @@
+"""Acting on what the engine decides: the one place where runs move on.
+
+Every function is called inside a transaction that holds the run's row lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+from models import activities, runs, sessions, steps
+from models.base import now_ms
+from models.definitions import Definition
+from models.events import Happening
+from models.pipelines import PipelineVersion
+from models.runs import Run
+from models.steps import Step
+from tasks.steps import execute, release_hands
+from workers.pipelines.engine import Dispatch, Failed, Finished, Notice, Outcome, next_step
+
+Decision = Dispatch | Finished | Failed
+
+
+@lru_cache(maxsize=256)
+def definition_of(version_id: str) -> Definition:
+    """The definition a run is pinned to; versions never change, so they are kept."""
+    return PipelineVersion.get_by_id(version_id).parsed
+
+
+def advance(run: Run) -> None:
+    """Dispatch the run's next step or end it; nothing while it is paused or a step is active."""
+    if run.state == runs.PENDING:
+        run.move(runs.RUNNING, started_at=now_ms())
+        run.record(("run_started", {"pipelineId": run.pipeline_id, "attempt": run.attempt}))
+        run.announce_state()
+    if run.state == runs.RUNNING:
+        executions = Step.of(run)
+        active = [step for step in executions if step.state in steps.ACTIVE]
+        for step in active:
+            if step.state == steps.QUEUED:
+                execute.enqueue(step.id)
+        if not active:
+            _follow(run, _decide(run, executions), executions)
+
+
+def complete(run: Run, step: Step, **result: Any) -> None:
+    """End a step well: outputs, text, commit, model; then move the run on."""
+    step.move(steps.COMPLETED, step.holding(), completed_at=now_ms(), **result)
+    executions = Step.of(run)
+    decision = _decide(run, executions)
+    told = {**_of(step), "outputs": step.outputs, "commitHash": step.commit}
+    run.record(("step_complete", told), session_id=step.session_id)
+    _close(run, step, sessions.COMPLETED)
+    _go_on(run, step, decision, executions)
+
+
+def fail(run: Run, step: Step, error: str, transient: bool = False, **result: Any) -> None:
+    """End a step badly; the engine decides whether it is tried again."""
+    result = {"error": error, "transient": transient, "completed_at": now_ms(), **result}
+    step.move(steps.FAILED, **result)
+    executions = Step.of(run)
+    decision = _decide(run, executions)
+    again = isinstance(decision, Dispatch) and decision.step_id == step.step_id
+    told = {**_of(step), "error": error, "retryCount": step.retry, "willRetry": again}
+    run.record(("step_failed", told), session_id=step.session_id)
+    _close(run, step, sessions.FAILED)
+    _go_on(run, step, decision, executions)
+
+
+def _decide(run: Run, executions: Sequence[Step]) -> Decision:
+    over = [step for step in executions if step.state in (steps.COMPLETED, steps.FAILED)]
+    return next_step(definition_of(run.version_id), [_outcome(step) for step in over])
+
+
+def _outcome(step: Step) -> Outcome:
+    return Outcome(
+        step_id=step.step_id,
+        succeeded=step.state == steps.COMPLETED,
+        outputs=step.outputs,
+        error=step.error or "",
+        transient=step.transient,
+    )
+
+
+def _go_on(run: Run, step: Step, decision: Decision, executions: Sequence[Step]) -> None:
+    if run.state == runs.RUNNING:
+        _follow(run, decision, executions)
+    release_hands({step.agent_id})
+
+
+def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> None:
+    if decision.notices:
+        run.record(*[_told(notice) for notice in decision.notices])
+    if isinstance(decision, Dispatch):
+        _dispatch(run, decision, executions)
+    elif isinstance(decision, Finished):
+        _finish(run, decision)
+    else:
+        _give_up(run, decision)
+
+
+def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
+    definition = definition_of(run.version_id)
+    spec = definition.step(decision.step_id)
+    now = now_ms()
+    step = Step(
+        id=Step.id.default(),
+        run=run.id,
+        attempt=run.attempt,
+        number=_last_number(run) + 1,
+        step_id=spec.id,
+        agent_id=spec.agent,
+        position=definition.steps.index(spec),
+        visit=decision.visit,
+        retry=decision.retry,
+        execution=decision.execution,
+        max_retries=spec.max_retries,
+        priority=run.priority,
+        due_at=now + int(decision.delay * 1000) if decision.delay else 0,
+        inputs=dict(decision.outputs),
+        loop=asdict(decision.loop) if decision.loop else None,
+        feedback=list(decision.feedback),
+        human_context=_note_for(run, spec.id),
+    )
+    step.save(force_insert=True)
+    changes = {"current_step": spec.id, "outputs": dict(decision.outputs), "updated_at": now}
+    Run.update(changes).where(Run.id == run.id).execute()
+    run.record(("step_queued", _of(step)))
+    execute.enqueue_at(step.due_at, step.id)
+
+
+def _last_number(run: Run) -> int:
+    """Numbers go on where superseded executions ended, so that each is used once."""
+    mine = (Step.run == run.id) & (Step.attempt == run.attempt)
+    latest = Step.select(Step.number).where(mine).order_by(Step.number.desc()).first()
+    return latest.number if latest else 0
+
+
+def _note_for(run: Run, step_id: str) -> str | None:
+    """What a person said when restarting this step; said once."""
+    note: Mapping[str, Any] = run.meta.get("note") or {}
+    if note.get("step") != step_id:
+        return None
+    run.meta = {key: value for key, value in run.meta.items() if key != "note"}
+    Run.update(meta=run.meta).where(Run.id == run.id).execute()
+    return note.get("text")
+
+
+def _finish(run: Run, decision: Finished) -> None:
+    now = now_ms()
+    run.move(runs.COMPLETED, outputs=dict(decision.outputs), completed_at=now, current_step=None)
+    duration = now - (run.started_at or run.created_at)
+    run.record(("run_complete", {"outputs": run.outputs, "durationMs": duration}))
+    run.announce_state()
+
+
+def _give_up(run: Run, decision: Failed) -> None:
+    outputs = dict(decision.outputs)
+    run.move(runs.FAILED, error=decision.error, outputs=outputs, completed_at=now_ms())
+    failure = {"error": decision.error, "stepId": decision.step_id, "cancelled": False}
+    run.record(("run_failed", failure))
+    run.announce_state()
+
+
+def _close(run: Run, step: Step, state: str) -> None:
+    """End the step's session and write its agent's timeline."""
+    sessions.close([step.id], state, step.error)
+    taken = now_ms() - (step.started_at or step.created_at)
+    about = {"runId": run.id, "stepId": step.step_id}
+    session = {"sessionId": step.session_id, "durationMs": taken}
+    if state == sessions.COMPLETED:
+        work = ("work_complete", {**about, "outputs": step.outputs, "durationMs": taken})
+        ended = ("session_completed", {**session, "outputPreview": (step.text or "")[:200]})
+    else:
+        work = ("work_failed", {**about, "error": step.error})
+        ended = ("session_failed", {**session, "error": step.error})
+    activities.note(step.agent_id, run.owner_id, run.id, work, ended)
+
+
+def _of(step: Step) -> dict[str, Any]:
+    return {
+        "stepId": step.step_id,
+        "agentId": step.agent_id,
+        "executionId": step.id,
+        "sessionId": step.session_id,
+    }
+
+
+def _told(notice: Notice) -> Happening:
+    return notice.kind, {"stepId": notice.step_id, **notice.data}
