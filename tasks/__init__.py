@@ -1,7 +1,7 @@
 """What can be asked: a task is a name, a queue and the shape of its arguments; workers do it.
 
 `enqueue` writes to the outbox in the caller's transaction, so a request exists exactly when the
-rows it speaks of do. Queues are duration classes: `short` (well under a second), `agents` (minutes).
+rows it speaks of do. Queues are duration classes: `short` (under a second), `agents` (minutes).
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ CREATE TABLE steps (
     FOREIGN KEY (run_id) REFERENCES runs (id) ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX steps_run_id_attempt_number ON steps (run_id, attempt, number);
-CREATE INDEX steps_agent_id_state_priority_created_at ON steps (agent_id, state, priority, created_at);
+CREATE INDEX steps_agent_id_state_priority_created_at
+    ON steps (agent_id, state, priority, created_at);
 
 CREATE TABLE sessions (
     id VARCHAR(128) NOT NULL PRIMARY KEY,

@@ -25,11 +25,15 @@ class Thinking:
 
 @dataclass(frozen=True)
 class Call:
-    """A tool call; `arguments` is the JSON text exactly as the model wrote it."""
+    """A tool call; `arguments` is the JSON text exactly as the model wrote it.
+
+    `signature` is the provider's own mark on the call, which must go back unchanged.
+    """
 
     id: str
     name: str
     arguments: str
+    signature: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,17 @@ class Message:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one reply. `input` counts everything sent, cached or not."""
+    """Tokens of one reply. `input` counts everything sent, cached or not.
+
+    `approximate` says that the provider sent no figures and these were estimated from the text.
+    """
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
     thinking: int = 0
+    approximate: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from workers.agents.tools import files, lifecycle, search, shell
-from workers.agents.tools.base import Bench, Tool, ToolError, Verdict
+from workers.agents.tools.base import Bench, Tool, ToolError, Verdict, tidy
 from workers.agents.tools.tree import OutOfBounds
 from workers.halting import Halt
 from workers.llm.base import Call, Result, ToolSpec
@@ -44,9 +44,9 @@ class Toolbox:
     def run(self, call: Call, halt: Halt) -> Result:
         """The tool's answer, or what was wrong with the call; raises only what `halt` raises."""
         try:
-            return Result(call.id, self._act(call, halt))
+            return Result(call.id, tidy(self._act(call, halt)))
         except (ToolError, OutOfBounds) as error:
-            return Result(call.id, str(error), is_error=True)
+            return Result(call.id, tidy(str(error)), is_error=True)
         except OSError as error:
             return Result(call.id, _in_words(error), is_error=True)
 
@@ -73,7 +73,18 @@ def _arguments(call: Call, spec: ToolSpec) -> dict[str, Any]:
         raise ToolError(f"the arguments of {spec.name} do not fit{where}: {fault.message[:500]}")
     properties = spec.parameters["properties"]
     defaults = {key: item["default"] for key, item in properties.items() if "default" in item}
-    return {**defaults, **given}
+    return {**defaults, **_tidied(given)}
+
+
+def _tidied(value: Any) -> Any:
+    """The arguments with every text in them fit for files, argv and rows."""
+    if isinstance(value, str):
+        return tidy(value)
+    if isinstance(value, list):
+        return [_tidied(item) for item in value]
+    if isinstance(value, dict):
+        return {tidy(key): _tidied(item) for key, item in value.items()}
+    return value
 
 
 def _in_words(error: OSError) -> str:

@@ -84,3 +84,8 @@ def bounded(answer: str, limit: int = OUTPUT_CHARS) -> str:
     half = limit // 2
     cut = len(answer) - 2 * half
     return f"{answer[:half]}\n[... {cut} characters cut ...]\n{answer[-half:]}"
+
+
+def tidy(words: str) -> str:
+    """`words` without what JSON over HTTP and Postgres refuse: NUL and lone surrogates."""
+    return words.replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()

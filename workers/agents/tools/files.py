@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.agents.tools.base import Bench, Tool, ToolError, bounded, described, flag, number, text
+from workers.agents.tools.base import (
+    Bench,
+    Tool,
+    ToolError,
+    bounded,
+    described,
+    flag,
+    number,
+    text,
+    tidy,
+)
 from workers.halting import Halt
 
 LINES = 2000
@@ -13,7 +23,7 @@ PATH = text("The file, relative to the workspace, for example src/app.py")
 
 def read(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
     """The asked lines, with a note when others exist."""
-    lines = _decoded(bench, arguments["path"]).splitlines(keepends=True)
+    lines = tidy(_decoded(bench, arguments["path"])).splitlines(keepends=True)
     first = arguments["offset"] - 1
     shown = lines[first : first + arguments["limit"]]
     if not shown:
@@ -27,7 +37,7 @@ def read(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
 def write(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
     """Make or replace the file."""
     content: str = arguments["content"]
-    made = bench.tree.write(arguments["path"], content.encode(errors="surrogateescape"))
+    made = bench.tree.write(arguments["path"], content.encode())
     lines = len(content.splitlines())
     return f"{'created' if made else 'replaced'} {arguments['path']}, {lines} lines"
 
@@ -41,13 +51,14 @@ def edit(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
         raise ToolError(f"old_text does not occur in {path}: read the file and copy it exactly")
     if found > 1 and not arguments["replace_all"]:
         raise ToolError(
-            f"old_text occurs {found} times in {path}: take more lines around it, or set replace_all"
+            f"old_text occurs {found} times in {path}: take in more lines, or set replace_all"
         )
     bench.tree.write(path, before.replace(old, new).encode(errors="surrogateescape"))
     return f"edited {path}: {found} {'place' if found == 1 else 'places'}"
 
 
 def _decoded(bench: Bench, path: str) -> str:
+    """The file as text; bytes that are not UTF-8 become marks that encode back to themselves."""
     data = bench.tree.read(path)
     if b"\0" in data[:8192]:
         raise ToolError(f"{path} is a binary file of {len(data)} bytes")

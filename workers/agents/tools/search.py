@@ -12,6 +12,7 @@ from workers.agents.tools.base import Bench, Tool, ToolError, bounded, described
 from workers.halting import Halt
 
 MOST = 1000
+DEEPEST = 100  # folders within folders; os.fwalk recurses
 GREP_SECONDS = 60
 FOLDER = text("The folder to look in, relative to the workspace", default=".")
 
@@ -32,9 +33,9 @@ def grep(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
         raise ToolError(f"the search took longer than {GREP_SECONDS} seconds: narrow it")
     if output.code == 1:
         return "[no matches]"
-    if output.code and not output.text.strip():
-        raise ToolError(f"grep ended with code {output.code}")
     lines = [line.removeprefix("./").removeprefix("./") for line in output.text.splitlines()]
+    if output.code and all(line.startswith("grep:") for line in lines):
+        raise ToolError(bounded(output.text) or f"grep ended with code {output.code}")
     return bounded("\n".join(_first(lines)))
 
 
@@ -52,7 +53,9 @@ def find(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
 def ls(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
     """One line an entry: folders end in a slash, files carry their size in bytes."""
     with bench.tree.folder(bench.tree.parts(arguments["path"])) as handle:
-        lines = [_entry(handle, name) for name in sorted(os.listdir(handle)) if name != ".git"]
+        with os.scandir(handle) as entries:
+            names = sorted(entry.name for entry in entries if entry.name != ".git")
+        lines = [_entry(handle, name) for name in names]
     return bounded("\n".join(_first(lines))) or "[empty]"
 
 
@@ -71,7 +74,7 @@ def _walk(bench: Bench, path: str, halt: Halt) -> Iterator[tuple[str, bool]]:
     with bench.tree.folder(start) as handle:
         for top, folders, files, _ in os.fwalk(".", dir_fd=handle):
             halt.check()
-            folders[:] = [name for name in folders if name != ".git"]
+            folders[:] = [name for name in folders if name != ".git" and top.count("/") < DEEPEST]
             above = "/".join([*start, *(part for part in top.split("/") if part != ".")])
             for name in folders:
                 yield f"{above}/{name}".lstrip("/"), True
@@ -100,7 +103,7 @@ TOOLS = (
     Tool(
         described(
             "find",
-            "Find files and folders by name, for example *.md, or by path, for example src/*/test_*.",
+            "Find files and folders by name (*.md) or, with a slash in the pattern, by path (src/*).",
             pattern=text("A glob for the name, or for the whole path when it contains a slash"),
             path=FOLDER,
         ),
