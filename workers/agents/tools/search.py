@@ -103,7 +103,7 @@ TOOLS = (
     Tool(
         described(
             "find",
-            "Find files and folders by name (*.md) or, with a slash in the pattern, by path (src/*).",
+            "Find files and folders by name (*.md) or, given a slash, by path (src/*/test_*).",
             pattern=text("A glob for the name, or for the whole path when it contains a slash"),
             path=FOLDER,
         ),

@@ -1,0 +1,223 @@
+"""What an agent is told at the start of a step: pure text out of plain values.
+
+The first line of the user's message and the `# FINISHING` section are a contract: the scripted
+model reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from models.definitions import Definition, StepSpec
+from workers.agents.handover import lines
+from workers.agents.tools.base import bounded
+from workers.llm.base import Message, Text
+from workers.pipelines.decisions import LoopView
+
+# How many characters a section may take, so that no run's history can overflow a window.
+AGENT_FILE = 24_000
+PROGRESS = 6_000
+TASK = 24_000
+OUTPUTS = 12_000
+ONE_OUTPUT = 4_000
+FEEDBACK = 6_000
+NOTE = 8_000
+INPUT = 60_000
+ITEM = 8_000
+COMPLETED = 3_000
+COMMITS = 10
+
+FILES = {
+    "IDENTITY.md": "IDENTITY",
+    "SOUL.md": "SOUL",
+    "DECISION.md": "DECISION FRAMEWORK",
+    "AGENTS.md": "OTHER AGENTS",
+}
+
+WORKSPACE = """The workspace is your working directory; give paths relative to it. It is a git \
+repository that the platform keeps: whatever you leave in it is committed when this step succeeds, \
+so do not commit yourself, and `git log` and `git diff` show what came before.
+You start without memory of earlier steps. What you know of them is in this prompt and in the \
+workspace; look before you change anything, and check what you made before you hand over.
+Commands run in a sandbox that ends with the step."""
+
+WITH_TOOLS = """The step is over when you call `complete` or `fail`; the first such call counts \
+and nothing you do afterwards is seen.
+Call `complete` once the work is done and checked, with every output listed below under its exact \
+key. Values are texts. Those who come next see your outputs and the workspace, not this \
+conversation, so an output must say by itself what they need.
+Call `fail` when the work cannot be done as asked: say what stands in the way and what you tried. \
+An honest failure is worth more than a result that only looks done.
+For example: complete(outputs={example}, summary="what was done, in a sentence")"""
+
+WITH_SHAPE = "Answer with one JSON value of the shape `{name}` and nothing around it."
+SMALL = "Answer with one JSON object that has exactly these keys. Be brief and concrete."
+
+AGAIN = """This step was tried before and not accepted. Mend the cause named here; the workspace \
+still holds what earlier attempts left."""
+
+
+@dataclass(frozen=True)
+class Brief:
+    """Everything one execution of a step is told.
+
+    `files` maps the names of the agent's files to their texts; `outputs` are those of earlier
+    steps, the newest last; `git_log` has one line a commit, the newest first; `small` asks for a
+    prompt of at most about 1,500 tokens.
+    """
+
+    run_id: str
+    step: StepSpec
+    definition: Definition
+    task: str
+    input: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    feedback: tuple[str, ...] = ()
+    human_note: str = ""
+    loop: LoopView | None = None
+    git_log: tuple[str, ...] = ()
+    progress: str = ""
+    visit: int = 1
+    retry: int = 0
+    execution: int = 1
+    tools: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    small: bool = False
+
+    @property
+    def first_line(self) -> str:
+        return (
+            f"Run {self.run_id} · step {self.step.id} · visit {self.visit} · "
+            f"retry {self.retry} · execution {self.execution}"
+        )
+
+
+def assemble(brief: Brief) -> tuple[Message, Message]:
+    """The system's and the user's message that open the conversation."""
+    system = _small_system(brief) if brief.small else _system(brief)
+    user = _small_user(brief) if brief.small else _user(brief)
+    return Message("system", (Text(system),)), Message("user", (Text(user),))
+
+
+def _system(brief: Brief) -> str:
+    """Stable for an agent and a step, so that providers can cache it."""
+    files = [(title, bounded(_file(brief, name), AGENT_FILE)) for name, title in FILES.items()]
+    sections = [
+        *files[:1],
+        ("YOUR PART HERE", brief.definition.agent(brief.step.agent).persona or ""),
+        *files[1:],
+        ("ENVIRONMENT", _environment(brief)),
+        ("FINISHING", _finishing(brief)),
+    ]
+    return _joined(sections)
+
+
+def _user(brief: Brief) -> str:
+    sections = [
+        ("Project Context", _context(brief)),
+        ("Previous Step Outputs", _outputs(brief, OUTPUTS)),
+        ("Feedback on earlier attempts", _feedback(brief, FEEDBACK)),
+        ("Note from a person", bounded(brief.human_note, NOTE)),
+        ("Workspace history", "\n".join(brief.git_log[:COMMITS])),
+        ("Your Task", bounded(brief.input, INPUT)),
+        ("Loop Context", _loop(brief, ITEM)),
+    ]
+    return f"{brief.first_line}\n\n{_joined(sections)}"
+
+
+def _small_system(brief: Brief) -> str:
+    identity = _file(brief, "IDENTITY.md")
+    prose = [line for line in identity.splitlines() if line and line[0].isalpha()]
+    return _joined([("IDENTITY", bounded("\n".join(prose), 500)), ("FINISHING", _finishing(brief))])
+
+
+def _small_user(brief: Brief) -> str:
+    sections = [
+        ("Previous Step Outputs", _outputs(brief, 800)),
+        ("Feedback on earlier attempts", bounded("\n".join(brief.feedback[-1:]), 400)),
+        ("Note from a person", bounded(brief.human_note, 300)),
+        ("Your Task", bounded(brief.input, 2_000)),
+        ("Loop Context", _loop(brief, 400)),
+    ]
+    return f"{brief.first_line}\n\n{_joined(sections)}"
+
+
+def _joined(sections: Iterable[tuple[str, str]]) -> str:
+    """The sections that say something, each under its heading."""
+    said = [(title, text.strip()) for title, text in sections]
+    return "\n\n".join(f"# {title}\n{text}" for title, text in said if text)
+
+
+def _file(brief: Brief, name: str) -> str:
+    """One of the agent's files; without an identity, a sentence that names the agent."""
+    text = brief.files.get(name, "").strip()
+    if text or name != "IDENTITY.md":
+        return text
+    agent = brief.definition.agent(brief.step.agent)
+    return f"You are {agent.name}, a member of the team that works on this project."
+
+
+def _environment(brief: Brief) -> str:
+    if brief.step.output_schema:
+        return "\n".join(brief.environment)
+    tools = f"Your tools: {', '.join(brief.tools)}." if brief.tools else ""
+    return "\n".join(filter(None, [WORKSPACE, tools, *brief.environment]))
+
+
+def _finishing(brief: Brief) -> str:
+    listed = lines(brief.step, brief.definition)
+    return "\n".join(
+        [_how_to_finish(brief, listed), "Outputs to hand over:", *(listed or ["none"])]
+    )
+
+
+def _how_to_finish(brief: Brief, listed: list[str]) -> str:
+    if brief.step.output_schema:
+        return WITH_SHAPE.format(name=brief.step.output_schema.name)
+    if brief.small:
+        return SMALL
+    keys = [line.removeprefix("- ").partition(":")[0] for line in listed]
+    example = ", ".join(f'"{key}": "..."' for key in keys)
+    return WITH_TOOLS.format(example=f"{{{example}}}")
+
+
+def _context(brief: Brief) -> str:
+    """The run's task, unless the step's own already quotes it, and what was done so far."""
+    task = "" if brief.task in brief.input else f"The run's task: {bounded(brief.task, TASK)}"
+    return "\n\n".join(filter(None, [task, bounded(brief.progress, PROGRESS)]))
+
+
+def _outputs(brief: Brief, budget: int) -> str:
+    """Earlier outputs, newest first, without those the task quotes and those for the record."""
+    shown: list[str] = []
+    fresh = [
+        f"{key}: {bounded(value, min(ONE_OUTPUT, budget))}"
+        for key, value in reversed(brief.outputs.items())
+        if value and not key.startswith("_") and value not in brief.input
+    ]
+    for line in fresh:
+        budget -= len(line)
+        if budget < 0:
+            shown.append(f"[{len(fresh) - len(shown)} older outputs left out]")
+            break
+        shown.append(line)
+    return "\n".join(shown)
+
+
+def _feedback(brief: Brief, budget: int) -> str:
+    if not brief.feedback:
+        return ""
+    return "\n".join([AGAIN, *(bounded(line, budget // 3) for line in brief.feedback[-3:])])
+
+
+def _loop(brief: Brief, budget: int) -> str:
+    loop = brief.loop
+    if loop is None:
+        return ""
+    told = [f"Item {loop.index + 1} of {loop.total}: {bounded(loop.item, budget)}"]
+    if loop.completed:
+        done = "\n".join(f"- {bounded(item, 300)}" for item in loop.completed)
+        told.append(f"Completed before it:\n{bounded(done, min(COMPLETED, budget))}")
+    return "\n".join(told)
