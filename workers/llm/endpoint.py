@@ -1,0 +1,43 @@
+"""Where one model is reached and what is known of it: all that an adapter needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx2
+
+from workers.llm.catalogue import Effort
+
+CONNECT_SECONDS = 10.0
+WRITE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One model behind one URL; `window` is in tokens."""
+
+    provider: str
+    model: str
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    window: int = 128_000
+    small: bool = False
+    reasons: bool = False
+    effort: Effort = "effort"
+    recalls_thinking: bool = False
+
+    def client(self) -> httpx2.Client:
+        """A client that follows no redirect and asks no proxy for the machine it runs on."""
+        host = urlsplit(self.base_url).hostname or ""
+        loopback = host == "localhost" or host.startswith("127.") or host == "::1"
+        return httpx2.Client(follow_redirects=False, trust_env=not loopback)
+
+
+def patience(silence: float) -> httpx2.Timeout:
+    """The time-outs of one request; `silence` is the longest pause between two chunks."""
+    return httpx2.Timeout(
+        connect=CONNECT_SECONDS, read=silence, write=WRITE_SECONDS, pool=CONNECT_SECONDS
+    )

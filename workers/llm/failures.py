@@ -1,0 +1,80 @@
+"""What a provider's failure means: one of the four errors of `base`, whichever protocol told it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from workers.llm.base import ModelError, Overflow, Refused, Throttled, Unavailable
+
+TOO_LONG = re.compile(
+    r"""context_length_exceeded | exceed_context_size | model_context_window_exceeded
+      | (maximum|max|model'?s?)\W+(\w+\W+)?context | context\W+(length|window|size|limit)
+      | (prompt|input|request|messages?|conversation)\W+(\w+\W+){0,4}too\W+(long|large)
+      | too\W+many\W+(input\W+)?tokens | reduce\W+the\W+length | input\W+token\W+count
+      | input\W+tokens?\W+exceed""",
+    re.VERBOSE | re.IGNORECASE,
+)
+NO_CREDIT = re.compile(
+    r"insufficient_quota|exceeded your current quota|credit balance|billing|spend_limit",
+    re.IGNORECASE,
+)
+PASSING = re.compile(r"overloaded|api_error|server_error|timeout|unavailable", re.IGNORECASE)
+THROTTLED = re.compile(r"rate_?limit|too many requests", re.IGNORECASE)
+TRANSIENT = frozenset({408, 409, 425})
+
+
+def failure(provider: str, status: int, message: str, headers: Mapping[str, str]) -> ModelError:
+    """What the answer `status` means; status 200 stands for an error told inside a stream."""
+    told = f"{provider} answered {status}: {message[:2000]}"
+    if status == 200:
+        return _failure_in_stream(provider, message, headers)
+    if status == 402 or (status == 429 and NO_CREDIT.search(message)):
+        return Refused(told)
+    if status == 429:
+        return Throttled(told, retry_after(headers, datetime.now(UTC)))
+    if status >= 500 or status in TRANSIENT:
+        # Some servers wrap "the prompt is too long" in a 500.
+        return Overflow(told) if TOO_LONG.search(message) else Unavailable(told)
+    if status == 413 or (status in {400, 422} and TOO_LONG.search(message)):
+        return Overflow(told)
+    return Refused(told)
+
+
+def _failure_in_stream(provider: str, message: str, headers: Mapping[str, str]) -> ModelError:
+    told = f"{provider} broke off: {message[:2000]}"
+    if TOO_LONG.search(message):
+        return Overflow(told)
+    if THROTTLED.search(message):
+        return Throttled(told, retry_after(headers, datetime.now(UTC)))
+    if PASSING.search(message) or "invalid_request" not in message:
+        return Unavailable(told)
+    return Refused(told)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds to wait as told by Retry-After (seconds or an HTTP date) or retry-after-ms."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    told = headers.get("retry-after")
+    seconds = _number(told)
+    if seconds is not None or told is None:
+        return seconds
+    try:
+        moment = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

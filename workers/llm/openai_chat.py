@@ -1,0 +1,253 @@
+"""Chat completions as OpenAI defined them, which most providers and local servers speak.
+
+Source: https://platform.openai.com/docs/api-reference/chat (streaming).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import weakref
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import openai
+from openai.types.chat import ChatCompletionChunk
+
+from workers.halting import Halt
+from workers.llm.base import (
+    Call,
+    Delta,
+    Message,
+    ModelError,
+    Options,
+    Part,
+    Refused,
+    Reply,
+    Text,
+    Thinking,
+    ToolSpec,
+    Unavailable,
+    Usage,
+)
+from workers.llm.concessions import Request, concede
+from workers.llm.endpoint import Endpoint, patience
+from workers.llm.estimating import estimated
+from workers.llm.failures import failure
+from workers.llm.openai_requests import CONCESSIONS, compose
+from workers.llm.streaming import interruptible
+
+MOST_CONCESSIONS = 6
+STOPS = {"stop": "end", "length": "length", "tool_calls": "calls", "function_call": "calls"}
+
+
+class OpenAIChat:
+    """A model behind an OpenAI-compatible chat completions endpoint."""
+
+    scripted = False
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.provider, self.name = endpoint.provider, endpoint.model
+        self.window, self.small = endpoint.window, endpoint.small
+        self._endpoint = endpoint
+        self._complaints: list[str] = []
+        http = endpoint.client()
+        weakref.finalize(self, http.close)
+        self._client = openai.OpenAI(
+            api_key=endpoint.api_key or "none",
+            base_url=endpoint.base_url,
+            default_headers=dict(endpoint.headers),
+            max_retries=0,
+            http_client=http,
+        )
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        options: Options,
+        halt: Halt,
+    ) -> Generator[Delta, None, Reply]:
+        """Stream one answer; raises ModelError, or Stopped when `halt` is raised meanwhile."""
+        request = self._request(messages, tools, options)
+        while True:
+            answer = _Answer(self._endpoint, request)
+            try:
+                yield from self._stream(request, answer, options.silence, halt)
+                return answer.reply(messages)
+            except openai.BadRequestError as error:
+                request = self._conceded(request, error)
+            except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
+                raise self._meaning(error) from error
+
+    def _stream(
+        self, request: Request, answer: _Answer, silence: float, halt: Halt
+    ) -> Iterator[Delta]:
+        def begin() -> openai.Stream[ChatCompletionChunk]:
+            create: Any = self._client.chat.completions.create  # its overloads know no dict
+            stream: openai.Stream[ChatCompletionChunk] = create(
+                **request, timeout=patience(silence)
+            )
+            return stream
+
+        for chunk in interruptible(begin, halt, silence):
+            yield from answer.absorb(chunk)
+
+    def _request(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options
+    ) -> Request:
+        request = compose(self._endpoint, messages, tools, options)
+        for complaint in self._complaints:
+            request = concede(CONCESSIONS, request, complaint) or request
+        return request
+
+    def _conceded(self, request: Request, error: openai.BadRequestError) -> Request:
+        complaint = _told(error)
+        meaning = self._meaning(error)
+        amended = concede(CONCESSIONS, request, complaint) if type(meaning) is Refused else None
+        if amended is None or len(self._complaints) >= MOST_CONCESSIONS:
+            raise meaning from error
+        self._complaints.append(complaint)  # so that the next turn need not be refused first
+        return amended
+
+    def _meaning(self, error: Exception) -> ModelError:
+        if isinstance(error, openai.APIStatusError):
+            headers = error.response.headers
+            return failure(self.provider, error.status_code, _told(error), headers)
+        if isinstance(error, openai.APITimeoutError):
+            return Unavailable(f"{self.provider} did not answer in time.")
+        if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
+            return Unavailable(
+                f"The connection to {self.provider} failed: {error.__cause__ or error}"
+            )
+        if isinstance(error, openai.APIError):
+            return failure(self.provider, 200, _told(error), {})
+        return Unavailable(f"{self.provider} sent what cannot be read: {error}")
+
+
+@dataclass
+class _GrowingCall:
+    number: int | None
+    id: str
+    name: str = ""
+    arguments: str = ""
+    signature: str | None = None
+
+
+class _Answer:
+    """An answer in the making."""
+
+    def __init__(self, endpoint: Endpoint, request: Request) -> None:
+        self._endpoint = endpoint
+        self._model = endpoint.model
+        forced = request.get("tool_choice")
+        self._submits = isinstance(forced, dict)  # a forced function carries the shaped answer
+        self._request_id: str | None = None
+        self._finish: str | None = None
+        self._usage: Usage | None = None
+        self._thinking: list[str] = []
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+        self._calls: list[_GrowingCall] = []
+
+    def absorb(self, chunk: ChatCompletionChunk) -> Iterator[Delta]:
+        """Take one chunk in; yields what it adds."""
+        if not isinstance(chunk, ChatCompletionChunk):
+            raise Unavailable(f"{self._endpoint.provider} sent a chunk that cannot be read.")
+        self._model = chunk.model or self._model
+        self._request_id = chunk.id or self._request_id
+        if chunk.usage:
+            self._usage = _usage(chunk.usage.model_dump())
+        for choice in chunk.choices or ():
+            self._finish = choice.finish_reason or self._finish
+            if choice.delta:
+                yield from self._absorb_delta(choice.delta.model_dump())
+
+    def _absorb_delta(self, delta: Mapping[str, Any]) -> Iterator[Delta]:
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if isinstance(thought, str) and thought:
+            self._thinking.append(thought)
+            yield Delta("thinking", thought)
+        if delta.get("content"):
+            self._text.append(delta["content"])
+            yield Delta("text", delta["content"])
+        if delta.get("refusal"):
+            self._refusal.append(delta["refusal"])
+        for piece in delta.get("tool_calls") or ():
+            yield from self._absorb_call(piece)
+
+    def _absorb_call(self, piece: Mapping[str, Any]) -> Iterator[Delta]:
+        function = piece.get("function") or {}
+        call = self._call(piece, bool(function.get("name")))
+        call.name = call.name or function.get("name") or ""
+        arguments = function.get("arguments") or ""
+        if not isinstance(arguments, str):  # some servers send the object itself
+            arguments = json.dumps(arguments)
+        call.arguments += arguments
+        google = (piece.get("extra_content") or {}).get("google") or {}
+        call.signature = google.get("thought_signature") or call.signature
+        if arguments:
+            yield Delta("text" if self._submits else "call", arguments)
+
+    def _call(self, piece: Mapping[str, Any], named: bool) -> _GrowingCall:
+        """The call a piece belongs to; servers differ in whether they number or name them."""
+        number, call_id = piece.get("index"), piece.get("id")
+        same_id = [call for call in self._calls if call_id and call.id == call_id]
+        same_number = [call for call in self._calls if call.number == number]
+        begins = named and (bool(call_id) or number is None or not same_number)
+        known = same_id or ([] if begins else same_number)
+        if known:
+            return known[-1]
+        self._calls.append(_GrowingCall(number, call_id or f"call_{secrets.token_hex(8)}"))
+        return self._calls[-1]
+
+    def reply(self, messages: Sequence[Message]) -> Reply:
+        """The whole answer; raises Unavailable when it was cut, Refused when it is a refusal."""
+        if self._finish is None:
+            raise Unavailable(f"{self._endpoint.provider} cut its answer short.")
+        if self._finish == "content_filter" or (self._refusal and not self._text):
+            why = "".join(self._refusal) or "its content filter stopped the answer"
+            raise Refused(f"{self._endpoint.provider}/{self._endpoint.model} declined: {why}")
+        message = Message("assistant", tuple(self._parts()))
+        stop = STOPS.get(self._finish, "end")
+        if stop != "length":
+            stop = "calls" if message.calls else "end"
+        return Reply(
+            message,
+            self._usage or estimated(messages, message),
+            stop,  # type: ignore[arg-type]
+            self._model,
+            self._request_id,
+        )
+
+    def _parts(self) -> Iterator[Part]:
+        if self._thinking:
+            yield Thinking("".join(self._thinking))
+        if self._submits and self._calls:
+            yield Text(self._calls[0].arguments)
+            return
+        if self._text:
+            yield Text("".join(self._text))
+        for call in self._calls:
+            yield Call(call.id, call.name, call.arguments or "{}", call.signature)
+
+
+def _told(error: openai.APIError) -> str:
+    """What the provider said, with its code, whichever way it wrapped them."""
+    body = error.body if isinstance(error.body, dict) else {}
+    words = (error.type, error.code, body.get("message"))
+    said = " ".join(str(word) for word in words if word)
+    return said if body.get("message") else f"{said} {error.message}".strip()
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage:
+    sent, written = (usage.get(f"{name}_tokens_details") or {} for name in ("prompt", "completion"))
+    return Usage(
+        input=usage.get("prompt_tokens") or 0,
+        output=usage.get("completion_tokens") or 0,
+        cache_read=sent.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0,
+        cache_write=sent.get("cache_write_tokens") or 0,
+        thinking=written.get("reasoning_tokens") or 0,
+    )
