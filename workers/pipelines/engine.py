@@ -7,7 +7,6 @@ nothing is remembered between calls, so the same outcomes always lead to the sam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from models.definitions import Action, Definition, StepSpec
 from workers.pipelines.decisions import (
@@ -74,7 +73,7 @@ def replay(definition: Definition, outcomes: Sequence[Outcome], caps: Caps = CAP
         return State().breaking("", "The pipeline has no steps")
     state = travel(chart, (State(), definition.steps[0].id))
     for outcome in outcomes:
-        state = absorb(chart, replace(state, notices=()), outcome)
+        state = absorb(chart, state._replace(notices=()) if state.notices else state, outcome)
     return state
 
 
@@ -110,19 +109,19 @@ def travel(chart: Chart, move: Move, feedback: tuple[str, ...] = ()) -> State:
 
 
 def enter(chart: Chart, state: State, step_id: str, feedback: tuple[str, ...]) -> Move:
-    state = replace(state, arrivals=increased(state.arrivals, step_id))
-    if state.arrivals[step_id] > chart.caps.visits:
+    arrivals = increased(state.arrivals, step_id)
+    if arrivals[step_id] > chart.caps.visits:
         error = f"Step {step_id} was visited more than {chart.caps.visits} times"
         return state.breaking(step_id, error), None
     step = chart.steps[step_id]
     if step.loop:
-        state = open_loop(state, step, step.loop.over)
+        state = open_loop(state._replace(arrivals=arrivals), step, step.loop.over)
         if state.broken:
             return state, None
         if not state.frames or state.frames[-1].loop != step_id:
             return after_loop(chart, state, step_id)
-    place = Place(step_id, feedback=feedback)
-    return replace(state, place=place, visits=increased(state.visits, step_id)), None
+    place, visits = Place(step_id, feedback=feedback), increased(state.visits, step_id)
+    return state._replace(place=place, arrivals=arrivals, visits=visits), None
 
 
 def absorb(chart: Chart, state: State, outcome: Outcome) -> State:
@@ -134,13 +133,13 @@ def absorb(chart: Chart, state: State, outcome: Outcome) -> State:
     if outcome.step_id not in chart.steps:
         return state.breaking(outcome.step_id, f"There is no step {outcome.step_id}")
     if state.place is None or state.place.step_id != outcome.step_id:
-        idle = replace(state, place=None, finished=False, broken=None)
+        idle = state._replace(place=None, finished=False, broken=None)
         state = travel(chart, (idle, outcome.step_id))
     place = state.place
     if place is None or place.step_id != outcome.step_id:
         return state
     step = chart.steps[outcome.step_id]
-    state = replace(state, executions=increased(state.executions, step.id))
+    state = state._replace(executions=increased(state.executions, step.id))
     error = fault(step, outcome)
     if error is not None:
         return after_fault(chart, state, place, outcome, error)
@@ -163,16 +162,13 @@ def after_fault(chart: Chart, state: State, place: Place, outcome: Outcome, erro
     """Wait and repeat when the provider is to blame; else retry with feedback, or give up."""
     step = chart.steps[place.step_id]
     if outcome.transient and not outcome.succeeded:
-        place = replace(
-            place,
-            transients=place.transients + 1,
-            delay=min(LONGEST_DELAY, 2.0 ** min(place.transients, 10)),
-        )
+        delay = min(LONGEST_DELAY, 2.0 ** min(place.transients, 10))
+        place = place._replace(transients=place.transients + 1, delay=delay)
         if place.transients <= chart.caps.transient:
             told = {"feedback": error, "retry": place.retry, "delay": place.delay}
-            return replace(state, place=place).noticing("step_retrying", step.id, **told)
+            return state._replace(place=place).noticing("step_retrying", step.id, **told)
     else:
-        place = replace(place, delay=0.0)
+        place = place._replace(delay=0.0)
     if place.retry < step.max_retries:
         return again(state, place, error, step.max_retries)
     return give_up(chart, state, step, error)
@@ -182,9 +178,9 @@ def again(state: State, place: Place, error: str, limit: int) -> State:
     """The same visit once more, with what went wrong as feedback."""
     retry = place.retry + 1
     line = f"[RETRY {retry}/{max(limit, retry)}] {error}"
-    due = replace(place, retry=retry, feedback=(*place.feedback, line))
+    due = place._replace(retry=retry, feedback=(*place.feedback, line))
     told = {"feedback": line, "retry": retry, "delay": place.delay}
-    return replace(state, place=due).noticing("step_retrying", place.step_id, **told)
+    return state._replace(place=due).noticing("step_retrying", place.step_id, **told)
 
 
 def give_up(chart: Chart, state: State, step: StepSpec, error: str) -> State:
@@ -195,9 +191,9 @@ def give_up(chart: Chart, state: State, step: StepSpec, error: str) -> State:
         state = fail_item(state, error)
         loop = chart.steps[state.frames[-1].loop].loop
         if loop and loop.on_item_fail == "continue":
-            unspoilt = replace(state, outputs=state.frames[-1].outputs)
+            unspoilt = state._replace(outputs=state.frames[-1].outputs)
             return travel(chart, move_on(chart, unspoilt))
-        state = replace(state, frames=state.frames[:-1])
+        state = state._replace(frames=state.frames[:-1])
     return state.breaking(step.id, error)
 
 
@@ -208,8 +204,8 @@ def after_success(chart: Chart, state: State, place: Place, outcome: Outcome) ->
     if value is None and step.on_result and not step.loop and step.on_complete is None:
         return after_no_match(chart, state, place, step)
     outputs = merged(state.outputs, outcome.outputs)
-    state = replace(state, outputs=outputs, handed_over=outcome.outputs)
-    if state.frames:
+    state = state._replace(outputs=outputs, handed_over=outcome.outputs)
+    if state.frames and step.outputs:
         state = relist(chart, state, step)
     if value is None:
         return travel(chart, onward(chart, state, step))
@@ -218,7 +214,11 @@ def after_success(chart: Chart, state: State, place: Place, outcome: Outcome) ->
 
 def merged(outputs: Mapping[str, str], latest: Mapping[str, str]) -> dict[str, str]:
     """The latest value of each key; handing over a blank value takes the key back."""
-    return {key: value for key, value in {**outputs, **latest}.items() if value.strip()}
+    both = {**outputs, **latest}
+    for key, value in latest.items():
+        if not value.strip():
+            del both[key]
+    return both
 
 
 def matched(step: StepSpec, outputs: Mapping[str, str]) -> str | None:
@@ -242,7 +242,7 @@ def after_no_match(chart: Chart, state: State, place: Place, step: StepSpec) -> 
     error = f"no output is one of the accepted results: {', '.join(step.on_result)}"
     if place.unmatched:
         return give_up(chart, state, step, error)
-    due = replace(place, unmatched=1, delay=0.0)
+    due = place._replace(unmatched=1, delay=0.0)
     return again(state, due, error, step.max_retries)
 
 
@@ -256,7 +256,7 @@ def act(chart: Chart, state: State, place: Place, value: str) -> State:
     if action.retry:
         limit = step.max_retries if action.max_retries is None else action.max_retries
         if place.retry < limit:
-            return again(state, replace(place, delay=0.0), f"the result was {value}", limit)
+            return again(state, place._replace(delay=0.0), f"the result was {value}", limit)
         return give_up(chart, state, step, f"the result was {value} after {limit} retries")
     if action.continue_loop and state.frames:
         return travel(chart, move_on(chart, complete_item(state)))

@@ -49,7 +49,7 @@ def open_loop(state: State, step: StepSpec, over: str) -> State:
     depths = [depth for depth, frame in enumerate(state.frames) if frame.loop == step.id]
     depth = depths[0] if depths else len(state.frames)
     if depths and not state.frames[depth].relisted:
-        return replace(state, frames=state.frames[: depth + 1])
+        return state._replace(frames=state.frames[: depth + 1])
     try:
         values = read_items(over, state.outputs.get(over, ""))
     except NoList as error:
@@ -58,19 +58,23 @@ def open_loop(state: State, step: StepSpec, over: str) -> State:
     loop = LoopState(step.id, tuple(named))
     opened = (Frame(step.id, state.outputs, state.arrivals),) if values else ()
     frames = (*state.frames[:depth], *opened)
-    return replace(state, frames=frames, loops={**state.loops, step.id: loop})
+    return state._replace(frames=frames, loops={**state.loops, step.id: loop})
 
 
 def relist(chart: Chart, state: State, step: StepSpec) -> State:
     """Mark the loops whose list this step has just handed over as part of its declared outputs."""
 
-    def marked(frame: Frame) -> Frame:
-        loop = chart.steps[frame.loop].loop
-        if loop is None or step.id == frame.loop or loop.over not in step.outputs:
-            return frame
-        return replace(frame, relisted=True)
+    lists = {frame.loop for frame in state.frames if declares(step, chart.steps[frame.loop])}
+    if not lists:
+        return state
+    marked = (f._replace(relisted=True) if f.loop in lists else f for f in state.frames)
+    return state._replace(frames=tuple(marked))
 
-    return replace(state, frames=tuple(marked(frame) for frame in state.frames))
+
+def declares(step: StepSpec, loop_step: StepSpec) -> bool:
+    """Whether `step` is one that makes the list of that loop."""
+    loop = loop_step.loop
+    return loop is not None and step is not loop_step and loop.over in step.outputs
 
 
 def complete_item(state: State) -> State:
@@ -94,7 +98,7 @@ def fail_item(state: State, error: str) -> State:
 def closing(state: State, item: LoopItem) -> State:
     loop = state.loops[state.frames[-1].loop]
     items = (*loop.items[: item.index], item, *loop.items[item.index + 1 :])
-    return replace(state, loops={**state.loops, loop.step_id: replace(loop, items=items)})
+    return state._replace(loops={**state.loops, loop.step_id: replace(loop, items=items)})
 
 
 def move_on(chart: Chart, state: State) -> Move:
@@ -106,12 +110,12 @@ def move_on(chart: Chart, state: State) -> Move:
     frame = state.frames[-1]
     loop = state.loops[frame.loop]
     loop = replace(loop, current_index=loop.current_index + 1)
-    state = replace(state, loops={**state.loops, frame.loop: loop})
+    state = state._replace(loops={**state.loops, frame.loop: loop})
     if loop.current_index == len(loop.items):
-        return after_loop(chart, replace(state, frames=state.frames[:-1]), frame.loop)
-    fresh = replace(frame, relisted=False)
+        return after_loop(chart, state._replace(frames=state.frames[:-1]), frame.loop)
+    fresh = frame._replace(relisted=False)
     frames = (*state.frames[:-1], fresh)
-    state = replace(state, frames=frames, outputs=frame.outputs, arrivals=frame.arrivals)
+    state = state._replace(frames=frames, outputs=frame.outputs, arrivals=frame.arrivals)
     return state, frame.loop
 
 
@@ -127,6 +131,6 @@ def end_chain(chart: Chart, state: State, step: StepSpec) -> Move:
     if state.frames and state.frames[-1].loop not in chart.continued:
         return move_on(chart, complete_item(state))
     if step.loop or step.id in chart.final:
-        return replace(state, place=None, finished=True), None
+        return state._replace(place=None, finished=True), None
     message = f"Step {step.id} completed, but nothing follows it and it is not the last step"
     return state.breaking(step.id, message), None

@@ -1,15 +1,22 @@
-"""Where a run stands after its outcomes so far: one frozen value, and the chart it moves on."""
+"""Where a run stands after its outcomes so far: one frozen value, and the chart it moves on.
+
+What changes with every outcome is a named tuple: replacing a field costs a quarter of what it
+does on a frozen dataclass, and a run is replayed whole at every step.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from models.definitions import Definition, StepSpec
 from models.grammar_graph import continued, final_steps
 from workers.pipelines.decisions import Caps, LoopView, Notice, NoticeKind
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,7 @@ class LoopState:
         return self.items[self.current_index]
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """A loop that is going on, with what its next item starts from.
 
     `relisted` says that a step which declares the loop's list has written it anew meanwhile.
@@ -69,8 +75,7 @@ class Frame:
     relisted: bool = False
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """The execution that is due. `unmatched` and `transients` count what spared the retries."""
 
     step_id: str
@@ -81,20 +86,19 @@ class Place:
     transients: int = 0
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """A run between two outcomes: at a place, finished, or broken (step id, error)."""
 
     place: Place | None = None
     finished: bool = False
     broken: tuple[str, str] | None = None
-    outputs: Mapping[str, str] = field(default_factory=dict)  # the latest value of each key
-    handed_over: Mapping[str, str] = field(default_factory=dict)  # by the last success alone
-    visits: Mapping[str, int] = field(default_factory=dict)
-    arrivals: Mapping[str, int] = field(default_factory=dict)
-    executions: Mapping[str, int] = field(default_factory=dict)
+    outputs: Mapping[str, str] = NOTHING  # the latest value of each key
+    handed_over: Mapping[str, str] = NOTHING  # by the last success alone
+    visits: Mapping[str, int] = NOTHING
+    arrivals: Mapping[str, int] = NOTHING
+    executions: Mapping[str, int] = NOTHING
     frames: tuple[Frame, ...] = ()
-    loops: Mapping[str, LoopState] = field(default_factory=dict)
+    loops: Mapping[str, LoopState] = NOTHING
     notices: tuple[Notice, ...] = ()
 
     @property
@@ -108,10 +112,10 @@ class State:
         return LoopView(loop.step_id, loop.current_index, total, loop.current.value, done)
 
     def noticing(self, kind: NoticeKind, step_id: str, **data: Any) -> State:
-        return replace(self, notices=(*self.notices, Notice(kind, step_id, data)))
+        return self._replace(notices=(*self.notices, Notice(kind, step_id, data)))
 
     def breaking(self, step_id: str, error: str) -> State:
-        return replace(self, place=None, broken=(step_id, error))
+        return self._replace(place=None, broken=(step_id, error))
 
 
 # A state on its way: the step to enter next, or None when the state has come to rest.
