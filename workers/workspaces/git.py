@@ -1,0 +1,95 @@
+"""Running git so that neither the operator's configuration nor anything an agent wrote matters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMITTER = "DjinnBot"
+DOMAIN = "djinnbot.invalid"
+SECONDS = 120.0
+ERROR_LINES = 5
+
+SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    # Agents may name files as Linux does; only `.git` itself stays forbidden.
+    "core.protectNTFS=false",
+    "core.protectHFS=false",
+    "submodule.recurse=false",
+    "protocol.allow=never",
+    # Packing keeps snapshots fast. It must neither outlive the lock nor hide the branch's own file.
+    "gc.autoDetach=false",
+    "gc.packRefs=false",
+)
+
+
+class WorkspaceError(Exception):
+    """The run's files cannot be had or kept; says git's last lines."""
+
+
+@dataclass(frozen=True)
+class Git:
+    """Git on one repository; children keep the descriptor `lock`, so they hold the lock too."""
+
+    git_dir: Path
+    tree: Path
+    lock: int
+
+    def __call__(
+        self,
+        *arguments: str,
+        text: str = "",
+        author: str = COMMITTER,
+        seconds: float = SECONDS,
+    ) -> str:
+        """What git printed, given `text`; WorkspaceError when it fails or is too slow."""
+        place = (f"--git-dir={self.git_dir}", f"--work-tree={self.tree}")
+        settings = [word for setting in SETTINGS for word in ("-c", setting)]
+        program = shutil.which("git")
+        if program is None:
+            raise WorkspaceError("git is not installed")
+        try:
+            done = subprocess.run(
+                [program, *settings, *place, *arguments],
+                input=text.encode("utf-8", "replace"),
+                capture_output=True,
+                timeout=seconds,
+                cwd=self.tree,
+                env=_environment(program, author),
+                pass_fds=(self.lock,),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise WorkspaceError(f"git took longer than {seconds:g} s") from None
+        except OSError as error:
+            raise WorkspaceError(f"git could not be run: {error}") from error
+        if done.returncode:
+            raise WorkspaceError(_last_lines(done.stderr) or f"git ended with {done.returncode}")
+        return done.stdout.decode("utf-8", "replace")
+
+
+def _environment(program: str, author: str) -> Mapping[str, str]:
+    return {
+        "PATH": f"{Path(program).parent}{os.pathsep}{os.defpath}",
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_AUTHOR_NAME": author,
+        "GIT_AUTHOR_EMAIL": f"agents@{DOMAIN}",
+        "GIT_COMMITTER_NAME": COMMITTER,
+        "GIT_COMMITTER_EMAIL": f"server@{DOMAIN}",
+    }
+
+
+def _last_lines(said: bytes) -> str:
+    return "\n".join(said.decode("utf-8", "replace").strip().splitlines()[-ERROR_LINES:])

@@ -1,0 +1,43 @@
+"""One process at a time: locks that a dead process cannot keep."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from workers.workspaces.git import WorkspaceError
+
+PATIENCE = 20.0
+PAUSE = 0.02
+
+
+class Busy(WorkspaceError):
+    """Another process on this machine has it open."""
+
+
+def acquire(path: Path, patience: float = PATIENCE) -> int:
+    """The descriptor that holds the lock at `path` until it is closed here and in every child.
+
+    Raises Busy after `patience` seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _taken(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+        if time.monotonic() > deadline:
+            raise Busy(f"{path.stem} is in use by another process")
+        time.sleep(PAUSE)
+
+
+def _taken(descriptor: int, path: Path) -> bool:
+    """A lock on a file somebody unlinked meanwhile locks nothing."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(descriptor).st_ino == path.stat().st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False
