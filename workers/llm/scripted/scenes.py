@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from workers.llm.base import Message, Result
@@ -82,9 +83,9 @@ def scene_of(messages: Sequence[Message]) -> Scene:
 def _sections(text: str) -> dict[str, str]:
     """The sections under `# Title` lines by title; the first of a title counts."""
     marks = list(SECTION.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)]
     sections: dict[str, str] = {}
-    for mark, end in zip(marks, ends, strict=True):
+    for mark, end in zip(marks, ends[1:], strict=True):
         sections.setdefault(mark["title"].strip(), text[mark.end() : end].strip())
     return sections
 
@@ -97,12 +98,12 @@ def _task(sections: Mapping[str, str]) -> str:
     lines = [line.strip() for line in sections.get("Your Task", "").splitlines() if line.strip()]
     if not lines:
         return "the task"
-    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+    for line, after in pairwise([*lines[:4], ""]):
         labelled = LABEL.match(line)
         quoted = labelled["about"] if labelled else after if line.endswith(":") else ""
         if quoted and quoted[0] not in "[{-":
             return quoted
-    return lines[0].partition(": ")[2] or lines[0]
+    return lines[1] if len(lines) > 1 and lines[0].endswith(".") else lines[0]
 
 
 def _item(loop: str) -> str:
