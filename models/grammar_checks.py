@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from models.definitions import Definition, StepSpec
+from models.definitions import StepSpec
 from models.grammar_fields import Notes
-from models.grammar_graph import continued, continues, final_steps, leading_to, reachable, targets
+from models.grammar_graph import continued, continues, leading_to, reachable, targets
 from models.grammar_yaml import Node
 
 Placed = Sequence[tuple[Node, StepSpec]]
@@ -58,10 +58,9 @@ def check_agents(node: Node, step: StepSpec, agents: Collection[str], notes: Not
 
 
 def check_ends(placed: Placed, notes: Notes) -> None:
-    """A step in the middle must lead somewhere, or the run would stop there without an end."""
-    final = final_steps(Definition("", "", "", "", (), tuple(step for _, step in placed)))
-    for node, step in placed:
-        if step.id not in final and not leads_on(step):
+    """A step that is not the last must lead somewhere: a forgotten `onComplete` is no end."""
+    for node, step in placed[:-1]:
+        if not leads_on(step):
             notes.error(node, f"step `{step.id}` has no successor and is not the last step")
 
 

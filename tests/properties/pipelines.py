@@ -15,7 +15,7 @@ from models.definitions import (
     OutputSchema,
     StepSpec,
 )
-from models.grammar_graph import continues, final_steps, reachable
+from models.grammar_graph import continues, reachable
 from workers.pipelines.engine import Caps, Decision, Dispatch, Outcome, next_step
 
 CAPS = Caps(executions=40, visits=4, transient=2)
@@ -127,19 +127,13 @@ def without_stray_continues(definition: Definition) -> Definition:
 
 
 def without_dead_ends(definition: Definition) -> Definition:
-    """Mending one dead end may lead to steps nothing led to before, hence the repetition."""
-    while True:
-        final = final_steps(definition)
-        dead = [
-            at
-            for at, step in enumerate(definition.steps)
-            if step.id not in final and step.on_complete is None and not has_way_on(step)
-        ]
-        if not dead:
-            return definition
-        mended = list(definition.steps)
-        mended[dead[0]] = replace(mended[dead[0]], on_complete=mended[dead[0] + 1].id)
-        definition = replace(definition, steps=tuple(mended))
+    """Whatever leads nowhere goes on to the next step of the file; the last one may end the run."""
+    following = [*(step.id for step in definition.steps[1:]), None]
+    mended = [
+        step if step.on_complete or has_way_on(step) else replace(step, on_complete=onward)
+        for step, onward in zip(definition.steps, following, strict=True)
+    ]
+    return replace(definition, steps=tuple(mended))
 
 
 def has_way_on(step: StepSpec) -> bool:
