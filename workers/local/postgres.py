@@ -27,14 +27,15 @@ ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
 
 
 @contextmanager
-def postgres(data: Path) -> Iterator[str]:
+def postgres(data: Path, programs: Path | None = None) -> Iterator[str]:
     """Run a Postgres on `data`/postgres while the block lasts; yields its URL.
 
-    Raises InUse, Missing, NoIdentity or CannotStart. The server dies with this process.
+    `programs` is the folder of its programs, found when not given. Raises InUse, Missing, NoIdentity or CannotStart. The server dies with this process.
     """
     home = data.absolute() / "postgres"
     with held(home):
-        programs, identity = postgres_programs(), ordinary_identity()
+        programs = programs or postgres_programs()
+        identity = ordinary_identity()
         password = secret(home / "password")
         _own(home, identity)
         if not (home / "data" / "PG_VERSION").exists():
@@ -45,6 +46,16 @@ def postgres(data: Path) -> Iterator[str]:
             yield url
         finally:
             end(server, FAREWELL)
+
+
+def address(data: Path) -> str:
+    """The URL of the Postgres that somebody else runs on this folder."""
+    home = data.absolute() / "postgres"
+    return _url((home / "password").read_text(), int((home / "port").read_text()))
+
+
+def _url(password: str, port: int) -> str:
+    return f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"
 
 
 def _create(home: Path, programs: Path, identity: Identity) -> None:
@@ -81,7 +92,7 @@ def _start(
 ) -> tuple[subprocess.Popen[bytes], str]:
     for _ in range(3):  # a free port may be taken before the server gets to it
         port = steady_port(home / "port")
-        url = f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"
+        url = _url(password, port)
         with ExitStack() as leaving:
             server = _launch(home, programs, identity, port)
             leaving.callback(end, server, FAREWELL)

@@ -11,7 +11,6 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from workers.local import postgres as embedded
 from workers.local.folder import CannotStart, InUse
 from workers.local.postgres import postgres
 
@@ -138,12 +137,9 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         pass
 
 
-def test_a_postgres_of_the_system_serves_when_the_wheel_is_absent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_postgres_of_the_system_serves_as_well(tmp_path: Path) -> None:
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not debian:
         return  # this machine has no other Postgres
-    monkeypatch.setattr(embedded, "postgres_programs", lambda: debian[0].parent)
-    with postgres(tmp_path) as url:
+    with postgres(tmp_path, debian[0].parent) as url:
         assert ask(url, "select 1") == 1

@@ -1,0 +1,199 @@
+"""The `djinn` command. Each command imports what it needs when it runs: `--help` stays quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from workers.following import Manner
+
+app = typer.Typer(
+    name="djinn",
+    help="Teams of AI agents that work. `djinn run engineering 'Build a todo app'` shows one.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+library = typer.Typer(help="Agents and pipelines of your own.", no_args_is_help=True)
+app.add_typer(library, name="library")
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder for data, logs and embedded servers (default: DJINN_DATA_PATH)."),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="DJINNBOT_URL", help="Server to ask (default: what runs on this machine)."),
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="DJINNBOT_API_KEY", help="Key or token for --url."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON event per line on stdout, nothing else.")
+]
+Stream = Annotated[bool, typer.Option("--stream", help="Show the models' words as they come.")]
+
+
+@app.command()
+def up(
+    port: Annotated[
+        int | None, typer.Option(help="Port of the web process (default: 8000).")
+    ] = None,
+    data: Data = None,
+    model: Annotated[str | None, typer.Option(help="Default model, as provider/model.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the processes' logs.")] = False,
+    for_guests: Annotated[bool, typer.Option("--for-guests", hidden=True)] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C.
+
+    Postgres and Valkey are embedded unless DATABASE_URL and REDIS_URL name servers. Everything
+    listens on 127.0.0.1 only; data survives restarts; nothing is left running.
+    """
+    from workers.commands import up as command
+
+    given = {"PORT": port, "DJINN_DATA_PATH": data, "DEFAULT_MODEL": model}
+    raise typer.Exit(command.up(_texts(given), verbose, for_guests))
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(help="Pipeline to run, such as `engineering`.")],
+    task: Annotated[str, typer.Argument(help="What is to be done, in your own words.")],
+    follow: Annotated[bool, typer.Option(help="Watch until it is over, or only start it.")] = True,
+    as_json: Json = False,
+    model: Annotated[
+        str | None, typer.Option(help="Model of every step, such as `scripted/demo`.")
+    ] = None,
+    stream: Stream = False,
+    project_name: Annotated[str | None, typer.Option(help="Name the prompts may use.")] = None,
+    data: Data = None,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Start a run and watch it.
+
+    Uses the server named by DJINNBOT_URL, else a `djinn up` of this machine, else starts everything
+    for the time of the run. Ctrl-C cancels the run. Exit code: 0 completed, 1 failed or
+    cancelled, 2 wrong usage or no server.
+    """
+    from workers.commands import run as command
+
+    form = {"pipeline_id": pipeline, "task_description": task}
+    form |= _texts({"model_override": model, "project_name": project_name})
+    where = command.Where(data, url, api_key)
+    raise typer.Exit(command.run(form, where, _manner(as_json, stream), follow))
+
+
+@app.command()
+def tail(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
+    as_json: Json = False,
+    stream: Stream = False,
+    data: Data = None,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Watch a run that was started elsewhere, from its first event on.
+
+    Ctrl-C stops watching; the run goes on. Exit code as for `run`.
+    """
+    from workers.commands import run as command
+
+    where = command.Where(data, url, api_key)
+    raise typer.Exit(command.tail(run_id, where, _manner(as_json, stream)))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """Say what is missing on this machine and how to mend it. Exit code 1 if it is essential."""
+    from workers import doctor as command
+
+    raise typer.Exit(command.doctor(_texts({"DJINN_DATA_PATH": data}), as_json))
+
+
+@app.command()
+def migrate(data: Data = None) -> None:
+    """Bring the schema up to date and load the shipped library.
+
+    Works on DATABASE_URL, else on this machine's embedded Postgres.
+    """
+    from workers.commands import database as command
+
+    raise typer.Exit(command.migrate(_texts({"DJINN_DATA_PATH": data})))
+
+
+@app.command()
+def web() -> None:
+    """Serve HTTP on HOST and PORT (gunicorn). Needs DATABASE_URL and REDIS_URL."""
+    # become gunicorn: signals reach it directly
+    argv = [sys.executable, "-m", "gunicorn", "--config", "python:web.gunicorn", "web:create_app()"]
+    os.execv(sys.executable, argv)  # noqa: S606
+
+
+@app.command()
+def worker(
+    queues: Annotated[str, typer.Option(help="Queues to serve, by comma.")] = "short,agents",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Jobs at a time (default: WORKER_THREADS).")
+    ] = None,
+) -> None:
+    """Do the work that is asked for, until SIGTERM. Needs DATABASE_URL and REDIS_URL."""
+    from workers.boot import worker as command
+    from workers.commands.complaints import plainly
+
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    plainly(lambda: command(names, threads))
+
+
+@app.command()
+def clock() -> None:
+    """Relay requests, do periodic work and look after what got lost, until SIGTERM."""
+    from workers.boot import clock as command
+    from workers.commands.complaints import plainly
+
+    plainly(command)
+
+
+@library.command("load")
+def load(
+    path: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="Folder with agents/ and pipelines/."),
+    ],
+    data: Data = None,
+) -> None:
+    """Load agents and pipelines from a folder; what has the same id is replaced."""
+    from workers.commands import database as command
+
+    raise typer.Exit(command.load(path.absolute(), _texts({"DJINN_DATA_PATH": data})))
+
+
+def main() -> None:
+    """What the `djinn` script runs."""
+    app()
+
+
+def _texts(given: Mapping[str, object]) -> dict[str, str]:
+    """Only what was given, as text."""
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def _manner(as_json: bool, stream: bool) -> Manner:
+    from workers.following import Manner
+
+    return Manner(as_json, stream)
+
+
+if __name__ == "__main__":
+    main()

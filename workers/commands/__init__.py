@@ -1,0 +1,1 @@
+"""What the commands of `djinn` do; `workers.cli` declares them."""

@@ -1,0 +1,149 @@
+"""Everything on one machine: the servers, the schema, the processes of the Procfile."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.config import Settings
+from workers.local import procfile
+from workers.local.folder import CannotStart, free_port, held, is_free, last_words, secret
+from workers.local.postgres import postgres
+from workers.local.procfile import Program
+from workers.local.running import Running, announced
+from workers.local.supervisor import Say, Supervisor, run_once
+from workers.local.valkey import valkey
+
+READY_SECONDS = 60.0
+RELEASE = "release"
+MODEL = "local-model"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine that is up."""
+
+    running: Running
+    supervisor: Supervisor
+
+    def keep(self, until: Callable[[], bool]) -> None:
+        """Keep everything running until the question is answered yes, or KeyboardInterrupt."""
+        try:
+            while not until():
+                self.supervisor.tend()
+                time.sleep(0.25)
+        except KeyboardInterrupt:
+            return
+        finally:
+            # stopping is bounded: a second Ctrl-C must not leave it half done
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@contextmanager
+def machine(base: Mapping[str, str], say: Say) -> Iterator[Machine]:
+    """Everything up while the block lasts; `base` is the environment the processes start from.
+
+    Raises InUse when this data folder is up already, Misconfigured, and whatever keeps a server,
+    the schema or the web process from starting.
+    """
+    settings = Settings.read(base)
+    data, programs = settings.data.absolute(), procfile.read()
+    with ExitStack() as stack:
+        stack.enter_context(held(data, "up.lock"))
+        token = settings.engine_token or secret(data / "token")
+        env = {**base, "DJINN_DATA_PATH": str(data), "ENGINE_INTERNAL_TOKEN": token}
+        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
+        env |= _servers(settings, data, stack, say)
+        for program in programs:
+            if program.name == RELEASE:
+                run_once(program, env, data / "logs")
+                say("schema and library are up to date")
+        model, where = _local_model(settings)
+        env |= where
+        env |= {"HOST": settings.host, "PORT": str(_web_port(base, settings.port, say))}
+        lasting = [*model, *(program for program in programs if program.name != RELEASE)]
+        supervisor = stack.enter_context(Supervisor(lasting, env, data / "logs", say))
+        url = f"http://{_reachable(settings.host)}:{env['PORT']}"
+        _await_all(url, where, supervisor)
+        running = Running(url, token, os.getpid(), supervisor.pids)
+        stack.enter_context(announced(data, running))
+        yield Machine(running, supervisor)
+        say("stopping ...")
+
+
+def _servers(settings: Settings, data: Path, stack: ExitStack, say: Say) -> dict[str, str]:
+    """Where Postgres and Redis are: the operator's, or our own, started here."""
+    urls = {}
+    if not settings.database_url:
+        began = time.monotonic()
+        urls["DATABASE_URL"] = stack.enter_context(postgres(data))
+        say(f"Postgres is ready ({time.monotonic() - began:.1f} s)")
+    if not settings.redis_url:
+        began = time.monotonic()
+        urls["REDIS_URL"] = stack.enter_context(valkey(data))
+        say(f"Valkey is ready ({time.monotonic() - began:.1f} s)")
+    return urls
+
+
+def _local_model(settings: Settings) -> tuple[list[Program], dict[str, str]]:
+    """The program that serves the local model, and the variable that names it to the others."""
+    from workers.llm.local_server import weights
+
+    if settings.local_model_url or weights() is None:
+        return [], {}
+    port = free_port()
+    command = f"{shlex.quote(sys.executable)} -m workers.llm.local_server --port {port}"
+    return [Program(MODEL, command)], {"LOCAL_MODEL_URL": f"http://127.0.0.1:{port}/v1"}
+
+
+def _web_port(base: Mapping[str, str], port: int, say: Say) -> int:
+    """The port asked for; when nobody asked and the usual one is taken, a free one."""
+    if is_free(port):
+        return port
+    if base.get("PORT"):
+        raise CannotStart(f"port {port} is taken by another program; choose one with --port")
+    other = free_port()
+    say(f"port {port} is taken by another program: using {other}")
+    return other
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104
+
+
+def _await_all(url: str, where: Mapping[str, str], supervisor: Supervisor) -> None:
+    """Wait until the web process and the local model answer; raises CannotStart."""
+    waiting = {"web": f"{url}/healthz"}
+    if where:
+        waiting[MODEL] = f"{where['LOCAL_MODEL_URL']}/models"
+    deadline = time.monotonic() + READY_SECONDS
+    while waiting := {name: door for name, door in waiting.items() if not answers(door)}:
+        supervisor.tend()
+        if time.monotonic() > deadline:
+            name = next(iter(waiting))
+            words = last_words(supervisor.logs / f"{name}.log")
+            raise CannotStart(f"{name} does not answer. The end of its log:\n{words}")
+        time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP server answers at this loopback address, whatever it says."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2):
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code < 500
+    except (TimeoutError, OSError):
+        return False
