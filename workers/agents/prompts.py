@@ -27,6 +27,7 @@ INPUT = 60_000
 ITEM = 8_000
 COMPLETED = 3_000
 COMMITS = 10
+BY_CHANCE = 60
 
 FILES = {
     "IDENTITY.md": "IDENTITY",
@@ -194,8 +195,8 @@ def _outputs(brief: Brief, budget: int) -> str:
     shown: list[str] = []
     fresh = [
         f"{key}: {bounded(value, min(ONE_OUTPUT, budget))}"
-        for key, value in reversed(brief.outputs.items())
-        if value and not key.startswith("_") and value not in brief.input
+        for key, value in reversed(list(brief.outputs.items()))
+        if value and not key.startswith("_") and not _quoted(value, brief)
     ]
     for line in fresh:
         budget -= len(line)
@@ -204,6 +205,11 @@ def _outputs(brief: Brief, budget: int) -> str:
             break
         shown.append(line)
     return "\n".join(shown)
+
+
+def _quoted(value: str, brief: Brief) -> bool:
+    """Whether the task contains the value as it is; a word or two may stand there by chance."""
+    return len(value) > BY_CHANCE and value in brief.input
 
 
 def _feedback(brief: Brief, budget: int) -> str:

@@ -7,7 +7,7 @@ was taken over cannot write anything.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from models.logs import log
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
-from workers.agents.events import Called, Compacted, Event, Replied, Returned, Spoke
+from workers.agents.events import Called, Compacted, Ending, Event, Replied, Returned, Spoke
 from workers.halting import Stopped
 from workers.leases import LOST
 from workers.llm.base import Model, Reply, Thinking, Usage
@@ -40,9 +40,21 @@ class Transcript:
         self.model = model
         self.redis_url = redis_url
         self.turns = 0
+        self.said = ""  # the last thing the model said in words
         self._pending: list[str] = []
         self._kind = "text"
         self._sent = 0.0
+
+    def follow(self, conversation: Generator[Event, None, Ending]) -> Ending:
+        """Write a whole conversation down; gives how it ended."""
+        while True:
+            try:
+                event = next(conversation)
+            except StopIteration as over:
+                self.flush()
+                ending: Ending = over.value
+                return ending
+            self.write(event)
 
     def write(self, event: Event) -> None:
         """Record one event of the conversation; raises Stopped when the lease is gone."""
@@ -91,6 +103,7 @@ class Transcript:
 
     def _reply(self, reply: Reply, seconds: float, context_used: int) -> None:
         self.turns += 1
+        self.said = reply.message.text or self.said
         with self._held() as run:
             call = self._call_row(reply, seconds, context_used)
             call.save(force_insert=True)
