@@ -72,3 +72,21 @@ class LlmCall(Model):
         if not self.context_window_tokens or self.context_used_tokens is None:
             return None
         return round(100 * self.context_used_tokens / self.context_window_tokens)
+
+    def wire(self) -> dict[str, Any]:
+        """The call as clients read it, in lists and in the `llm_call` event."""
+        row = {name: getattr(self, name) for name in _PLAIN}
+        costs = {name: _float(getattr(self, name)) for name in _COSTS}
+        return {**row, **costs, "user_id": self.owner_id, "context_percent": self.context_percent}
+
+
+_COSTS = ("cost_input", "cost_output", "cost_total")
+_PLAIN = tuple(
+    name
+    for name in LlmCall._meta.sorted_field_names
+    if name not in {*_COSTS, "owner_id", "turn", "step_id"}
+)
+
+
+def _float(amount: Any) -> float | None:
+    return None if amount is None else float(amount)

@@ -22,6 +22,7 @@ class Run(Stateful):
     """One run. Whoever changes it or its steps holds its row lock first (`locked`)."""
 
     label = "Run"
+    version_id: str
 
     id = id_field("run_")
     state = StateField(

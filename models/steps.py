@@ -31,6 +31,7 @@ class Step(Stateful):
     """One execution of one step of a run attempt; `number` orders them within the attempt."""
 
     label = "Step"
+    run_id: str
 
     id = id_field("exec_")
     run = ForeignKeyField(Run, on_delete="CASCADE", index=False)
@@ -87,14 +88,14 @@ class Step(Stateful):
         query = cls.select().where((cls.run == run.id) & (cls.attempt == run.attempt))
         return list(query.where(~cls.superseded).order_by(cls.number))
 
-    def claim(self) -> Self | None:
+    def claim(self, **changes: Any) -> Self | None:
         """Take a lease, if the run is running, the step waits and its agent has a hand free.
 
         The caller holds the run's lock. The try is counted before the work begins.
         """
         hands: Any = Agent.select(Agent.concurrent_steps).where(Agent.id == self.agent_id)
         row = hands.for_update("FOR NO KEY UPDATE").tuples().first()
-        busy = Step.select(fn.count()).where(
+        busy = Step.select(fn.count(Step.id)).where(
             (Step.agent_id == self.agent_id) & (Step.state == RUNNING) & (Step.leased_until > CLOCK)
         )
         if row and busy.scalar() >= row[0]:
@@ -107,6 +108,7 @@ class Step(Stateful):
                 tries=Step.tries + 1,
                 started_at=now_ms(),
                 updated_at=now_ms(),
+                **changes,
             )
             .where((Step.id == self.id) & (Step.state == QUEUED) & (Step.due_at <= CLOCK))
             .returning(Step)
@@ -139,7 +141,8 @@ def renew(leases: Collection[str]) -> set[str]:
 
 def expired(limit: int = 100) -> Sequence[Step]:
     """Running steps whose worker has not been heard of since its lease ended."""
-    query = Step.select().where((Step.state == RUNNING) & (Step.leased_until < CLOCK))
+    query = Step.select(Step, Run).join(Run)
+    query = query.where((Step.state == RUNNING) & (Step.leased_until < CLOCK))
     return list(query.limit(limit))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.agents import FILES, Agent, identity
 from models.base import db, now_ms
-from models.errors import Invalid
+from models.errors import Malformed
 
 
 def configure(agent_id: str, changes: Mapping[str, Any]) -> Agent:
@@ -22,7 +22,7 @@ def configure(agent_id: str, changes: Mapping[str, Any]) -> Agent:
 def write_file(agent_id: str, name: str, text: str) -> Agent:
     """Replace one persona file; IDENTITY.md also renames the agent."""
     if name not in FILES:
-        raise Invalid(f"{name} is not a persona file; there are {', '.join(FILES)}")
+        raise Malformed(f"{name} is not a persona file; there are {', '.join(FILES)}")
     with db.atomic():
         agent = _locked(agent_id)
         agent.files = agent.files | {name: text}

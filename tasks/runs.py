@@ -48,7 +48,7 @@ def start(
             body = {**form, "pipeline_id": pipeline.id}
             bound = idempotency.claim(principal.id, key, body, run.id)
             if bound != run.id:
-                return Run.get_by_id(bound)
+                return _kept(bound)
         run.save(force_insert=True)
         run.record(("run_created", {"pipelineId": pipeline.id, "taskDescription": run.task}))
         advance.enqueue(run.id, run.attempt)
@@ -163,6 +163,14 @@ def delete_ended(principal: Principal, state: str | None, before: int | None) ->
     filters = {"status": state, "before": before}
     events.announce(principal.id, ("runs_bulk_deleted", {"count": count, "filters": filters}))
     return count
+
+
+def _kept(run_id: str) -> Run:
+    """The run an idempotency key led to, unless it has been deleted since."""
+    run: Run | None = Run.get_or_none(Run.id == run_id)
+    if run is None:
+        raise Conflict(f"This Idempotency-Key led to run {run_id}, which has been deleted")
+    return run
 
 
 def _locked(run_id: str) -> Run:

@@ -25,9 +25,9 @@ def cancel_active(run: Run, reason: str) -> list[Step]:
     return cancelled
 
 
-def requeue(step: Step, reason: str) -> None:
+def requeue(step: Step, reason: str, tries: int) -> None:
     """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
-    step.move(steps.QUEUED, Step.lease_id == step.lease_id, lease_id=None, leased_until=None)
+    step.move(steps.QUEUED, step.holding(), lease_id=None, leased_until=None, tries=tries)
     sessions.close([step.id], sessions.FAILED, reason)
     execute.enqueue(step.id)
 

@@ -54,9 +54,8 @@ def clock() -> None:
     chosen = connect()
     ticking = Clock(_required(chosen.database_url), _required(chosen.redis_url))
     stopping = _told_to_stop()
-    threading.Thread(target=lambda: (stopping.wait(), ticking.stop()), daemon=True).start()
     load_performers()
-    ticking.run()
+    ticking.run(stopping)
 
 
 def worker(queues: list[str], threads: int | None = None) -> None:

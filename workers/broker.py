@@ -54,7 +54,7 @@ def perform(name: str, *args: Any, **kwargs: Any) -> None:
             raise
 
 
-class BellConsumer(_RedisConsumer):  # type: ignore[misc]
+class BellConsumer(_RedisConsumer):
     """A consumer that blocks on a bell instead of polling with growing pauses."""
 
     def __init__(self, *args: Any) -> None:
@@ -95,7 +95,7 @@ class BellConsumer(_RedisConsumer):  # type: ignore[misc]
         return MessageProxy(message)
 
 
-class BellBroker(RedisBroker):  # type: ignore[misc]
+class BellBroker(RedisBroker):
     """Dramatiq's Redis broker; every message also rings the bell of its queue."""
 
     def __init__(self, url: str) -> None:
@@ -134,7 +134,7 @@ class BellBroker(RedisBroker):  # type: ignore[misc]
         pipeline.execute()
 
 
-class BellWorker(dramatiq.Worker):  # type: ignore[misc]
+class BellWorker(dramatiq.Worker):
     """A worker that takes no more than it has threads for, and has no delay queues."""
 
     def __init__(self, broker: BellBroker, queues: Sequence[str], threads: int) -> None:
@@ -160,7 +160,7 @@ def declare_actors(broker: BellBroker) -> None:
         def act(*args: Any, **kwargs: Any) -> None:
             perform(task.name, *args, **kwargs)
 
-        dramatiq.actor(act, actor_name=task.name, queue_name=task.queue, broker=broker)
+        dramatiq.actor(actor_name=task.name, queue_name=task.queue, broker=broker)(act)
 
     for task in TASKS.values():
         actor_for(task)

@@ -20,7 +20,7 @@ from models.steps import Step
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from workers.broker import BellBroker
-from workers.jobs.steps import give_up
+from workers.jobs.steps import give_back
 from workers.relay import Relay
 
 LEADER = 0x646A_696E  # the advisory lock of the leading clock
@@ -37,16 +37,16 @@ class Periodic:
 
 
 class Clock:
-    """Runs until `stop` is called."""
+    """One clock process, until it is told to stop."""
 
     def __init__(self, database_url: str, redis_url: str) -> None:
         self.database_url = database_url
         self.relay = Relay(redis_url, BellBroker(redis_url))
         self.stopping = threading.Event()
 
-    def run(self) -> None:
-        """Wait to lead, lead, and wait again whenever the database went away."""
-        me = processes.Process(kind="clock", host="", pid=0)
+    def run(self, stopping: threading.Event) -> None:
+        """Wait to lead, lead, and wait again whenever the database or Redis went away."""
+        self.stopping = stopping
         with db.connection_context():
             me = processes.register("clock")
         while not self.stopping.is_set():
@@ -57,9 +57,6 @@ class Clock:
                 self.stopping.wait(1)
         with db.connection_context():
             processes.leave(me)
-
-    def stop(self) -> None:
-        self.stopping.set()
 
     def _lead(self, me: processes.Process) -> None:
         connection = psycopg2.connect(self.database_url, connect_timeout=5)
@@ -103,15 +100,8 @@ def _listen(connection: psycopg2.extensions.connection, seconds: float) -> None:
 def sweep_leases() -> None:
     """Give the steps of workers that went silent to others, three times, then fail them."""
     for step in steps.expired():
-        with db.atomic():
-            run = Run.locked(step.run_id, step.attempt)
-            if run is None or not Step.select().where(step.holding()).exists():
-                continue
-            if step.tries >= steps.MOST_TRIES:
-                give_up(run, step, f"worker lost {step.tries} times")
-            else:
-                step_tasks.requeue(step, "worker lost")
         log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
+        give_back(step.run, step, counted=True)
 
 
 def sweep_requests() -> None:

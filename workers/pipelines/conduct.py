@@ -59,7 +59,7 @@ def complete(run: Run, step: Step, **result: Any) -> None:
 def fail(run: Run, step: Step, error: str, transient: bool = False, **result: Any) -> None:
     """End a step badly; the engine decides whether it is tried again."""
     result = {"error": error, "transient": transient, "completed_at": now_ms(), **result}
-    step.move(steps.FAILED, **result)
+    step.move(steps.FAILED, step.holding(), **result)
     executions = Step.of(run)
     decision = _decide(run, executions)
     again = isinstance(decision, Dispatch) and decision.step_id == step.step_id

@@ -1,0 +1,154 @@
+"""The stories of the wire contract's acceptance set, over HTTP, with every process real."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx2 as httpx
+
+from tests.processes.product import Product, frames, until
+
+
+def scripted(task: str, **steps: list[dict[str, Any]]) -> str:
+    """A task that tells the scripted model what to do at which step."""
+    return f"{task}\n\n```scripted\n{json.dumps({'steps': steps})}\n```\n"
+
+
+def play(**outputs: str) -> dict[str, Any]:
+    return {"outputs": outputs, "tools": False}
+
+
+def completed_steps(product: Product, run_id: str) -> list[str]:
+    events = product.events(run_id)
+    return [event["stepId"] for event in events if event["type"] == "step_complete"]
+
+
+def test_a_bugfix_that_fails_validation_twice_is_fixed_three_times(running: Product) -> None:
+    verdicts = [play(validation_result=value) for value in ("FAIL", "FAIL", "PASS")]
+    run_id = running.run("bugfix", scripted("Mend the parser", VALIDATE=verdicts))
+    run = running.ended(run_id)
+    assert run["status"] == "completed"
+    assert completed_steps(running, run_id) == ["FIX", "VALIDATE"] * 3
+    numbers = [event["id"] for event in running.events(run_id)]
+    assert [int(number) for number in numbers] == list(range(1, len(numbers) + 1))
+
+
+def test_engineering_works_through_every_item_with_rework_and_then_deploys(
+    running: Product,
+) -> None:
+    reviews = [play(review_result=value) for value in ("CHANGES_REQUESTED", "APPROVED")]
+    tests = [play(test_result=value) for value in ("PASS", "FAIL", "PASS")]
+    run_id = running.run(
+        "engineering", scripted("Build a todo API", REVIEW=reviews, TEST=tests)
+    )
+    run = running.ended(run_id)
+    assert run["status"] == "completed", run["error"]
+    events = running.events(run_id)
+    items = [event["itemIndex"] for event in events if event["type"] == "loop_item_complete"]
+    assert items == [0, 1, 2]
+    done = Counter(completed_steps(running, run_id))
+    assert done["IMPLEMENT"] == 5  # three items, one reworked after review, one after its test
+    assert done["DEPLOY"] == 1
+    assert completed_steps(running, run_id)[-1] == "DEPLOY"
+
+
+def test_a_cancelled_run_stops_its_agent_and_nothing_happens_afterwards(running: Product) -> None:
+    slow = [{"calls": [{"name": "bash", "arguments": {"command": "sleep 321"}}]}]
+    run_id = running.run("bugfix", scripted("Wait", FIX=slow))
+    until(lambda: any(e["type"] == "tool_call_start" for e in running.events(run_id)))
+    assert running.post(f"/runs/{run_id}/cancel")["status"] == "cancelled"
+    until(lambda: "sleep 321" not in command_lines(), 10)
+    before = running.events(run_id)
+    assert before[-1]["type"] == "run_failed"
+    assert before[-1]["cancelled"] is True
+    assert running.post(f"/runs/{run_id}/cancel")["status"] == "cancelled"
+    run = running.get(f"/runs/{run_id}")
+    assert run["status"] == "cancelled"
+    assert {step["status"] for step in run["steps"]} <= {"cancelled", "skipped"}
+    assert running.events(run_id) == before
+
+
+def test_a_stream_cut_twenty_times_gives_every_structural_event_once(running: Product) -> None:
+    chatter = [{"chunks": 5000, "chunk": "word ", "delay_ms": 1, "tools": False}]
+    run_id = running.run("bugfix", scripted("Talk a lot", FIX=chatter))
+    seen: list[dict[str, Any]] = []
+    chunks = 0
+    last: str | None = None
+    dice = random.Random(7)
+    for cut in range(400):
+        patience = dice.randint(1, 60) if cut < 20 else 100_000
+        for position, event in read(running, run_id, last, patience):
+            last = position or last
+            if event["type"] in {"agent_output", "agent_thinking", "llm_call", "activity"}:
+                chunks += 1
+            else:
+                seen.append(event)
+        if seen and seen[-1]["type"] == "run_complete":
+            break
+    expected = [event["type"] for event in running.events(run_id)]
+    assert [event["type"] for event in seen] == expected
+    assert chunks > 0
+
+
+def test_restarting_a_failed_run_starts_without_stale_outputs(running: Product) -> None:
+    verdict = [play(validation_result="FAIL")]
+    stuck = [{"fail": "cannot be mended"}]
+    run_id = running.run("bugfix", scripted("Fail", FIX=stuck, VALIDATE=verdict))
+    failed = running.ended(run_id)
+    assert failed["status"] == "failed"
+    assert "cannot be mended" in failed["error"]
+    again = running.post(f"/runs/{run_id}/restart", context="Try harder")
+    assert again["status"] == "pending"
+    assert again["outputs"] == {}
+    assert again["attempt"] == 2
+    assert again["human_context"] == "Try harder"
+    assert running.ended(run_id)["status"] == "failed"
+
+
+def test_restarting_a_step_does_it_and_what_followed_again(running: Product) -> None:
+    run_id = running.run("feature", "Add a dark mode")
+    assert running.ended(run_id)["status"] == "completed"
+    order = completed_steps(running, run_id)
+    running.post(f"/runs/{run_id}/steps/{order[1]}/restart", context="Mind the contrast")
+    assert running.ended(run_id)["status"] == "completed"
+    assert completed_steps(running, run_id) == order + order[1:]
+
+
+def test_a_finished_run_leaves_one_commit_per_step_in_its_workspace(running: Product) -> None:
+    run_id = running.run("feature", "Add a greeting")
+    run = running.ended(run_id)
+    folder = running.folder / "data" / "workspaces" / run_id
+    log = ["git", f"--git-dir={folder / 'repo.git'}", "log", "--format=%s", "--reverse"]
+    subjects = subprocess.run(log, capture_output=True, text=True, check=True).stdout.splitlines()
+    steps = completed_steps(running, run_id)
+    assert [s.split("/")[1].split(" ")[0] for s in subjects if s.startswith("step/")] == steps
+    assert run["workspace_exists"]
+    assert run["workspace_has_git"]
+
+
+def read(
+    product: Product, run_id: str, last: str | None, patience: int
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Frames of a fresh connection, dropped without a word after `patience` of them."""
+    headers = {"Last-Event-ID": last} if last else {}
+    path = f"{product.url}/v1/events/stream"
+    params = {"run_id": run_id, "since": "0"}
+    with (
+        suppress(httpx.RemoteProtocolError),
+        httpx.stream("GET", path, params=params, headers=headers, timeout=60) as answer,
+    ):
+        for number, frame in enumerate(frames(answer.iter_lines())):
+            yield frame
+            if number >= patience:
+                return
+
+
+def command_lines() -> str:
+    listing = subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True)
+    return listing.stdout

@@ -1,0 +1,141 @@
+"""Performing steps: claim, let the agent work under a lease, settle in one transaction."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from models import activities, sessions, steps
+from models.base import db, now_ms
+from models.config import settings
+from models.logs import log
+from models.runs import RUNNING, Run
+from models.sessions import Session
+from models.steps import Step
+from tasks import steps as step_tasks
+from workers.broker import performs
+from workers.halting import DeadlinePassed, Stopped
+from workers.leases import DRAINING, keeper
+from workers.llm.base import ModelError
+from workers.pipelines import conduct
+from workers.pipelines.sitting import Done, Sitting, agent_of, model_name
+from workers.sandboxes.base import SandboxUnavailable
+from workers.workspaces import WorkspaceError
+
+
+@performs(step_tasks.execute)
+def execute(execution_id: str) -> None:
+    """Let the step's agent do its work, if the step still waits for somebody."""
+    claimed = claim(execution_id)
+    if claimed is None:
+        return
+    run, step = claimed
+    timeout = conduct.definition_of(run.version_id).step(step.step_id).timeout
+    with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", timeout) as halt:
+        try:
+            done = Sitting(settings(), run, step).work(halt)
+        except Stopped:
+            log.info("step stopped", run=run.id, step=step.step_id, reason=halt.reason)
+            if halt.reason == DRAINING:
+                give_back(run, step)
+            return
+        except DeadlinePassed:
+            done = Done(f"timed out after {timeout} s")
+        except ModelError as error:
+            done = Done(str(error), transient=error.transient)
+        except (WorkspaceError, SandboxUnavailable) as error:
+            done = Done(f"Workspace setup failed: {error}")
+        settle(run, step, done)
+
+
+def claim(execution_id: str) -> tuple[Run, Step] | None:
+    """Take the step if it waits, its run runs and its agent has a hand free."""
+    with db.atomic():
+        waiting = Step.get_or_none((Step.id == execution_id) & (Step.state == steps.QUEUED))
+        if waiting is None:
+            return None
+        run = Run.locked(waiting.run_id, waiting.attempt)
+        if run is None or run.state != RUNNING:
+            return None
+        definition = conduct.definition_of(run.version_id)
+        agent = agent_of(definition, waiting.agent_id)
+        model = model_name(settings(), run, definition.step(waiting.step_id), agent)
+        step = waiting.claim(session_id=Session.id.default(), model_used=model)
+        if step is not None:
+            _begun(run, step)
+        return None if step is None else (run, step)
+
+
+def settle(run: Run, step: Step, done: Done) -> None:
+    """Write what came of it and move the run on, unless the step is no longer ours."""
+    with db.atomic():
+        locked = Run.locked(run.id, run.attempt)
+        if locked is None or not step.held():
+            log.info("result dropped", run=run.id, step=step.step_id)
+            return
+        if done.run:
+            Run.update(done.run).where(Run.id == run.id).execute()
+        if done.error is None:
+            conduct.complete(locked, step, **done.step)
+        else:
+            conduct.fail(locked, step, done.error, done.transient, **done.step)
+
+
+def give_back(run: Run, step: Step, counted: bool = False) -> None:
+    """Let another worker go on with the step; a drained one does not count as a try."""
+    with db.atomic():
+        locked = Run.locked(run.id, run.attempt)
+        if locked is None or not step.held():
+            return
+        if counted and step.tries >= steps.MOST_TRIES:
+            conduct.fail(locked, step, f"worker lost {step.tries} times")
+            return
+        tries = step.tries if counted else step.tries - 1
+        step_tasks.requeue(step, "worker lost" if counted else "worker drained", tries)
+
+
+class GivenBackOnError:
+    """Whatever unexpected ends the block, the step does not wait for its lease to run out."""
+
+    def __init__(self, run: Run, step: Step) -> None:
+        self.run = run
+        self.step = step
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception):
+            log.warning("step broke", run=self.run.id, step=self.step.step_id, error=repr(error))
+            give_back(self.run, self.step, counted=True)
+
+
+def _begun(run: Run, step: Step) -> None:
+    """Tell that the agent sits down: session row, event, timeline."""
+    now = now_ms()
+    Session.create(
+        id=step.session_id,
+        state=sessions.RUNNING,
+        agent_id=step.agent_id,
+        source_id=run.id,
+        run_id=run.id,
+        execution_id=step.id,
+        owner_id=run.owner_id,
+        model=step.model_used,
+        user_prompt=run.task[:200],
+        started_at=now,
+    )
+    scripted = (step.model_used or "").startswith("scripted/")
+    about = {"stepId": step.step_id, "agentId": step.agent_id, "sessionId": step.session_id}
+    how = {"model": step.model_used, "scripted": scripted, "attempt": step.tries}
+    which = {"visit": step.visit, "retryCount": step.retry, "executionId": step.id}
+    run.record(("step_started", {**about, **how, **which}), session_id=step.session_id)
+    work = {"runId": run.id, "stepId": step.step_id, "stepType": "pipeline"}
+    session = {"sessionId": step.session_id, "source": "pipeline", "model": step.model_used}
+    session["userPrompt"] = run.task[:200]
+    entries = (("work_started", work), ("session_started", session))
+    activities.note(step.agent_id, run.owner_id, run.id, *entries)
