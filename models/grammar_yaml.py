@@ -82,16 +82,9 @@ def refuse_bulk(text: str) -> None:
 
 
 def composed(text: str) -> yaml.Node:
-    """The YAML nodes; depth is measured on the events first, because composing recurses in C."""
+    """The YAML nodes."""
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=LOADER):
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-            if depth > MAX_DEPTH:
-                raise Unreadable(f"nested deeper than {MAX_DEPTH} levels", line_of(event))
+        measure(text)
         root = yaml.compose(text, Loader=LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -102,6 +95,20 @@ def composed(text: str) -> yaml.Node:
     if root is None:
         raise Unreadable("the file is empty", 1)
     return root
+
+
+def measure(text: str) -> None:
+    """Refuse depth and bulk on the stream of events, because composing recurses in C."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=LOADER)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise Unreadable(f"nested deeper than {MAX_DEPTH} levels", line_of(event))
+        if count > 2 * MAX_NODES:  # a collection has a start and an end
+            raise Unreadable(f"more than {MAX_NODES} values", line_of(event))
 
 
 def line_of(marked: Any) -> int:

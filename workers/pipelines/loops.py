@@ -98,7 +98,7 @@ def fail_item(state: State, error: str) -> State:
 def closing(state: State, item: LoopItem) -> State:
     loop = state.loops[state.frames[-1].loop]
     items = (*loop.items[: item.index], item, *loop.items[item.index + 1 :])
-    return state._replace(loops={**state.loops, loop.step_id: replace(loop, items=items)})
+    return state._replace(loops={**state.loops, loop.step_id: loop._replace(items=items)})
 
 
 def move_on(chart: Chart, state: State) -> Move:
@@ -109,7 +109,7 @@ def move_on(chart: Chart, state: State) -> Move:
     """
     frame = state.frames[-1]
     loop = state.loops[frame.loop]
-    loop = replace(loop, current_index=loop.current_index + 1)
+    loop = loop._replace(current_index=loop.current_index + 1)
     state = state._replace(loops={**state.loops, frame.loop: loop})
     if loop.current_index == len(loop.items):
         return after_loop(chart, state._replace(frames=state.frames[:-1]), frame.loop)

@@ -50,8 +50,7 @@ class LoopItem:
     output: str | None = None
 
 
-@dataclass(frozen=True)
-class LoopState:
+class LoopState(NamedTuple):
     """A loop as it stands; `current_index` equals the number of items when none is left."""
 
     step_id: str
