@@ -1,4 +1,4 @@
-"""A model that recites: it answers with what it was given, in order, and remembers what it heard."""
+"""A model that recites: it says its lines in order and remembers what it heard."""
 
 from __future__ import annotations
 

@@ -36,9 +36,12 @@ class Tree:
         *parents, name = self._named(path)
         with self.folder(parents) as parent:
             handle = os.open(name, READ, dir_fd=parent)
-        with os.fdopen(handle, "rb") as file:
+        try:
             _regular(os.fstat(handle), path)
-            data = file.read(MAX_FILE_BYTES + 1)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+        finally:
+            os.close(handle)
         if len(data) > MAX_FILE_BYTES:
             raise OutOfBounds(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: use bash on it")
         return data
