@@ -99,9 +99,8 @@ class Blobs:
                     file.write(chunk)
                 file.flush()
                 Path(file.name).replace(path)
-            except BaseException:
+            finally:
                 Path(file.name).unlink(missing_ok=True)
-                raise
 
     def size(self, digest: str) -> int:
         """Its length in bytes."""

@@ -22,6 +22,7 @@ SETTINGS = (
     "core.protectNTFS=false",
     "core.protectHFS=false",
     "submodule.recurse=false",
+    "core.fsyncMethod=batch",
     "protocol.allow=never",
     # Packing keeps snapshots fast. It must neither outlive the lock nor hide the branch's own file.
     "gc.autoDetach=false",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 from models.blobs import Blobs
@@ -29,15 +30,13 @@ def open_workspace(
     """
     folder = _folder(root, run_id)
     lock = locks.acquire(root.absolute() / f"{run_id}.lock")
-    try:
-        workspace = Workspace(folder, run_id, lock)
+    with ExitStack() as undo:
+        workspace = undo.enter_context(Workspace(folder, run_id, lock))
         if saved is None:
             _start(workspace, origin)
         else:
             _resume(workspace, saved, blobs, origin)
-    except BaseException:
-        os.close(lock)
-        raise
+        undo.pop_all()
     return workspace
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,8 +13,7 @@ from models.blobs import Blobs
 from workers.workspaces import trees
 from workers.workspaces.git import Git, WorkspaceError
 
-TRAILER = "Djinn-Step"
-STEP = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
+TRAILER = re.compile(r"(?:\A|\n)Djinn-Step: (?P<step>[A-Za-z0-9_.:-]{1,128})\Z", re.ASCII)
 MESSAGE_CHARS = 64_000
 LOG_CHARS = 200
 BASE = "refs/djinn/base"
@@ -36,13 +36,14 @@ class Workspace:
         self.git_dir = folder / "repo.git"
         self.branch = f"run/{run_id}"
         self.git = Git(self.git_dir, self.tree, lock)
-        self._lock = lock
+        # A workspace nobody closed lets go of its lock when it is forgotten.
+        self.close = weakref.finalize(self, os.close, lock)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._lock)
+        self.close()
 
     def head(self) -> str | None:
         """The last commit, or None when there is none."""
@@ -60,27 +61,28 @@ class Workspace:
         """Whether the tree differs from the last commit."""
         return bool(self.git("status", "--porcelain", "--ignore-submodules=all"))
 
-    def commit(self, message: str, author: str, step: str) -> str:
-        """Commit everything in the tree for the step execution `step`; return the commit.
+    def commit(self, message: str, author: str) -> str:
+        """Commit everything in the tree and return the commit.
 
-        The commit names the execution in a trailer, so committing it again returns the same commit.
-        Files the tree's own .gitignore names stay out; nested repositories become plain files.
+        A message that ends in the trailer `Djinn-Step: <execution>` is committed once: when the
+        last commit ends in the same, that one is returned. Files the tree's own .gitignore names
+        stay out; nested repositories become plain files.
         """
-        if not STEP.fullmatch(step):
-            raise WorkspaceError(f"{step!r} cannot be written in a commit")
+        message = message.replace("\0", "").strip()
+        trailer = TRAILER.search(message)
         head = self.head()
-        if head is not None and self._step_of(head) == step:
+        if trailer and head is not None and self._step_of(head) == trailer["step"]:
             return head
         self._stage()
         self.git(
             *("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--no-status"),
             *("--allow-empty", "--cleanup=verbatim", "--file=-"),
-            text=f"{_plain(message)}\n\n{TRAILER}: {step}\n",
+            text=_bounded(message, trailer[0] if trailer else ""),
             author=_name(author),
         )
         made = self.head()
         if made is None:
-            raise WorkspaceError(f"the commit of {step} is not on {self.branch}")
+            raise WorkspaceError(f"the commit is not on {self.branch}")
         return made
 
     def snapshot(self, blobs: Blobs) -> str:
@@ -104,13 +106,15 @@ class Workspace:
             self.git("add", "--all")
 
     def _step_of(self, commit: str) -> str:
-        shape = f"--format=%(trailers:key={TRAILER},valueonly)"
-        return self.git("log", "-1", shape, commit).strip()
+        trailer = TRAILER.search(self.git("log", "-1", "--format=%B", commit).strip())
+        return trailer["step"] if trailer else ""
 
 
-def _plain(message: str) -> str:
-    """No NUL, which git refuses, and an end; a subject in any case."""
-    return message.replace("\0", "").strip()[:MESSAGE_CHARS] or "step"
+def _bounded(message: str, trailer: str) -> str:
+    """A subject in any case, and the trailer even when the words before it are too many."""
+    if len(message) > MESSAGE_CHARS:
+        message = f"{message[:MESSAGE_CHARS].rstrip()}\n{trailer}"
+    return f"{message or 'step'}\n"
 
 
 def _name(author: str) -> str:

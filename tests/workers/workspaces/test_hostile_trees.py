@@ -1,0 +1,122 @@
+"""Whatever an agent puts into its tree, it is kept, and nothing of it runs or leads outside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.workers.workspaces.leaving import files, kept, nested
+from workers.workspaces import open_workspace, remove
+
+
+def test_names_that_are_no_text_and_names_git_fears_come_back(root, elsewhere, blobs):
+    names = [b"caf\xe9", b"a\nb", b"-rf", b"git~1", b"back\\slash", b".git ", b"con", b'"q"']
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        for name in names:
+            Path(os.fsdecode(os.fsencode(workspace.tree) + b"/" + name)).write_bytes(name)
+        os.mkfifo(workspace.tree / "pipe")
+        saved = kept(workspace, blobs)
+    with open_workspace(elsewhere, "run_1", saved, blobs) as workspace:
+        assert files(workspace.tree) == {name: name for name in names}
+
+
+def test_ignored_files_stay_out_of_the_history(opened):
+    (opened.tree / ".gitignore").write_text("*.log\nnode_modules/\n")
+    (opened.tree / "x.log").write_text("noise")
+    opened.commit("x", "finn")
+    assert opened.git("ls-files").split() == [".gitignore"]
+
+
+def test_files_come_back_byte_for_byte_whatever_gitattributes_asks(root, elsewhere, blobs):
+    content = b"one\r\ntwo\n$Id$\n"
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        (workspace.tree / ".gitattributes").write_text(
+            "* text eol=crlf ident filter=evil working-tree-encoding=UTF-16\n"
+        )
+        (workspace.tree / "x").write_bytes(content)
+        saved = kept(workspace, blobs)
+    with open_workspace(elsewhere, "run_1", saved, blobs) as workspace:
+        assert (workspace.tree / "x").read_bytes() == content
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_repository_made_inside_the_tree_is_kept_as_plain_files(root, elsewhere, blobs, commits):
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        nested(workspace.tree / "app", commits=commits)
+        nested(workspace.tree / "app" / "deeper", commits=commits)
+        (workspace.tree / ".GIT").mkdir()
+        (workspace.tree / ".GIT" / "x").write_text("git refuses this name")
+        (workspace.tree / "app" / "linked").mkdir()
+        (workspace.tree / "app" / "linked" / ".git").write_text("gitdir: /etc\n")
+        (workspace.tree / "app" / "linked" / "y").write_text("y")
+        saved = kept(workspace, blobs)
+    with open_workspace(elsewhere, "run_1", saved, blobs) as workspace:
+        assert set(files(workspace.tree)) == {
+            b"app/inner.txt",
+            b"app/deeper/inner.txt",
+            b"app/linked/y",
+        }
+
+
+def test_nothing_an_agent_configures_runs_on_the_host(root, blobs, tmp_path):
+    ran = tmp_path / "ran"
+    evil = tmp_path / "evil"
+    evil.write_text(f"#!/bin/sh\necho ran >> {ran}\n")
+    evil.chmod(0o755)
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        nested(workspace.tree / "app", commits=True)
+        for folder in (workspace.tree / "app" / ".git", workspace.tree / ".git"):
+            (folder / "hooks").mkdir(parents=True, exist_ok=True)
+            (folder / "config").write_text(
+                f'[core]\n\tfsmonitor = {evil}\n\thooksPath = {tmp_path}\n[filter "evil"]\n'
+                f"\tclean = {evil}\n\tsmudge = {evil}\n"
+            )
+            (folder / "hooks" / "pre-commit").write_bytes(evil.read_bytes())
+        (workspace.tree / ".gitattributes").write_text("* filter=evil diff=evil merge=evil\n")
+        saved = kept(workspace, blobs)
+        nested(workspace.tree / "app2", commits=True)
+    with open_workspace(root, "run_1", saved, blobs) as workspace:
+        kept(workspace, blobs, "exec_2")
+    assert not ran.exists()
+
+
+def test_a_link_out_of_the_tree_is_kept_as_a_link_and_never_followed(
+    root, elsewhere, blobs, tmp_path
+):
+    outside = tmp_path / "outside"
+    (outside / ".git").mkdir(parents=True)
+    (outside / "precious").write_text("precious")
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        (workspace.tree / "way out").symlink_to(outside)
+        (workspace.tree / ".git").symlink_to(outside)
+        (workspace.tree / "sub").mkdir()
+        (workspace.tree / "sub" / ".git").symlink_to(outside / ".git")
+        saved = kept(workspace, blobs)
+        (workspace.tree / "left").symlink_to(outside)
+    with open_workspace(root, "run_1", saved, blobs) as workspace:
+        assert files(workspace.tree)[b"way out"] == os.fsencode(outside)
+    with open_workspace(elsewhere, "run_1", saved, blobs) as workspace:
+        assert (workspace.tree / "way out").is_symlink()
+    remove(root, "run_1")
+    assert (outside / "precious").read_text() == "precious"
+    assert (outside / ".git").exists()
+
+
+def test_files_an_agent_locked_away_from_us_are_committed_all_the_same(opened):
+    (opened.tree / "shut").mkdir()
+    (opened.tree / "shut" / "file").write_text("x")
+    (opened.tree / "shut" / "file").chmod(0)
+    (opened.tree / "shut").chmod(0)
+    opened.commit("x", "finn")
+    assert opened.git("ls-files").split() == ["shut/file"]
+
+
+def test_ten_thousand_files_are_one_commit(opened, blobs):
+    for folder in range(100):
+        (opened.tree / f"{folder}").mkdir()
+        for name in range(100):
+            (opened.tree / f"{folder}" / f"{name}").write_text(f"{folder} {name}")
+    saved = kept(opened, blobs)
+    assert len(opened.git("ls-tree", "-r", "--name-only", saved.commit).split()) == 10_000
