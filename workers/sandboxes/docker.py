@@ -145,9 +145,14 @@ def _hear(stream: Any, capture: Capture, heard: threading.Event) -> None:
         for _, data in frames_iter(stream, tty=False):
             capture.add(data)
     finally:
-        stream.close()
-        stream._response.close()  # the SDK keeps the connection open behind it
         heard.set()
+        _hang_up(stream)
+
+
+def _hang_up(stream: Any) -> None:
+    """Close the connection whole; closing only the stream the SDK hands out would leak it."""
+    connection = stream._response.raw.connection
+    (connection or stream).close()
 
 
 def _create(client: docker.DockerClient, image: str, spec: Spec) -> Container:
