@@ -13,7 +13,8 @@ from models.blobs import Blobs
 from workers.workspaces import trees
 from workers.workspaces.git import Git, WorkspaceError
 
-TRAILER = re.compile(r"(?:\A|\n)Djinn-Step: (?P<step>[A-Za-z0-9_.:-]{1,128})\Z", re.ASCII)
+TRAILER = "Djinn-Step: "
+STEP = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 MESSAGE_CHARS = 64_000
 LOG_CHARS = 200
 BASE = "refs/djinn/base"
@@ -61,23 +62,23 @@ class Workspace:
         """Whether the tree differs from the last commit."""
         return bool(self.git("status", "--porcelain", "--ignore-submodules=all"))
 
-    def commit(self, message: str, author: str) -> str:
-        """Commit everything in the tree and return the commit.
+    def commit(self, message: str, author: str, step: str) -> str:
+        """Commit everything in the tree for the step execution `step`; return the commit.
 
-        A message that ends in the trailer `Djinn-Step: <execution>` is committed once: when the
-        last commit ends in the same, that one is returned. Files the tree's own .gitignore names
-        stay out; nested repositories become plain files.
+        The message ends in the trailer `Djinn-Step: <step>`, by which committing it again returns
+        the same commit. Files the tree's own .gitignore names stay out; nested repositories
+        become plain files.
         """
-        message = message.replace("\0", "").strip()
-        trailer = TRAILER.search(message)
+        if not STEP.fullmatch(step):
+            raise WorkspaceError(f"{step!r} cannot be written in a commit")
         head = self.head()
-        if trailer and head is not None and self._step_of(head) == trailer["step"]:
+        if head is not None and self._step_of(head) == step:
             return head
         self._stage()
         self.git(
             *("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--no-status"),
             *("--allow-empty", "--cleanup=verbatim", "--file=-"),
-            text=_bounded(message, trailer[0] if trailer else ""),
+            text=f"{_plain(message)}\n\n{TRAILER}{step}\n",
             author=_name(author),
         )
         made = self.head()
@@ -106,15 +107,13 @@ class Workspace:
             self.git("add", "--all")
 
     def _step_of(self, commit: str) -> str:
-        trailer = TRAILER.search(self.git("log", "-1", "--format=%B", commit).strip())
-        return trailer["step"] if trailer else ""
+        last = self.git("log", "-1", "--format=%B", commit).strip().rpartition("\n")[2]
+        return last.removeprefix(TRAILER) if last.startswith(TRAILER) else ""
 
 
-def _bounded(message: str, trailer: str) -> str:
-    """A subject in any case, and the trailer even when the words before it are too many."""
-    if len(message) > MESSAGE_CHARS:
-        message = f"{message[:MESSAGE_CHARS].rstrip()}\n{trailer}"
-    return f"{message or 'step'}\n"
+def _plain(message: str) -> str:
+    """No NUL, which git refuses, an end, and a subject in any case."""
+    return message.replace("\0", "").strip()[:MESSAGE_CHARS] or "step"
 
 
 def _name(author: str) -> str:

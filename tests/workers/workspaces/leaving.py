@@ -24,7 +24,7 @@ def files(tree: Path) -> dict[bytes, bytes]:
 
 def kept(workspace: Workspace, blobs: Blobs, step: str = "exec_1") -> Saved:
     """What a finished step leaves."""
-    commit = workspace.commit(f"a step\n\nDjinn-Step: {step}", "finn")
+    commit = workspace.commit("a step", "finn", step)
     return Saved(commit, workspace.snapshot(blobs))
 
 

@@ -25,7 +25,7 @@ def test_names_that_are_no_text_and_names_git_fears_come_back(root, elsewhere, b
 def test_ignored_files_stay_out_of_the_history(opened):
     (opened.tree / ".gitignore").write_text("*.log\nnode_modules/\n")
     (opened.tree / "x.log").write_text("noise")
-    opened.commit("x", "finn")
+    opened.commit("x", "finn", "exec_1")
     assert opened.git("ls-files").split() == [".gitignore"]
 
 
@@ -109,7 +109,7 @@ def test_files_an_agent_locked_away_from_us_are_committed_all_the_same(opened):
     (opened.tree / "shut" / "file").write_text("x")
     (opened.tree / "shut" / "file").chmod(0)
     (opened.tree / "shut").chmod(0)
-    opened.commit("x", "finn")
+    opened.commit("x", "finn", "exec_1")
     assert opened.git("ls-files").split() == ["shut/file"]
 
 

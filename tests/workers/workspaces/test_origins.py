@@ -49,7 +49,7 @@ def test_a_run_starts_from_the_project_s_branch_on_its_own(root, blobs, project)
         assert (workspace.tree / "main.py").exists()
         assert workspace.log()[0].endswith("first")
         (workspace.tree / "new.py").write_text("x")
-        workspace.commit("x", "yukihiro")
+        workspace.commit("x", "yukihiro", "exec_1")
     assert git(project, "branch", "--list", "run/*") == ""
 
 
@@ -70,14 +70,14 @@ def test_a_snapshot_holds_only_the_run_s_own_commits_and_opens_elsewhere(
     origin = Origin(project, "trunk")
     with open_workspace(root, "run_1", None, blobs, origin) as workspace:
         (workspace.tree / "new.py").write_text("x")
-        saved = Saved(workspace.commit("x", "yukihiro"), workspace.snapshot(blobs))
+        saved = Saved(workspace.commit("x", "yukihiro", "exec_1"), workspace.snapshot(blobs))
     assert blobs.size(saved.snapshot) < 10_000
     git(project, "commit", "--allow-empty", "-qm", "the project went on")
     with open_workspace(tmp_path / "there" / "workspaces", "run_1", saved, blobs, origin) as again:
         assert again.head() == saved.commit
         assert (again.tree / "new.py").read_text() == "x"
         assert (again.tree / "main.py").exists()
-        second = Saved(again.commit("y", "yukihiro"), again.snapshot(blobs))
+        second = Saved(again.commit("y", "yukihiro", "exec_2"), again.snapshot(blobs))
     with open_workspace(root, "run_1", second, blobs, origin) as workspace:
         assert workspace.head() == second.commit
 
@@ -118,7 +118,7 @@ def test_a_submodule_an_agent_filled_runs_nothing_on_the_host(root, blobs, proje
         git(workspace.tree / "lib", "config", "core.fsmonitor", str(evil))
         (workspace.tree / "lib" / "code.py").write_text("x")
         workspace.changed()
-        commit = workspace.commit("x", "yukihiro")
+        commit = workspace.commit("x", "yukihiro", "exec_1")
         (workspace.tree / "left").touch()
     with open_workspace(root, "run_1", Saved(commit, "b" * 64), blobs) as workspace:
         assert workspace.head() == commit

@@ -25,7 +25,7 @@ def test_a_new_run_has_an_empty_tree_and_no_history(opened):
 def test_a_step_becomes_one_commit_by_its_agent(opened):
     (opened.tree / "design.md").write_text("# Design\n")
     assert opened.changed()
-    commit = opened.commit("step/DESIGN (finn): drew it\n\nMore.\n\nDjinn-Step: exec_1", "finn")
+    commit = opened.commit("step/DESIGN (finn): drew it\n\nMore.", "finn", "exec_1")
     assert opened.head() == commit
     assert not opened.changed()
     assert opened.log() == [f"{commit[:7]} step/DESIGN (finn): drew it"]
@@ -48,14 +48,14 @@ def test_the_next_step_finds_what_the_last_one_left(root, blobs):
 
 
 def test_committing_a_step_twice_is_committing_it_once(opened):
-    first = opened.commit("done\n\nDjinn-Step: exec_1\n", "finn")
+    first = opened.commit("done", "finn", "exec_1")
     (opened.tree / "late").write_text("x")
-    assert opened.commit("said otherwise\n\nDjinn-Step: exec_1", "finn") == first
-    assert opened.commit("done\n\nDjinn-Step: exec_2", "finn") != first
+    assert opened.commit("said otherwise", "finn", "exec_1") == first
+    assert opened.commit("done", "finn", "exec_2") != first
 
 
 def test_a_step_that_changed_nothing_still_has_its_commit(opened):
-    commits = {opened.commit("looked around", "finn") for _ in range(3)}
+    commits = {opened.commit("looked around", "finn", f"exec_{n}") for n in range(3)}
     assert len(commits) == len(opened.log()) == 3
 
 
@@ -71,24 +71,24 @@ def test_a_step_that_changed_nothing_still_has_its_commit(opened):
     ],
 )
 def test_a_message_is_only_words(opened, message):
-    opened.commit(f"{message}\n\nDjinn-Step: exec_1", "finn")
+    opened.commit(message, "finn", "exec_1")
     body = opened.git("log", "-1", "--format=%B")
     assert message.replace("\0", "").replace("\udcff", "?") in body
-    opened.commit("Djinn-Step: exec_1", "finn")
+    opened.commit("again", "finn", "exec_1")
     assert len(opened.log()) == 1
 
 
 @pytest.mark.parametrize("message", ["", " \n ", "long " * 400_000])
 def test_no_message_is_too_short_or_too_long(opened, message):
-    made = opened.commit(f"{message}\n\nDjinn-Step: exec_1", "finn")
-    assert opened.commit("Djinn-Step: exec_1", "finn") == made
+    made = opened.commit(message, "finn", "exec_1")
+    assert opened.commit("again", "finn", "exec_1") == made
     assert 0 < len(opened.git("log", "-1", "--format=%B")) < 70_000
     assert len(opened.log()[0]) <= 200
 
 
 @pytest.mark.parametrize("author", ["", "<>", "a\nb <x@y>", "  .", "Zoë"])
 def test_any_author_can_be_written_down(opened, author):
-    assert opened.commit("x", author)
+    assert opened.commit("x", author, "exec_1")
 
 
 def test_another_machine_gets_the_same_commit_and_files(root, elsewhere, blobs):
@@ -125,7 +125,7 @@ def test_what_a_crashed_step_left_is_dropped(root, blobs):
 def test_a_first_step_that_crashed_starts_again_with_nothing(root, blobs):
     with open_workspace(root, "run_1", None, blobs) as workspace:
         (workspace.tree / "a").write_text("half")
-        workspace.commit("never told", "finn")
+        workspace.commit("never told", "finn", "exec_1")
     with open_workspace(root, "run_1", None, blobs) as workspace:
         assert files(workspace.tree) == {}
         assert workspace.head() is None
@@ -169,7 +169,7 @@ root, url, commit, snapshot = sys.argv[1:]
 blobs = Blobs(url)
 with open_workspace(Path(root), "run_1", Saved(commit, snapshot), blobs) as workspace:
     (workspace.tree / "b").write_text("two")
-    print(workspace.commit("second\\n\\nDjinn-Step: exec_2", "finn"), flush=True)
+    print(workspace.commit("second", "finn", "exec_2"), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -188,7 +188,7 @@ def test_killed_between_commit_and_snapshot_the_step_finds_the_same_tree(root, e
     untold = Saved(child.stdout.strip(), saved.snapshot)
     with open_workspace(root, "run_1", untold, blobs) as workspace:
         assert files(workspace.tree) == {b"a": b"one", b"b": b"two"}
-        assert workspace.commit("second\n\nDjinn-Step: exec_2", "finn") == untold.commit
+        assert workspace.commit("second", "finn", "exec_2") == untold.commit
     for machine in (root, elsewhere):  # nobody was told of the commit: the step is done again
         with open_workspace(machine, "run_1", saved, blobs) as workspace:
             assert files(workspace.tree) == {b"a": b"one"}
@@ -235,13 +235,19 @@ def test_a_snapshot_nobody_has_is_said(root, blobs):
     with pytest.raises(NotFound):
         open_workspace(root, "run_1", Saved("a" * 40, "b" * 64), blobs)
     with open_workspace(root, "run_1", None, blobs) as workspace:
-        assert workspace.commit("x", "finn")
+        assert workspace.commit("x", "finn", "exec_1")
 
 
 @pytest.mark.parametrize("commit", ["", "--all", "HEAD", "a" * 39])
 def test_only_a_commit_s_full_name_is_one(root, blobs, commit):
     with pytest.raises(WorkspaceError):
         open_workspace(root, "run_1", Saved(commit, "b" * 64), blobs)
+
+
+@pytest.mark.parametrize("step", ["", "a b", "a\nb", "é"])
+def test_only_an_execution_s_id_is_written_into_a_commit(opened, step):
+    with pytest.raises(WorkspaceError):
+        opened.commit("x", "finn", step)
 
 
 def test_git_s_own_words_are_in_the_error(opened):
