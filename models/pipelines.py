@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Self
 
 from peewee import BooleanField, CharField, TextField
@@ -25,6 +26,13 @@ class PipelineVersion(Model):
     @property
     def parsed(self) -> definitions.Definition:
         return grammar.from_json(self.definition)
+
+
+@lru_cache(maxsize=256)
+def definition_of(version_id: str) -> definitions.Definition:
+    """The definition a run is pinned to; versions never change, so they are kept."""
+    version: PipelineVersion = PipelineVersion.get_by_id(version_id)
+    return version.parsed
 
 
 class Pipeline(Model):
@@ -75,7 +83,7 @@ class Pipeline(Model):
         row: dict[str, Any] = {
             "id": pipeline_id,
             "name": str(raw.get("name") or pipeline_id)[:256],
-            "description": raw.get("description"),
+            "description": str(raw["description"]) if raw.get("description") else None,
             "version": str(raw.get("version") or "1.0.0")[:64],
             "yaml": text,
             "raw": raw,

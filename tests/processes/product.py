@@ -116,6 +116,11 @@ class Product:
                 process.wait()
 
 
+def scripted(task: str, **steps: list[dict[str, Any]]) -> str:
+    """A task that tells the scripted model what to do at which execution of which step."""
+    return f"{task}\n\n```scripted\n{json.dumps({'steps': steps})}\n```\n"
+
+
 def frames(lines: Iterator[str]) -> Iterator[tuple[str | None, dict[str, Any]]]:
     """The default-event frames of an SSE answer: (id, payload)."""
     fields: dict[str, str] = {}

@@ -12,12 +12,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from tests.processes.product import Product, frames, until
-
-
-def scripted(task: str, **steps: list[dict[str, Any]]) -> str:
-    """A task that tells the scripted model what to do at which step."""
-    return f"{task}\n\n```scripted\n{json.dumps({'steps': steps})}\n```\n"
+from tests.processes.product import Product, frames, scripted, until
 
 
 def play(**outputs: str) -> dict[str, Any]:
@@ -42,10 +37,12 @@ def test_a_bugfix_that_fails_validation_twice_is_fixed_three_times(running: Prod
 def test_engineering_works_through_every_item_with_rework_and_then_deploys(
     running: Product,
 ) -> None:
+    items = json.dumps(["users", "todos", "search"])
+    design = [play(task_breakdown_json=items)]
     reviews = [play(review_result=value) for value in ("CHANGES_REQUESTED", "APPROVED")]
     tests = [play(test_result=value) for value in ("PASS", "FAIL", "PASS")]
     run_id = running.run(
-        "engineering", scripted("Build a todo API", REVIEW=reviews, TEST=tests)
+        "engineering", scripted("Build a todo API", DESIGN=design, REVIEW=reviews, TEST=tests)
     )
     run = running.ended(run_id)
     assert run["status"] == "completed", run["error"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from models.base import db
+from models.base import db, now_ms
 from models.config import settings
 from models.runs import Run
 from tasks import runs
 from workers import workspaces
 from workers.broker import performs
 from workers.pipelines import conduct
+
+AGAIN_MS = 30_000
 
 
 @performs(runs.advance)
@@ -23,4 +25,7 @@ def advance(run_id: str, attempt: int) -> None:
 @performs(runs.remove_workspace)
 def remove_workspace(run_id: str) -> None:
     """Delete what this machine keeps of the run's files."""
-    workspaces.remove(settings().data / "workspaces", run_id)
+    try:
+        workspaces.remove(settings().data / "workspaces", run_id)
+    except workspaces.Busy:  # a cancelled step has not let go of it yet
+        runs.remove_workspace.enqueue_at(now_ms() + AGAIN_MS, run_id)

@@ -7,6 +7,7 @@ from types import TracebackType
 from models import activities, sessions, steps
 from models.base import db, now_ms
 from models.config import settings
+from models.errors import NotFound, Unavailable
 from models.logs import log
 from models.runs import RUNNING, Run
 from models.sessions import Session
@@ -19,7 +20,7 @@ from workers.llm.base import ModelError
 from workers.pipelines import conduct
 from workers.pipelines.sitting import Done, Sitting, agent_of, model_name
 from workers.sandboxes.base import SandboxUnavailable
-from workers.workspaces import WorkspaceError
+from workers.workspaces import Busy, WorkspaceError
 
 
 @performs(step_tasks.execute)
@@ -42,7 +43,9 @@ def execute(execution_id: str) -> None:
             done = Done(f"timed out after {timeout} s")
         except ModelError as error:
             done = Done(str(error), transient=error.transient)
-        except (WorkspaceError, SandboxUnavailable) as error:
+        except (Busy, Unavailable) as error:
+            done = Done(f"Workspace not to be had: {error}", transient=True)
+        except (WorkspaceError, SandboxUnavailable, NotFound) as error:
             done = Done(f"Workspace setup failed: {error}")
         settle(run, step, done)
 

@@ -65,10 +65,11 @@ class Sitting:
         model = self._model()
         with ExitStack() as opened:
             workspace = self._workspace(opened)
-            messages, events = self._conversation(model, workspace, opened, halt)
             transcript = Transcript(self.run, self.step, model, self.settings.redis_url)
-            self._begin(messages)
-            ending = transcript.follow(events)
+            with ExitStack() as confined:  # no command may live on while the files are committed
+                messages, events = self._conversation(model, workspace, confined, halt)
+                self._begin(messages)
+                ending = transcript.follow(events)
             halt.check()
             return self._concluded(ending, transcript.said, workspace)
 
@@ -169,7 +170,7 @@ class Sitting:
         told.where(Session.id == self.step.session_id).execute()
 
     def _concluded(self, ending: Ending, text: str, workspace: Workspace | None) -> Done:
-        error = fault(ending, declared_outputs(self.spec))
+        error = fault(ending, self.spec)
         step = {"outputs": ending.outputs, "text": text or ending.summary}
         if error is not None or workspace is None:
             return Done(error, step=step)
@@ -201,12 +202,13 @@ def uses_files(definition: Definition) -> bool:
     )
 
 
-def fault(ending: Ending, declared: tuple[str, ...]) -> str | None:
+def fault(ending: Ending, spec: StepSpec) -> str | None:
     """Why the step failed, None when it did not: said so, reported failure, or owes outputs."""
     if not ending.succeeded:
         return ending.error
-    if ending.outputs.get("status", "").strip().lower() in FAILING:
+    routed = {value.strip().lower() for value in spec.on_result}
+    if ending.outputs.get("status", "").strip().lower() in FAILING - routed:
         said = ending.outputs.get("error") or ending.outputs.get("result")
         return said or "the agent reported that the step failed"
-    missing = owed(ending.outputs, declared)
+    missing = owed(ending.outputs, declared_outputs(spec))
     return f"missing required outputs: {', '.join(missing)}" if missing else None
