@@ -71,9 +71,9 @@ def _tell(findings: list[Finding]) -> None:
     for finding in findings:
         mark, style = MARKS[finding.state]
         console.print(f"{mark} {finding.name:<12}", style=style, end="")
-        console.print(finding.said, markup=False)
+        console.print(finding.said, markup=False, soft_wrap=True)
         if finding.mend:
-            console.print(f"{'':<14}→ {finding.mend}", markup=False)
+            console.print(f"{'':<14}→ {finding.mend}", markup=False, soft_wrap=True)
     lacking = sum(finding.state == MISSING for finding in findings)
     console.print(f"\n{lacking} essential things are missing" if lacking else "\nAll is well.")
 
@@ -172,7 +172,7 @@ def _sandbox(settings: Settings) -> Finding:
 
 def _data(settings: Settings) -> Finding:
     nearest = next(path for path in [settings.data, *settings.data.parents] if path.exists())
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         mend = "set DJINN_DATA_PATH to a folder of yours"
         return Finding("data", MISSING, f"{settings.data} cannot be written", mend)
     free = shutil.disk_usage(nearest).free

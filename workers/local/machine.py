@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +50,17 @@ class Machine:
 
 
 @contextmanager
-def machine(base: Mapping[str, str], say: Say) -> Iterator[Machine]:
+def machine(
+    base: Mapping[str, str], say: Say, programs: Sequence[Program] = ()
+) -> Iterator[Machine]:
     """Everything up while the block lasts; `base` is the environment the processes start from.
 
-    Raises InUse when this data folder is up already, Misconfigured, and whatever keeps a server,
-    the schema or the web process from starting.
+    `programs` are those of our Procfile unless given. Raises InUse when this data folder is up
+    already, Misconfigured, and whatever keeps a server, the schema or the web process from
+    starting.
     """
     settings = Settings.read(base)
-    data, programs = settings.data.absolute(), procfile.read()
+    data, programs = settings.data.absolute(), programs or procfile.read()
     with ExitStack() as stack:
         stack.enter_context(held(data, "up.lock"))
         token = settings.engine_token or secret(data / "token")

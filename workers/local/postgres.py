@@ -30,7 +30,8 @@ ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
 def postgres(data: Path, programs: Path | None = None) -> Iterator[str]:
     """Run a Postgres on `data`/postgres while the block lasts; yields its URL.
 
-    `programs` is the folder of its programs, found when not given. Raises InUse, Missing, NoIdentity or CannotStart. The server dies with this process.
+    `programs` is the folder of its programs, found when not given. Raises InUse, Missing,
+    NoIdentity or CannotStart. The server dies with this process.
     """
     home = data.absolute() / "postgres"
     with held(home):
@@ -38,6 +39,7 @@ def postgres(data: Path, programs: Path | None = None) -> Iterator[str]:
         identity = ordinary_identity()
         password = secret(home / "password")
         _own(home, identity)
+        _check_reach([home, programs / "postgres"], identity)
         if not (home / "data" / "PG_VERSION").exists():
             _create(home, programs, identity)
         _clear_stale_pid(home / "data")
@@ -182,3 +184,18 @@ def _own(home: Path, identity: Identity) -> None:
         return
     for path in [home, *home.rglob("*")]:
         os.chown(path, uid, -1, follow_symlinks=False)
+
+
+def _check_reach(paths: list[Path], identity: Identity) -> None:
+    """A borrowed user may be kept out by a folder on the way; say so before Postgres stumbles."""
+    if identity != "nobody":
+        return
+    for path in paths:
+        seen = subprocess.run(tethered(["test", "-x", path], identity=identity), check=False)
+        if seen.returncode:
+            raise CannotStart(
+                f"Postgres has to run as user nobody here (we are root, and user namespaces are "
+                f"not allowed), and nobody may not enter {path}. Keep the data and the clone under "
+                f"folders open to all, such as DJINN_DATA_PATH=/var/lib/djinnbot, run as an "
+                f"ordinary user, or set DATABASE_URL to a Postgres server."
+            )

@@ -43,10 +43,18 @@ def find(data: Path) -> Running | None:
     """The DjinnBot that is up on this data folder, or None."""
     try:
         told = json.loads((data / ANNOUNCEMENT).read_text())
-        os.kill(told["pid"], 0)
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return Running(**told)
+    return Running(**told) if _is_alive(told["pid"]) else None
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it is a process of ours; a number that now belongs to another user's is not."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 @contextmanager
