@@ -44,17 +44,12 @@ class Supervisor:
     """
 
     def __init__(
-        self,
-        programs: Sequence[Program],
-        env: Mapping[str, str],
-        logs: Path,
-        say: Say,
-        patience: float = STOP_SECONDS,
+        self, programs: Sequence[Program], env: Mapping[str, str], logs: Path, say: Say
     ) -> None:
         self.env = dict(env)
         self.logs = logs
         self.say = say
-        self.patience = patience
+        self.patience = STOP_SECONDS
         self.charges = [Charge(program) for program in programs]
 
     def __enter__(self) -> Self:

@@ -77,7 +77,8 @@ def test_a_program_that_will_not_stop_is_killed_with_its_children(
 ) -> None:
     stubborn = "sh -c 'trap \"\" TERM; sleep 60 & echo $!; while :; do sleep 1; done'"
     said: list[str] = []
-    with Supervisor([Program("stubborn", stubborn)], ENV, tmp_path, said.append, 0.5) as supervisor:
+    with Supervisor([Program("stubborn", stubborn)], ENV, tmp_path, said.append) as supervisor:
+        supervisor.patience = 0.5
         log = tmp_path / "stubborn.log"
         assert soon(lambda: log.read_text().strip().isdigit())
         child, leader = int(log.read_text()), supervisor.pids["stubborn"]
