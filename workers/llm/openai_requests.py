@@ -12,6 +12,7 @@ from workers.llm.endpoint import Endpoint
 
 # OpenAI's own models count their reasoning, so the old name of the limit is refused by new ones.
 COUNTS_COMPLETION = frozenset({"openai", "azure-openai-responses"})
+SMALL_TEMPERATURE = 0.2  # small models lose the thread when they are any warmer
 EFFORTS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
 
 
@@ -91,7 +92,8 @@ def _limits(endpoint: Endpoint, options: Options) -> Request:
     limits: Request = {name: min(options.max_output_tokens, endpoint.window)}
     fixed = endpoint.reasons and endpoint.provider in COUNTS_COMPLETION
     if options.temperature is not None and not fixed:
-        limits["temperature"] = options.temperature
+        warmest = SMALL_TEMPERATURE if endpoint.small else options.temperature
+        limits["temperature"] = min(options.temperature, warmest)
     return limits
 
 
