@@ -7,9 +7,9 @@ from typing import Any
 
 from peewee import BigAutoField, CharField
 
-from models import events
+from models import outbox
 from models.accounts import Principal
-from models.base import IDENTIFIER, JsonField, Model, Moment, now_ms
+from models.base import IDENTIFIER, JsonField, Model, Moment, db, dumps, now_ms
 
 
 class Activity(Model):
@@ -38,13 +38,29 @@ def note(
     agent_id: str, owner_id: str | None, run_id: str | None, *entries: tuple[str, Mapping[str, Any]]
 ) -> None:
     """Write timeline entries and tell the streams, in the current transaction."""
-    rows = [
-        {"agent_id": agent_id, "owner_id": owner_id, "run_id": run_id, "type": kind, "data": data}
-        for kind, data in entries
-    ]
-    made = Activity.insert_many(rows).returning(Activity.id).tuples().execute()
-    told = [
-        ("activity", {"agentId": agent_id, "id": str(key), "activityType": kind, "data": data})
-        for (key,), (kind, data) in zip(made, entries, strict=True)
-    ]
-    events.announce(owner_id, *told)
+    db.execute_sql(
+        """
+        WITH entries AS (
+            INSERT INTO activities (agent_id, owner_id, run_id, type, data, created_at)
+            SELECT %(agent)s, %(owner)s, %(run)s, kind, data, %(at)s
+            FROM unnest(%(kinds)s::text[], %(datas)s::jsonb[]) AS entry (kind, data)
+            RETURNING id, type, data
+        )
+        INSERT INTO outbox (queue, body, due_at)
+        SELECT %(queue)s, jsonb_build_object(
+            'run', %(run)s, 'seq', NULL, 'owner', %(owner)s, 'project', NULL,
+            'type', 'activity', 'at', %(at)s, 'data', jsonb_build_object(
+                'agentId', %(agent)s, 'id', id::text, 'activityType', type, 'data', data)), 0
+        FROM entries ORDER BY id
+        """,
+        {
+            "agent": agent_id,
+            "owner": owner_id,
+            "run": run_id,
+            "kinds": [kind for kind, _ in entries],
+            "datas": [dumps(data) for _, data in entries],
+            "queue": outbox.EVENTS,
+            "at": now_ms(),
+        },
+    )
+    outbox.ring()

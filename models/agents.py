@@ -62,6 +62,12 @@ class Agent(Model):
         cls.insert(row).on_conflict(conflict_target=[cls.id], preserve=kept).execute()
         return cls.get_by_id(agent_id)
 
+    @classmethod
+    def locked(cls, agent_id: str) -> Self | None:
+        """How the agent is run, under its row lock; None when it is not in the library."""
+        text = "SELECT id, config, concurrent_steps FROM agents WHERE id = %s FOR NO KEY UPDATE"
+        return next(iter(cls.raw(text, agent_id)), None)
+
     @property
     def model(self) -> str | None:
         return self.config.get("model") or None

@@ -100,10 +100,8 @@ def record(run_id: str, *happenings: Happening, session_id: str | None = None) -
 
 def announce(owner_id: str | None, *happenings: Happening, project_id: str | None = None) -> None:
     """Tell the live streams of something that belongs to no run's history."""
-    outbox.ask_all(
-        {"queue": outbox.EVENTS, "body": loose(owner_id, kind, data, project_id)}
-        for kind, data in happenings
-    )
+    for kind, data in happenings:
+        outbox.ask(outbox.EVENTS, loose(owner_id, kind, data, project_id))
 
 
 def loose(

@@ -40,21 +40,26 @@ class Stateful(Model):
 
         One UPDATE decides; the row in memory follows it. Changes are column values or expressions.
         """
-        field = type(self)._meta.fields["state"]
-        changes = {"updated_at": now_ms()} | changes
-        row = (
-            type(self)
-            .update(state=target, **changes)
-            .where(type(self)._meta.primary_key == self.get_id())
-            .where(field.in_(field.sources(target)), *guards)
-            .returning(type(self))
-            .execute()
-        )
-        for moved in row:
-            self.__data__.update(moved.__data__)
+        model = type(self)
+        mine = model._meta.primary_key == self.get_id()
+        moved = model._moved(target, (mine, *guards), changes).execute()
+        for row in moved:
+            self.__data__.update(row.__data__)
             self._dirty.clear()  # type: ignore[attr-defined]
             return self
         raise Conflict(
-            f"{type(self).label or type(self).__name__} {self.get_id()} cannot become {target}"
+            f"{model.label or model.__name__} {self.get_id()} cannot become {target}"
             f" (it was {self.state})"
         )
+
+    @classmethod
+    def move_all(cls, target: str, *guards: Any, **changes: Any) -> int:
+        """Move every row that may and that the guards choose; gives how many moved."""
+        return len(list(cls._moved(target, guards, changes).execute()))
+
+    @classmethod
+    def _moved(cls, target: str, guards: tuple[Any, ...], changes: dict[str, Any]) -> Any:
+        fields = cls._meta.fields
+        changes = {"updated_at": now_ms(), **changes, "state": target}
+        query = cls.update(changes).where(fields["state"].in_(fields["state"].sources(target)))
+        return query.where(*guards).returning(*[fields[name] for name in changes])

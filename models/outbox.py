@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from peewee import BigAutoField, BigIntegerField, CharField
 
-from models.base import JsonField, Model, db
+from models.base import JsonField, Model, db, dumps
 
 CHANNEL = "djinn_outbox"
 EVENTS = "events"  # the queue name of what goes to the streams instead of the broker
@@ -30,12 +30,13 @@ def ask(
     queue: str, body: Mapping[str, Any], due_at: int = 0, unique_key: str | None = None
 ) -> None:
     """Put a request in the current transaction; one with the same `unique_key` is kept once."""
-    ask_all([{"queue": queue, "body": body, "due_at": due_at, "unique_key": unique_key}])
-
-
-def ask_all(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Put several requests in the current transaction, in order."""
-    Outbox.insert_many(rows).on_conflict_ignore().execute()
+    db.execute_sql(
+        """
+        INSERT INTO outbox (queue, body, due_at, unique_key) VALUES (%s, %s, %s, %s)
+        ON CONFLICT DO NOTHING
+        """,
+        (queue, dumps(body), due_at, unique_key),
+    )
     ring()
 
 

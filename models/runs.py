@@ -81,8 +81,8 @@ class Run(Stateful):
     @classmethod
     def locked(cls, run_id: str, attempt: int | None = None) -> Self | None:
         """The run under its row lock; None when it is gone or a newer attempt exists."""
-        query: Any = cls.select().where(cls.id == run_id)
-        run = query.for_update("FOR NO KEY UPDATE").first()
+        rows = cls.raw("SELECT * FROM runs WHERE id = %s FOR NO KEY UPDATE", run_id)
+        run: Self | None = next(iter(rows), None)
         return run if run and attempt in (None, run.attempt) else None
 
     def record(self, *happenings: events.Happening, session_id: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from peewee import CharField, IntegerField
@@ -64,10 +65,7 @@ class Session(Stateful):
         return query if principal.is_admin else query.where(cls.owner_id == principal.id)
 
 
-def close(execution_ids: Any, state: str, error: str | None = None) -> None:
+def close(execution_ids: Sequence[str], state: str, error: str | None = None) -> None:
     """End whatever sessions of these executions are still open."""
-    now = now_ms()
-    for session in Session.select().where(
-        Session.execution_id.in_(execution_ids) & Session.state.in_(ACTIVE)
-    ):
-        session.move(state, error=error, completed_at=now)
+    chosen = Session.execution_id.in_(execution_ids)
+    Session.move_all(state, chosen, error=error, completed_at=now_ms())

@@ -9,12 +9,10 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Any, Self
 
-from peewee import SQL, BooleanField, CharField, ForeignKeyField, IntegerField, fn
+from peewee import SQL, BooleanField, CharField, ForeignKeyField, IntegerField
 
-from models.agents import Agent
 from models.base import IDENTIFIER, JsonField, LongText, Moment, db, id_field, now_ms
 from models.lifecycle import StateField, Stateful
-from models.runs import RUNNING as RUN_RUNNING
 from models.runs import Run
 
 QUEUED, RUNNING, COMPLETED = "queued", "running", "completed"
@@ -85,40 +83,50 @@ class Step(Stateful):
     @classmethod
     def of(cls, run: Run) -> Sequence[Self]:
         """The executions that count in the run's current attempt, in order."""
-        query = cls.select().where((cls.run == run.id) & (cls.attempt == run.attempt))
-        return list(query.where(~cls.superseded).order_by(cls.number))
-
-    def claim(self, **changes: Any) -> Self | None:
-        """Take a lease, if the run is running, the step waits and its agent has a hand free.
-
-        The caller holds the run's lock. The try is counted before the work begins.
+        text = """
+            SELECT * FROM steps
+            WHERE run_id = %s AND attempt = %s AND NOT superseded ORDER BY number
         """
-        hands: Any = Agent.select(Agent.concurrent_steps).where(Agent.id == self.agent_id)
-        row = hands.for_update("FOR NO KEY UPDATE").tuples().first()
-        busy = Step.select(fn.count(Step.id)).where(
-            (Step.agent_id == self.agent_id) & (Step.state == RUNNING) & (Step.leased_until > CLOCK)
-        )
-        if row and busy.scalar() >= row[0]:
+        return list(cls.raw(text, run.id, run.attempt))
+
+    def claim(self, hands: int, **changes: Any) -> Self | None:
+        """Take a lease, if the step is due and its agent is busy with fewer than `hands` steps.
+
+        The caller holds the locks of the run and the agent. The try is counted before the work.
+        """
+        if self.busy(self.agent_id) >= hands:
             return None
-        claimed = (
-            Step.update(
-                state=RUNNING,
-                lease_id=secrets.token_hex(8),
-                leased_until=CLOCK + LEASE_MS,
-                tries=Step.tries + 1,
-                started_at=now_ms(),
-                updated_at=now_ms(),
-                **changes,
-            )
-            .where((Step.id == self.id) & (Step.state == QUEUED) & (Step.due_at <= CLOCK))
-            .returning(Step)
-            .execute()
+        claimed = Step.move_all(
+            RUNNING,
+            (Step.id == self.id) & (Step.due_at <= CLOCK),
+            lease_id=(lease := secrets.token_hex(8)),
+            leased_until=CLOCK + LEASE_MS,
+            tries=Step.tries + 1,
+            started_at=now_ms(),
+            **changes,
         )
-        return next(iter(claimed), None)
+        return type(self).get(Step.lease_id == lease) if claimed else None
+
+    @staticmethod
+    def busy(agent_id: str) -> int:
+        """How many steps the agent has its hands on."""
+        rows = db.execute_sql(
+            """
+            SELECT count(*) FROM steps
+            WHERE agent_id = %s AND state = 'running'
+              AND leased_until > (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+            """,
+            (agent_id,),
+        )
+        return int(rows.fetchone()[0])
 
     def held(self) -> bool:
         """Whether this process still has the lease; ask while holding the run's lock."""
-        return Step.select().where(self.holding()).exists()
+        rows = db.execute_sql(
+            "SELECT 1 FROM steps WHERE id = %s AND state = 'running' AND lease_id = %s",
+            (self.id, self.lease_id),
+        )
+        return rows.fetchone() is not None
 
     def holding(self) -> Any:
         """The guard of every write a worker makes: the step is running under our lease."""
@@ -148,15 +156,16 @@ def expired(limit: int = 100) -> Sequence[Step]:
 
 def waiting(agent_id: str, limit: int) -> list[str]:
     """The ids of the agent's due steps, the most urgent and oldest first."""
-    query: Any = (
-        Step.select(Step.id)
-        .join(Run)
-        .where((Step.agent_id == agent_id) & (Step.state == QUEUED) & (Step.due_at <= CLOCK))
-        .where(Run.state == RUN_RUNNING)
-        .order_by(Step.priority.desc(), Step.created_at, Step.id)
-        .limit(limit)
+    rows = db.execute_sql(
+        """
+        SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
+        WHERE steps.agent_id = %s AND steps.state = 'queued' AND runs.state = 'running'
+          AND steps.due_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+        ORDER BY steps.priority DESC, steps.created_at, steps.id LIMIT %s
+        """,
+        (agent_id, limit),
     )
-    return [row[0] for row in query.tuples()]
+    return [step_id for (step_id,) in rows]
 
 
 def forgotten(older_than_ms: int, limit: int = 200) -> list[str]:

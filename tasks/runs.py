@@ -49,7 +49,7 @@ def start(
             bound = idempotency.claim(principal.id, key, body, run.id)
             if bound != run.id:
                 return _kept(bound)
-        run.save(force_insert=True)
+        run.add()
         run.record(("run_created", {"pipelineId": pipeline.id, "taskDescription": run.task}))
         advance.enqueue(run.id, run.attempt)
     return run

@@ -106,7 +106,7 @@ class Transcript:
         self.said = reply.message.text or self.said
         with self._held() as run:
             call = self._call_row(reply, seconds, context_used)
-            call.save(force_insert=True)
+            call.add()
             Session.update(turn_count=self.turns).where(
                 Session.id == self.step.session_id
             ).execute()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from models import activities, sessions, steps
+from models.agents import Agent
 from models.base import db, now_ms
 from models.config import settings
 from models.errors import NotFound, Unavailable
@@ -18,7 +19,7 @@ from workers.halting import DeadlinePassed, Stopped
 from workers.leases import DRAINING, keeper
 from workers.llm.base import ModelError
 from workers.pipelines import conduct
-from workers.pipelines.sitting import Done, Sitting, agent_of, model_name
+from workers.pipelines.sitting import Done, Sitting, model_name
 from workers.sandboxes.base import SandboxUnavailable
 from workers.workspaces import Busy, WorkspaceError
 
@@ -60,9 +61,10 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
         if run is None or run.state != RUNNING:
             return None
         definition = conduct.definition_of(run.version_id)
-        agent = agent_of(definition, waiting.agent_id)
+        agent = Agent.locked(waiting.agent_id) or Agent()
         model = model_name(settings(), run, definition.step(waiting.step_id), agent)
-        step = waiting.claim(session_id=Session.id.default(), model_used=model)
+        session_id = Session.id.default()
+        step = waiting.claim(agent.concurrent_steps, session_id=session_id, model_used=model)
         if step is not None:
             _begun(run, step)
         return None if step is None else (run, step)
@@ -120,7 +122,7 @@ class GivenBackOnError:
 def _begun(run: Run, step: Step) -> None:
     """Tell that the agent sits down: session row, event, timeline."""
     now = now_ms()
-    Session.create(
+    Session(
         id=step.session_id,
         state=sessions.RUNNING,
         agent_id=step.agent_id,
@@ -131,7 +133,7 @@ def _begun(run: Run, step: Step) -> None:
         model=step.model_used,
         user_prompt=run.task[:200],
         started_at=now,
-    )
+    ).add()
     scripted = (step.model_used or "").startswith("scripted/")
     about = {"stepId": step.step_id, "agentId": step.agent_id, "sessionId": step.session_id}
     how = {"model": step.model_used, "scripted": scripted, "attempt": step.tries}

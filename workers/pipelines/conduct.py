@@ -124,7 +124,7 @@ def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
         feedback=list(decision.feedback),
         human_context=_note_for(run, spec.id),
     )
-    step.save(force_insert=True)
+    step.add()
     changes = {"current_step": spec.id, "outputs": dict(decision.outputs), "updated_at": now}
     Run.update(changes).where(Run.id == run.id).execute()
     run.record(("step_queued", _of(step)))
