@@ -24,15 +24,18 @@ def lines(step: StepSpec, definition: Definition) -> list[str]:
     return [f"- {key}: {hint}" if hint else f"- {key}" for key, hint in hints.items()]
 
 
-def shape_for(step: StepSpec, definition: Definition) -> Shape:
-    """What a small model is held to: the step's own schema, else one made of its outputs."""
+def shape_for(step: StepSpec, definition: Definition, small: bool = True) -> Shape:
+    """What an answer without tools is held to: the step's own schema, else one of its outputs.
+
+    `small` bounds the texts and lists, for models that would not find an end by themselves.
+    """
     if step.output_schema:
         own = step.output_schema
         return Shape(own.name, own.schema, own.strict, own.method)
     keys = declared_outputs(step) or ("result",)
     schema = {
         "type": "object",
-        "properties": {key: _schema(key, step, definition) for key in keys},
+        "properties": {key: _schema(key, step, definition, small) for key in keys},
         "required": list(keys),
         "additionalProperties": False,
     }
@@ -46,13 +49,17 @@ def _hint(key: str, step: StepSpec, definition: Definition) -> str:
     return f"a JSON array; step {looping} works through its items" if looping else ""
 
 
-def _schema(key: str, step: StepSpec, definition: Definition) -> dict[str, Any]:
+def _schema(key: str, step: StepSpec, definition: Definition, small: bool) -> dict[str, Any]:
     if key == step.result_key:
-        return {"enum": list(step.on_result)}
-    words = {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}
-    if _looping(key, definition):
-        return {"type": "array", "items": words, "minItems": 1, "maxItems": MOST_ITEMS}
-    return words
+        return {"type": "string", "enum": list(step.on_result)}
+    words = {"type": "string", **({"minLength": 1, "maxLength": LONGEST_TEXT} if small else {})}
+    if not _looping(key, definition):
+        return words
+    return {
+        "type": "array",
+        "items": words,
+        **({"minItems": 1, "maxItems": MOST_ITEMS} if small else {}),
+    }
 
 
 def _looping(key: str, definition: Definition) -> str | None:

@@ -53,7 +53,7 @@ An honest failure is worth more than a result that only looks done.
 For example: complete(outputs={example}, summary="what was done, in a sentence")"""
 
 WITH_SHAPE = "Answer with one JSON value of the shape `{name}` and nothing around it."
-SMALL = "Answer with one JSON object that has exactly these keys. Be brief and concrete."
+WITHOUT_TOOLS = "Answer with one JSON object that has exactly these keys. Be brief and concrete."
 
 AGAIN = """This step was tried before and not accepted. Mend the cause named here; the workspace \
 still holds what earlier attempts left."""
@@ -161,10 +161,9 @@ def _file(brief: Brief, name: str) -> str:
 
 
 def _environment(brief: Brief) -> str:
-    if brief.step.output_schema:
+    if brief.step.output_schema or not brief.tools:
         return "\n".join(brief.environment)
-    tools = f"Your tools: {', '.join(brief.tools)}." if brief.tools else ""
-    return "\n".join(filter(None, [WORKSPACE, tools, *brief.environment]))
+    return "\n".join([WORKSPACE, f"Your tools: {', '.join(brief.tools)}.", *brief.environment])
 
 
 def _finishing(brief: Brief) -> str:
@@ -177,8 +176,8 @@ def _finishing(brief: Brief) -> str:
 def _how_to_finish(brief: Brief, listed: list[str]) -> str:
     if brief.step.output_schema:
         return WITH_SHAPE.format(name=brief.step.output_schema.name)
-    if brief.small:
-        return SMALL
+    if brief.small or not brief.tools:
+        return WITHOUT_TOOLS
     keys = [line.removeprefix("- ").partition(":")[0] for line in listed]
     example = ", ".join(f'"{key}": "..."' for key in keys)
     return WITH_TOOLS.format(example=f"{{{example}}}")

@@ -23,7 +23,7 @@ from workers.agents.events import (
 from workers.agents.loop import NOTE_EVERY, converse
 from workers.agents.tools import Toolbox
 from workers.halting import Halt, Stopped
-from workers.llm.base import Call, Overflow, Result, Shape, Throttled, Unavailable, Usage
+from workers.llm.base import Call, Overflow, Result, Throttled, Unavailable, Usage
 
 DONE = calls("complete", outputs={"result": "PASS"}, summary="All green.")
 
@@ -257,42 +257,6 @@ def test_an_overflow_is_answered_by_shortening_and_asking_again(
 def test_an_overflow_nothing_helps_against_is_raised(toolbox: MakeToolbox) -> None:
     with pytest.raises(Overflow):
         held(Reciter([Overflow("too long")]), toolbox())
-
-
-def test_a_small_model_is_held_to_a_shape_and_offered_no_tools(toolbox: MakeToolbox) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"result": {"enum": ["PASS", "FAIL"]}, "items": {"type": "array"}},
-        "required": ["result", "items"],
-    }
-    model = Reciter([says('{"result": "MAYBE"}'), says('{"result": "PASS", "items": ["a"]}')])
-    limits = Limits(declared=("result", "items"), shape=Shape("outputs", schema))
-    told = held(model, toolbox(), limits)
-    assert told.ending.kind == "completed"
-    assert told.ending.outputs["result"] == "PASS"
-    assert told.ending.outputs["items"] == '["a"]'
-    assert "'MAYBE' is not one of" in told.of(Nudged)[0].text
-    assert model.heard[0].tools == ()
-    assert model.heard[0].options.shape == limits.shape
-
-
-@pytest.mark.parametrize(
-    ("reply", "fault"),
-    [
-        (says("not json"), "not valid JSON"),
-        (says('{"tasks": []}'), "every list in it is empty"),
-        (says('{"tasks": ["a', stop="length"), "cut off at the output limit"),
-    ],
-)
-def test_a_structured_answer_that_never_fits_fails_the_step(
-    toolbox: MakeToolbox, reply, fault: str
-) -> None:
-    model = Reciter([reply])
-    limits = Limits(shape=Shape("plan", {"type": "object"}), declared=("plan",))
-    told = held(model, toolbox(), limits)
-    assert told.ending.kind == "failed"
-    assert fault in told.ending.error
-    assert len(model.heard) == 3
 
 
 def test_an_answer_never_asks_for_more_room_than_the_window_has(toolbox: MakeToolbox) -> None:

@@ -28,7 +28,9 @@ FILES = {
     "DECISION.md": "Measure first.",
     "AGENTS.md": "Eric writes the specification.",
 }
-BRIEF = Brief("run_1", DESIGN, PIPELINE, "Build a todo API", "Design it.", files=FILES)
+BRIEF = Brief(
+    "run_1", DESIGN, PIPELINE, "Build a todo API", "Design it.", files=FILES, tools=("read", "bash")
+)
 
 
 def system(brief: Brief) -> str:
@@ -163,7 +165,8 @@ def test_a_small_models_shape_is_made_of_the_declared_outputs() -> None:
     shape = shape_for(REVIEW, PIPELINE)
     Draft202012Validator.check_schema(shape.schema)
     assert shape.schema["properties"]["review_result"] == {
-        "enum": ["APPROVED", "CHANGES_REQUESTED"]
+        "type": "string",
+        "enum": ["APPROVED", "CHANGES_REQUESTED"],
     }
     assert shape.schema["required"] == ["review_result", "notes"]
     tasks = shape_for(DESIGN, PIPELINE).schema["properties"]["tasks_json"]
@@ -179,3 +182,16 @@ def test_a_structured_step_asks_for_its_own_shape(small: bool) -> None:
     text = system(replace(BRIEF, step=step, small=small))
     assert "one JSON value of the shape `plan`" in text
     assert "complete(" not in text
+
+
+def test_an_agent_without_tools_is_not_told_to_call_any() -> None:
+    text = system(replace(BRIEF, tools=()))
+    assert "complete(" not in text
+    assert "sandbox" not in text
+    assert "Answer with one JSON object" in text
+
+
+def test_only_small_models_are_bounded_in_what_they_write() -> None:
+    schema = shape_for(DESIGN, PIPELINE, small=False).schema
+    assert schema["properties"]["design_summary"] == {"type": "string"}
+    assert shape_for(DESIGN, PIPELINE).schema["properties"]["design_summary"]["maxLength"]
