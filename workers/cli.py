@@ -45,7 +45,7 @@ Stream = Annotated[bool, typer.Option("--stream", help="Show the models' words a
 @app.command()
 def up(
     port: Annotated[
-        int | None, typer.Option(help="Port of the web process (default: 8000).")
+        int | None, typer.Option(help="Port of the web process, 0 for any (default: 8000).")
     ] = None,
     data: Data = None,
     model: Annotated[str | None, typer.Option(help="Default model, as provider/model.")] = None,

@@ -110,7 +110,9 @@ def _local_model(settings: Settings) -> tuple[list[Program], dict[str, str]]:
 
 
 def _web_port(base: Mapping[str, str], port: int, say: Say) -> int:
-    """The port asked for; when nobody asked and the usual one is taken, a free one."""
+    """The port asked for, 0 being any; when nobody asked and the usual one is taken, another."""
+    if port == 0:
+        return free_port()
     if is_free(port):
         return port
     if base.get("PORT"):
