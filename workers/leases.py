@@ -69,6 +69,8 @@ class Keeper:
     def _renew(self) -> None:
         with self._lock:
             held = set(self._halts)
+        if not held:
+            return
         with db.connection_context():
             kept = steps.renew(held)
         self._stop(held - kept)

@@ -10,6 +10,7 @@ from models.base import db, now_ms
 from models.config import settings
 from models.errors import NotFound, Unavailable
 from models.logs import log
+from models.pipelines import definition_of
 from models.runs import RUNNING, Run
 from models.sessions import Session
 from models.steps import Step
@@ -31,7 +32,7 @@ def execute(execution_id: str) -> None:
     if claimed is None:
         return
     run, step = claimed
-    timeout = conduct.definition_of(run.version_id).step(step.step_id).timeout
+    timeout = definition_of(run.version_id).step(step.step_id).timeout
     with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", timeout) as halt:
         try:
             done = Sitting(settings(), run, step).work(halt)
@@ -60,7 +61,7 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
         run = Run.locked(waiting.run_id, waiting.attempt)
         if run is None or run.state != RUNNING:
             return None
-        definition = conduct.definition_of(run.version_id)
+        definition = definition_of(run.version_id)
         agent = Agent.locked(waiting.agent_id) or Agent()
         model = model_name(settings(), run, definition.step(waiting.step_id), agent)
         session_id = Session.id.default()

@@ -7,26 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any
 
 from models import activities, runs, sessions, steps
 from models.base import now_ms
-from models.definitions import Definition
 from models.events import Happening
-from models.pipelines import PipelineVersion
+from models.pipelines import definition_of
 from models.runs import Run
 from models.steps import Step
 from tasks.steps import execute, release_hands
 from workers.pipelines.engine import Dispatch, Failed, Finished, Notice, Outcome, next_step
 
 Decision = Dispatch | Finished | Failed
-
-
-@lru_cache(maxsize=256)
-def definition_of(version_id: str) -> Definition:
-    """The definition a run is pinned to; versions never change, so they are kept."""
-    return PipelineVersion.get_by_id(version_id).parsed
 
 
 def advance(run: Run) -> None:

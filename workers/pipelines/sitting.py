@@ -11,6 +11,7 @@ from models.agents import Agent
 from models.blobs import Blobs
 from models.config import Settings
 from models.definitions import Definition, StepSpec
+from models.pipelines import definition_of
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
@@ -29,7 +30,6 @@ from workers.halting import Halt
 from workers.llm import open_model
 from workers.llm.base import Message, Model
 from workers.pipelines import progress, templates
-from workers.pipelines.conduct import definition_of
 from workers.pipelines.decisions import LoopView
 from workers.sandboxes.base import Engine, Spec
 from workers.workspaces import Saved, Workspace, open_workspace
@@ -94,7 +94,7 @@ class Sitting:
         if structured or model.small or workspace is None:
             messages = assemble(self._brief(model, workspace, ()))
             limits = self._limits(structured)
-            shape = shape_for(self.spec, self.definition)
+            shape = shape_for(self.spec, self.definition, model.small)
             return messages, answer_in_shape(model, shape, messages, limits, halt)
         toolbox = Toolbox(self._bench(workspace, opened), self.spec.tools)
         tools = tuple(spec.name for spec in toolbox.specs)
