@@ -151,7 +151,7 @@ class _Answer:
 
     def absorb(self, event: RawMessageStreamEvent) -> Iterator[Delta]:
         """Take one event in; yields what it adds."""
-        told = event.model_dump() if hasattr(event, "model_dump") else {}
+        told = event.model_dump(warnings=False) if hasattr(event, "model_dump") else {}
         kind = told.get("type")
         if kind is None:
             raise Unavailable(f"{self._endpoint.provider} sent an event that cannot be read.")

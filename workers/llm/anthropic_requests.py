@@ -20,7 +20,6 @@ BUDGETS: Mapping[str, int] = {
     "xhigh": 32_000,
 }
 ADAPTIVE = re.compile(r"claude-(opus|sonnet|haiku)-(4-[6-9]|[5-9])|claude-(fable|mythos)")
-NO_TEMPERATURE = re.compile(r"claude-(opus|sonnet|haiku)-(4-[7-9]|[5-9])|claude-(fable|mythos)")
 
 
 def compose(
@@ -122,9 +121,10 @@ def _thinking(endpoint: Endpoint, level: str, most: int) -> Request:
 
 
 def _temperature(endpoint: Endpoint, options: Options) -> Request:
-    if options.temperature is None or NO_TEMPERATURE.search(_plain(endpoint.model)):
+    """Anthropic's API knows temperatures no more (version 2026-10-21); compatible ones do."""
+    if options.temperature is None or "claude" in endpoint.model:
         return {}
-    return {"temperature": min(options.temperature, 1.0)}
+    return {"extra_body": {"temperature": min(options.temperature, 1.0)}}
 
 
 def _plain(model: str) -> str:
@@ -142,7 +142,7 @@ def _format_instead(request: Request, _complaint: str) -> Request | None:
 
 CONCESSIONS: Sequence[Concession] = (
     (re.compile("max_tokens", re.I), lowered("max_tokens")),
-    (re.compile("temperature", re.I), without("temperature")),
+    (re.compile("temperature", re.I), without("extra_body")),
     (re.compile("tool_choice", re.I), _format_instead),
     (re.compile("effort|output_config", re.I), without("output_config", "thinking")),
     (re.compile("thinking", re.I), without("thinking", "output_config")),

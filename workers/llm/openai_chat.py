@@ -154,16 +154,17 @@ class _Answer:
 
     def absorb(self, chunk: ChatCompletionChunk) -> Iterator[Delta]:
         """Take one chunk in; yields what it adds."""
-        if not isinstance(chunk, ChatCompletionChunk):
+        told = chunk.model_dump(warnings=False) if isinstance(chunk, ChatCompletionChunk) else {}
+        choices = told.get("choices") or []
+        if not told or not all(isinstance(choice, dict) for choice in choices):
             raise Unavailable(f"{self._endpoint.provider} sent a chunk that cannot be read.")
-        self._model = chunk.model or self._model
-        self._request_id = chunk.id or self._request_id
-        if chunk.usage:
-            self._usage = _usage(chunk.usage.model_dump())
-        for choice in chunk.choices or ():
-            self._finish = choice.finish_reason or self._finish
-            if choice.delta:
-                yield from self._absorb_delta(choice.delta.model_dump())
+        self._model = told.get("model") or self._model
+        self._request_id = told.get("id") or self._request_id
+        if told.get("usage"):
+            self._usage = _usage(told["usage"])
+        for choice in choices:
+            self._finish = choice.get("finish_reason") or self._finish
+            yield from self._absorb_delta(choice.get("delta") or {})
 
     def _absorb_delta(self, delta: Mapping[str, Any]) -> Iterator[Delta]:
         thought = delta.get("reasoning_content") or delta.get("reasoning")

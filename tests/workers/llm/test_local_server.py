@@ -20,10 +20,7 @@ from workers.halting import Halt
 from workers.llm import local_server, open_model
 from workers.llm.base import Message, Options, Overflow, Reply, Shape, Text
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not local_server.available(), reason="the local extra is not installed"),
-]
+pytestmark = pytest.mark.slow
 
 OUTPUTS = Shape(
     "outputs",

@@ -11,6 +11,7 @@ from typing import Any
 
 from workers.llm.base import Message, Result
 
+FINISH = "complete"
 FIRST_LINE = re.compile(
     r"\ARun (?P<run>\S+) · step (?P<step>\S+) · visit (?P<visit>\d+) · retry (?P<retry>\d+)"
     r"(?: · execution (?P<execution>\d+))?"
@@ -75,7 +76,7 @@ def scene_of(messages: Sequence[Message]) -> Scene:
         item=_item(_sections(plain).get("Loop Context", "")),
         outputs=_outputs(_sections(system).get("FINISHING", "")),
         missing=_missing(messages),
-        refusals=sum(call.name == "complete" for message in messages for call in message.calls),
+        refusals=sum(call.name == FINISH for message in messages for call in message.calls),
         **shared,
     )
 
@@ -127,7 +128,12 @@ def _outputs(finishing: str) -> dict[str, str]:
 
 
 def _missing(messages: Sequence[Message]) -> tuple[str, ...]:
+    """The outputs that were asked for when `complete` was refused."""
+    completes = {call.id for message in messages for call in message.calls if call.name == FINISH}
     results = [part for message in messages for part in message.parts if isinstance(part, Result)]
-    refused = [MISSING.search(result.text) for result in results[-1:] if result.is_error]
-    keys = [key for found in refused if found for key in re.findall(r"[\w.-]+", found["keys"])]
-    return tuple(keys)
+    asked = [
+        MISSING.search(result.text)
+        for result in results
+        if result.is_error and result.call_id in completes
+    ]
+    return tuple(key for found in asked if found for key in re.findall(r"[\w.-]+", found["keys"]))
