@@ -1,0 +1,151 @@
+"""A step's work under its lease: taken over, drained, broken, refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from models import base, events, runs, steps
+from models.accounts import Principal
+from models.agents import Agent
+from models.config import Settings
+from models.pipelines import Pipeline
+from models.runs import Run
+from models.sessions import Session
+from models.steps import Step
+from tasks import runs as commands
+from workers import clock
+from workers.jobs import steps as jobs
+from workers.pipelines.sitting import Done
+
+ANNA = Principal("usr_anna", "user")
+
+
+@pytest.fixture
+def step(work: Callable[[int], int]) -> Step:
+    """The first step of a planning run, waiting."""
+    form = {"task": "Build a todo app", "model_override": "scripted/demo"}
+    run = commands.start(ANNA, Pipeline.get_by_id("planning"), form)
+    work(1)
+    (waiting,) = Step.of(Run.get_by_id(run.id))
+    return waiting
+
+
+def expire(step: Step) -> None:
+    Step.update(leased_until=1).where(Step.id == step.id).execute()
+
+
+def of(step: Step) -> Step:
+    return Step.get_by_id(step.id)
+
+
+def kinds(step: Step) -> list[str]:
+    return [event.type for event in events.after(step.run_id, 0, 1000)]
+
+
+def test_of_twenty_workers_one_gets_the_step(step: Step) -> None:
+    taken: list[Any] = []
+
+    def take() -> None:
+        with base.db.connection_context():
+            taken.append(jobs.claim(step.id))
+
+    threads = [threading.Thread(target=take) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([claim for claim in taken if claim]) == 1
+    assert kinds(step).count("step_started") == 1
+
+
+def test_a_step_whose_worker_went_silent_is_given_to_another(
+    step: Step, work: Callable[[], int]
+) -> None:
+    claimed = jobs.claim(step.id)
+    assert claimed is not None
+    expire(step)
+    clock.sweep_leases()
+    assert of(step).state == steps.QUEUED
+    assert Session.get_by_id(claimed[1].session_id).state == "failed"
+    work()
+    assert Run.get_by_id(step.run_id).state == runs.COMPLETED
+    assert of(step).tries == 2
+
+
+def test_a_worker_that_was_taken_over_cannot_write(step: Step, work: Callable[[], int]) -> None:
+    claimed = jobs.claim(step.id)
+    assert claimed is not None
+    expire(step)
+    clock.sweep_leases()
+    work()
+    told = kinds(step)
+    jobs.settle(*claimed, Done(step={"outputs": {"stale": "yes"}}))
+    assert "stale" not in Run.get_by_id(step.run_id).outputs
+    assert kinds(step) == told
+
+
+def test_a_step_that_kills_its_worker_three_times_fails(step: Step) -> None:
+    for _ in range(steps.MOST_TRIES):
+        assert jobs.claim(step.id) is not None
+        expire(step)
+        clock.sweep_leases()
+    lost = of(step)
+    assert (lost.state, lost.error) == (steps.FAILED, "worker lost 3 times")
+
+
+def test_a_drained_worker_gives_its_step_back_without_a_try(step: Step) -> None:
+    claimed = jobs.claim(step.id)
+    assert claimed is not None
+    jobs.give_back(*claimed)
+    assert (of(step).state, of(step).tries) == (steps.QUEUED, 0)
+
+
+def test_an_agent_with_its_hands_full_takes_no_more(step: Step, work: Callable[[int], int]) -> None:
+    Agent.update(concurrent_steps=1).where(Agent.id == step.agent_id).execute()
+    form = {"task": "Another", "model_override": "scripted/demo"}
+    other = commands.start(ANNA, Pipeline.get_by_id("planning"), form)
+    claimed = jobs.claim(step.id)
+    assert claimed is not None
+    work(2)
+    (waiting,) = Step.of(Run.get_by_id(other.id))
+    assert jobs.claim(waiting.id) is None
+    commands.cancel(step.run_id)  # frees the hand, and asks for who waits
+    work()
+    assert Run.get_by_id(other.id).state == runs.COMPLETED
+    Agent.update(concurrent_steps=2).where(Agent.id == step.agent_id).execute()
+
+
+def test_a_model_that_cannot_be_had_fails_the_step_with_words_that_help(
+    step: Step, work: Callable[[int], int]
+) -> None:
+    Run.update(model_override="openai/gpt-5.1").where(Run.id == step.run_id).execute()
+    work(1)
+    failed = of(step)
+    assert failed.state == steps.FAILED
+    assert "OPENAI_API_KEY" in (failed.error or "")
+
+
+def test_provider_trouble_is_waited_out_without_costing_a_retry(
+    step: Step, work: Callable[[int], int]
+) -> None:
+    trouble = '```scripted\n{"default": {"error": "unavailable"}}\n```'
+    Run.update(task=trouble).where(Run.id == step.run_id).execute()
+    work(1)
+    _, again = Step.of(Run.get_by_id(step.run_id))
+    assert (again.state, again.retry) == (steps.QUEUED, 0)
+    assert again.due_at > base.now_ms()
+
+
+def test_lost_requests_are_asked_again(step: Step, settings: Settings) -> None:
+    base.db.execute_sql("DELETE FROM outbox")
+    assert clock.sweep_requests() is None
+    assert base.db.execute_sql("SELECT count(*) FROM outbox").fetchone() == (0,)
+    Step.update(updated_at=1).where(Step.id == step.id).execute()
+    clock.sweep_requests()
+    clock.sweep_requests()
+    asked = base.db.execute_sql("SELECT body->>'task' FROM outbox").fetchall()
+    assert asked == [("steps.execute",)]
