@@ -30,7 +30,7 @@ def render(view: View, now: int, stream: bool = False) -> RenderableType:
     """The run as a tree at time `now` (epoch milliseconds), its streaming text below on request."""
     tree = Tree(_heading(view, now), guide_style="dim")
     for step in view.steps:
-        branch = tree.add(_line(step, now))
+        branch = tree.add(_line(step, now, "not reached" if view.over else "waiting"))
         for detail in _details(step):
             branch.add(detail)
     parts: list[RenderableType] = [tree]
@@ -51,11 +51,11 @@ def _heading(view: View, now: int) -> Text:
     return head
 
 
-def _line(step: StepView, now: int) -> RenderableType:
+def _line(step: StepView, now: int, waiting: str) -> RenderableType:
     mark, style = MARKS.get(step.state, ("·", "dim"))
     line = Text(f"{mark} {step.id}", style=style)
     line.append(f"  {step.agent}", style="magenta")
-    line.append(f"  {step.state}", style=style)
+    line.append(f"  {waiting if step.state == 'waiting' else step.state}", style=style)
     if step.executions > 1:
         line.append(f" ×{step.executions}")
     if step.executions:
@@ -90,7 +90,7 @@ def _progress(done: int, failed: int, total: int) -> RenderableType:
 def summary(view: View, run: Mapping[str, Any], now: int) -> RenderableType:
     """What a finished run leaves behind: its outputs, its files, what it took."""
     table = Table.grid(padding=(0, 2))
-    outputs = {**(run.get("outputs") or {}), **view.outputs}
+    outputs = view.outputs or run.get("outputs") or {}
     for key, value in outputs.items():
         table.add_row(Text(key, style="bold"), Text(shortened(str(value), 400)))
     parts: list[RenderableType] = [Text("\nOutputs", style="bold underline"), table]

@@ -203,7 +203,9 @@ def _ended(state: str) -> Callable[[View, Event], View]:
             "note": "" if state == "completed" else step.note,
             "doing": "",
         }
-        return _counted(view.changing(step.id, **changes), event.get("outputs") or {})
+        handed = event.get("outputs") or {}
+        known = replace(view, outputs={**view.outputs, **handed})
+        return _counted(known.changing(step.id, **changes), handed)
 
     return fold
 
@@ -257,8 +259,10 @@ def _called(view: View, event: Event) -> View:
 
 
 def _charged(view: View, event: Event) -> View:
+    """A model's answer is whole: what it says next begins on a line of its own."""
     step = view.step(_step_of(event))
-    return view.changing(step.id, spent=step.spent.plus(event))
+    text = view.text.rstrip("\n") + "\n" if view.text else ""
+    return replace(view, text=text).changing(step.id, spent=step.spent.plus(event))
 
 
 def _status(view: View, event: Event) -> View:
@@ -268,7 +272,9 @@ def _status(view: View, event: Event) -> View:
 
 
 def _complete(view: View, event: Event) -> View:
-    outputs = event.get("outputs") or view.outputs
+    """The outputs that count, in the order in which they came to be."""
+    final = event.get("outputs") or view.outputs
+    outputs = {key: final[key] for key in view.outputs if key in final} | dict(final)
     return replace(view, state="completed", ended=event.get("timestamp"), outputs=outputs)
 
 

@@ -126,6 +126,18 @@ def test_streaming_text_shows_on_request_only() -> None:
     assert "Let us see" in drawn(view, stream=True)
 
 
+def test_each_answer_of_a_model_begins_on_a_line_of_its_own() -> None:
+    first = event("agent_output", 1, "DESIGN", chunk="I look.")
+    second = event("agent_output", 2, "DESIGN", chunk="I write.")
+    assert (
+        seen([started("DESIGN", 0), first, paid("DESIGN", 0), second]).text == "I look.\nI write."
+    )
+
+
+def test_steps_that_no_road_led_to_are_not_waiting_in_the_end() -> None:
+    assert "DESIGN  finn  not reached" in drawn(seen([event("run_complete", 5, outputs={})]))
+
+
 def test_what_a_model_says_is_never_read_as_markup() -> None:
     failed = event("step_failed", 1, "DESIGN", error="[bold]no[/bold] [/nonsense]")
     assert "[bold]no[/bold] [/nonsense]" in drawn(seen([started("DESIGN", 0), failed]))
