@@ -40,6 +40,10 @@ class Invalid(DomainError):
         self.errors = list(errors)
 
 
+class Malformed(DomainError):
+    """The request makes no sense as it stands."""
+
+
 class TooLarge(DomainError):
     """The body is larger than allowed."""
 

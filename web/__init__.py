@@ -1,0 +1,58 @@
+"""How the world asks: `create_app()` makes the WSGI application."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+
+from flask import Flask
+
+from models import base
+from models.config import Settings
+from models.config import settings as configured
+from web import errors, headers, openapi, security
+from web.bodies import FastJson
+from web.feed import Feed
+
+
+def create_app(
+    settings: Settings | None = None, identify: Sequence[security.Identify] = ()
+) -> Flask:
+    """The application; connects to nothing before its first request.
+
+    `identify` resolve the tokens of accounts to principals, asked in order.
+    """
+    settings = settings or configured()
+    if settings.database_url:
+        base.connect(settings.database_url, settings.database_connections)
+    app = Flask(__name__, static_folder=None)
+    app.json = FastJson(app)
+    app.config |= {"MAX_CONTENT_LENGTH": settings.body_limit, "PROPAGATE_EXCEPTIONS": False}
+    app.extensions["settings"] = settings
+    app.extensions["feed"] = Feed(settings.redis_url)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    errors.register(app)
+    headers.register(app, settings)
+    security.register(app, settings, identify)
+    app.teardown_appcontext(_return_connection)
+    _register_blueprints(app, settings)
+    return app
+
+
+def _register_blueprints(app: Flask, settings: Settings) -> None:
+    """Every module of web.blueprints has a `blueprint`."""
+    import web.blueprints
+
+    api = openapi.describe(app, settings)
+    for module in pkgutil.iter_modules(web.blueprints.__path__):
+        loaded = importlib.import_module(f"web.blueprints.{module.name}")
+        api.register_blueprint(loaded.blueprint)
+    openapi.finish(app, api)
+
+
+def _return_connection(_: BaseException | None) -> None:
+    """Give the request's database connection back to the pool."""
+    if not base.db.is_closed():
+        base.db.close()

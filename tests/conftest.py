@@ -1,0 +1,225 @@
+"""The stage for every test: real Postgres and Valkey, an application, and a cast of callers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+
+from models import base, config, migrations, outbox, shelf, streams
+from models.accounts import Principal
+from models.agents import Agent
+from models.config import Settings
+from models.pipelines import Pipeline
+from web import create_app
+from workers import boot, broker
+from workers.local.postgres import postgres
+from workers.local.valkey import valkey
+
+TOKEN = "engine-token-of-the-tests"
+CAST = {
+    "owner-token": Principal("usr_owner", "user"),
+    "stranger-token": Principal("usr_stranger", "user"),
+    "admin-token": Principal("usr_admin", "user", is_admin=True),
+}
+TEMPLATE = "djinn_template"
+VOLATILE = (
+    "outbox, runs, steps, sessions, events, llm_calls, activities, idempotency_keys, processes"
+)
+SERVERS = pytest.StashKey[tuple[ExitStack, dict[str, str]]]()
+
+
+def servers(session: pytest.Config) -> dict[str, str]:
+    """The URLs of one Postgres (with a migrated template) and one Valkey, started when needed."""
+    given = getattr(session, "workerinput", {}).get("servers")
+    if given:
+        return given
+    if SERVERS not in session.stash:
+        running = ExitStack()
+        folder = Path(tempfile.mkdtemp(prefix="djinn-tests-"))
+        running.callback(shutil.rmtree, folder, ignore_errors=True)
+        if os.geteuid() == 0:
+            folder.chmod(0o755)  # the server itself runs as somebody else
+        urls = {"postgres": running.enter_context(postgres(folder))}
+        urls["redis"] = running.enter_context(valkey(folder))
+        make_template(urls["postgres"])
+        session.stash[SERVERS] = running, urls
+    return session.stash[SERVERS][1]
+
+
+def pytest_configure_node(node: object) -> None:
+    """With xdist the controller starts the servers, its workers share them."""
+    node.workerinput["servers"] = servers(node.config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SERVERS in config.stash:
+        config.stash[SERVERS][0].close()
+
+
+def make_template(url: str) -> None:
+    run_sql(url, f"CREATE DATABASE {TEMPLATE}")
+    base.connect(base.renamed(url, TEMPLATE), 2)
+    with base.db.connection_context():
+        migrations.migrate(base.db)
+        shelf.load_shipped()
+    base.db.close_all()
+
+
+def run_sql(url: str, *statements: str) -> None:
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        for statement in statements:
+            connection.cursor().execute(statement)
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def place(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The URLs of this test process's own database and its own logical Redis databases."""
+    urls = servers(request.config)
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0")
+    name, number = f"djinn_{worker}", int(worker.removeprefix("gw")) % 7
+    run_sql(urls["postgres"], f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    run_sql(urls["postgres"], f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    return {
+        "postgres": base.renamed(urls["postgres"], name),
+        "redis": urls["redis"].removesuffix("/0") + f"/{2 * number}",
+    }
+
+
+@pytest.fixture(scope="session")
+def session_settings(
+    place: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """What every process of ours reads: the environment, set for the whole session."""
+    environment = {
+        "DATABASE_URL": place["postgres"],
+        "REDIS_URL": place["redis"],
+        "DJINN_DATA_PATH": str(tmp_path_factory.mktemp("data")),
+        "ENGINE_INTERNAL_TOKEN": TOKEN,
+        "DEFAULT_MODEL": "scripted/demo",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        config.settings.cache_clear()
+        yield config.settings()
+    config.settings.cache_clear()
+
+
+@pytest.fixture
+def database(place: dict[str, str]) -> Iterator[str]:
+    """An empty database with the shipped library, connected; cleaned afterwards."""
+    base.connect(place["postgres"], 20)
+    yield place["postgres"]
+    if not base.db.is_closed():
+        base.db.close()
+    with base.db.connection_context():
+        base.db.execute_sql(f"TRUNCATE {VOLATILE} CASCADE")
+        if any(model.select().where(~model.shipped).exists() for model in (Agent, Pipeline)):
+            Agent.delete().execute()
+            Pipeline.delete().execute()
+            shelf.load_shipped()
+    base.db.close_all()
+
+
+@pytest.fixture
+def stream(place: dict[str, str]) -> Iterator[str]:
+    """The URL of an empty Redis."""
+    for url in (place["redis"], broker.broker_url(place["redis"])):
+        with redis.Redis.from_url(url) as client:
+            client.flushdb()
+    yield place["redis"]
+
+
+@pytest.fixture
+def settings(session_settings: Settings) -> Settings:
+    return session_settings
+
+
+@pytest.fixture
+def app(settings: Settings, database: str, stream: str) -> Flask:
+    """The application with accounts of the cast switched on."""
+    made = create_app(settings, identify=[CAST.get])
+    made.config["PROPAGATE_EXCEPTIONS"] = True  # a fault of ours fails the test that finds it
+    return made
+
+
+@pytest.fixture
+def as_caller(app: Flask) -> Callable[[str | None], FlaskClient]:
+    """Makes a client that sends a token (or none)."""
+
+    def client(token: str | None) -> FlaskClient:
+        made = app.test_client()
+        if token:
+            made.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        return made
+
+    return client
+
+
+@pytest.fixture
+def owner(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
+    return as_caller("owner-token")
+
+
+@pytest.fixture
+def stranger(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
+    return as_caller("stranger-token")
+
+
+@pytest.fixture
+def admin(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
+    return as_caller("admin-token")
+
+
+@pytest.fixture
+def engine(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
+    return as_caller(TOKEN)
+
+
+@pytest.fixture
+def nobody(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
+    return as_caller(None)
+
+
+@pytest.fixture
+def work(settings: Settings, app: Flask) -> Callable[[int], int]:
+    """Performs what has been asked so far, in order; gives how many jobs it did."""
+    boot.load_performers()
+
+    def perform_all(most: int = 1000) -> int:
+        done = 0
+        while done < most:
+            with base.db.atomic():
+                rows = outbox.take(1)
+            if not rows:
+                return done
+            ((queue, body),) = rows
+            if queue == outbox.EVENTS:
+                streams.publish(settings.redis_url, [body])
+            else:
+                broker.perform(body["task"], *body["args"], **body["kwargs"])
+                done += 1
+        return done
+
+    return perform_all
+
+
+@pytest.fixture
+def local(settings: Settings) -> Settings:
+    """The settings of one machine without accounts."""
+    return replace(settings, auth_enabled=False)

@@ -1,0 +1,1 @@
+"""The routes, noun by noun."""

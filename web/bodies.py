@@ -1,0 +1,100 @@
+"""Reading what clients send: strict JSON objects, forms that ignore keys they do not know."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import orjson
+from flask import Request, json
+from flask.json.provider import JSONProvider
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
+from webargs import flaskparser
+from webargs.multidictproxy import MultiDictProxy
+from werkzeug.exceptions import UnprocessableEntity, UnsupportedMediaType
+
+from models.base import clean
+from models.errors import Invalid
+
+JSON = "application/json"
+LARGEST = 2**53 - 1  # what a JSON number holds everywhere
+
+
+class Reader(flaskparser.FlaskParser):
+    """webargs, but an empty body is `{}`, another media type 415, broken JSON 422."""
+
+    def load_json(self, req: Request, schema: Any) -> Any:
+        body = req.get_data(cache=True)
+        if not body.strip():
+            return {}
+        if req.mimetype != JSON and not req.mimetype.endswith("+json"):
+            raise UnsupportedMediaType(f"Send {JSON}, not {req.mimetype or 'an untyped body'}")
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            fault = {"loc": ["body", error.pos], "msg": error.msg, "type": "json_invalid"}
+            raise Invalid(f"The body is not JSON: {error.msg}", errors=[fault]) from None
+
+    def handle_error(self, error: ValidationError, req: Any, schema: Any, **_: Any) -> NoReturn:
+        """Raise 422 with the messages where `web.errors` looks for them."""
+        refusal = UnprocessableEntity()
+        refusal.data = {"messages": error.messages}  # type: ignore[attr-defined]
+        raise refusal
+
+
+class Form(Schema):
+    """What a client may send. Text is made storable: Postgres takes neither NUL nor half pairs."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @pre_load
+    def storable(self, data: Any, **_: Any) -> Any:
+        if isinstance(data, MultiDictProxy):
+            return {name: clean(data[name]) for name in self.sent(data)}
+        return clean(data) if isinstance(data, dict) else data
+
+    def sent(self, data: MultiDictProxy) -> set[str]:
+        """The names that both the query and this form know."""
+        known = {field.data_key or name for name, field in self.fields.items()}
+        return {name for name in known if name in data.data}
+
+
+class Text(fields.String):
+    """A string; blank ones are refused when it is required."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, *args, **kwargs)
+        if self.required and not text.strip():
+            raise ValidationError("Shorter than one character.")
+        return text
+
+
+class Whole(fields.Integer):
+    """A whole number and nothing that merely looks like one (bodies; queries are all text)."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, *args, **kwargs)
+
+
+class Flag(fields.Boolean):
+    """true or false and nothing that merely looks like them (bodies; queries are all text)."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class FastJson(JSONProvider):
+    """orjson, which is quick; the standard library for what it will not write (huge numbers)."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        try:
+            return orjson.dumps(obj, default=str).decode()
+        except orjson.JSONEncodeError:
+            return json.dumps(clean(obj), default=str)
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return orjson.loads(s)

@@ -1,0 +1,23 @@
+"""Server-sent events as bytes (the WHATWG format)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+RETRY = b"retry: 3000\n\n"
+HEARTBEAT = b'event: heartbeat\ndata: {"status":"connected"}\n\n'
+END = b'event: end\ndata: {"status":"ended"}\n\n'
+
+
+def frame(payload: Mapping[str, Any], position: str | None = None) -> bytes:
+    """One event: JSON on a single data line, with the id that resumes after it."""
+    head = b"" if position is None else b"id: " + position.encode() + b"\n"
+    return head + b"data: " + orjson.dumps(payload) + b"\n\n"
+
+
+def comment(text: str) -> bytes:
+    """A line that clients skip and proxies pass on."""
+    return b": " + " ".join(text.splitlines()).encode() + b"\n\n"

@@ -1,0 +1,178 @@
+"""Finding and listing rows: what the caller may see, page by page, under every path they know."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import flask_smorest
+import orjson
+import peewee
+from flask import after_this_request, g, request
+from marshmallow import Schema, fields, validate
+
+from models.base import Model, clean
+from models.errors import Invalid
+from web.bodies import LARGEST, Form, Reader
+from web.schemas.base import example_of
+
+Row = TypeVar("Row", bound=Model)
+View = TypeVar("View", bound=type)
+Condition = Callable[[Any], Any]
+MOST = 500
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A noun's routes; one view may have several paths (aliases), all of them documented."""
+
+    ARGUMENTS_PARSER = Reader()
+
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__(name, __name__, url_prefix="/v1", description=description)
+
+    def route(self, *rules: str, **options: Any) -> Callable[[View], View]:
+        """Serve the view under every rule; the first is the reference's."""
+
+        def place(view: View) -> View:
+            for rule in rules:
+                self.add_url_rule(rule, None, view, **options)
+            return view
+
+        return place
+
+    def response(self, status_code: Any, schema: Any = None, **options: Any) -> Any:
+        """As in flask-smorest, with an example made from the schema."""
+        if schema is not None and "content_type" not in options:
+            options.setdefault("example", example_of(schema))
+        return super().response(status_code, schema, **options)
+
+    def arguments(self, schema: Any, *, location: str = "json", **options: Any) -> Any:
+        """As in flask-smorest, with an example made from the schema."""
+        if location == "json":
+            options.setdefault("example", example_of(schema))
+        return super().arguments(schema, location=location, **options)
+
+
+def visible(model: type[Row], key: str) -> Row:
+    """The row, if it is there and the caller may see it; NotFound says the same either way."""
+    mine = model.visible_to(g.principal)  # type: ignore[attr-defined]
+    row: Row | None = mine.where(model._meta.primary_key == clean(key)).first()
+    if row is None:
+        raise model.missing(key)
+    return row
+
+
+def listed(model: Any, schema: type[Schema]) -> Any:
+    """The rows the caller may see, with no column that `schema` does not show."""
+    shown = {field.attribute or name for name, field in schema._declared_fields.items()}
+    columns = [field for name, field in model._meta.fields.items() if name in shown]
+    return model.visible_to(g.principal).select(*columns)
+
+
+def only(query: Any, form: Mapping[str, Any], conditions: Mapping[str, Condition]) -> Any:
+    """The query narrowed by every condition whose name the form has a value for."""
+    for name, condition in conditions.items():
+        if form.get(name) is not None:
+            query = query.where(condition(form[name]))
+    return query
+
+
+def wrapped(name: str, rows: list[Any], **more: Any) -> dict[str, Any]:
+    """A page in an object, for lists that clients expect so."""
+    return {name: rows, "total": g.total, "hasMore": g.more, **more}
+
+
+class PageForm(Form):
+    """Which part of a list is wanted."""
+
+    limit = fields.Integer(
+        load_default=100,
+        validate=validate.Range(0, MOST),
+        metadata={"description": "At most so many rows; 0 answers totals only"},
+    )
+    cursor = fields.String(metadata={"description": "Go on where a `Link` header pointed"})
+    offset = fields.Integer(load_default=0, validate=validate.Range(0, LARGEST))
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a list is sorted: by `keys`, which together are unique."""
+
+    keys: tuple[Any, ...]
+    descending: bool = True
+
+    def apply(self, query: Any) -> Any:
+        keys = [key.desc() if self.descending else key.asc() for key in self.keys]
+        return query.order_by(*keys)
+
+    def beyond(self, position: Sequence[Any]) -> Any:
+        """The condition for rows that come after `position`."""
+        here, there = peewee.Tuple(*self.keys), peewee.Tuple(*position)
+        return here < there if self.descending else here > there
+
+    def position(self, row: Any) -> list[Any]:
+        return [getattr(row, key.name) for key in self.keys]
+
+
+def newest_first(model: Any) -> Order:
+    """By creation, the id breaking ties."""
+    return Order((model.created_at, model.id))
+
+
+def page(query: Any, form: dict[str, Any], order: Order) -> list[Any]:
+    """One page of `query`; the totals and the next page go into the answer's headers."""
+    total = query.order_by().count()
+    limit = form["limit"]
+    rows = list(_slice(query, form, order)) if limit else []
+    more = order.position(rows[limit - 1]) if len(rows) > limit else None
+    _announce(total, more)
+    g.total, g.more = total, more is not None
+    return rows[:limit]
+
+
+def _slice(query: Any, form: dict[str, Any], order: Order) -> Any:
+    """The rows of the page and one more, which tells whether there is a next page."""
+    if form.get("cursor"):
+        query = query.where(order.beyond(read_cursor(form["cursor"], order)))
+    return order.apply(query).limit(form["limit"] + 1).offset(form["offset"])
+
+
+def write_cursor(position: Sequence[Any]) -> str:
+    """A position in a list as opaque text."""
+    return base64.urlsafe_b64encode(orjson.dumps(list(position))).decode().rstrip("=")
+
+
+def read_cursor(text: str, order: Order) -> list[Any]:
+    """The position that `write_cursor` wrote; Invalid for anything else."""
+    try:
+        read = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        fitting = [
+            key.python_value(key.db_value(value))
+            for key, value in zip(order.keys, read, strict=True)
+        ]
+    except (ValueError, TypeError, binascii.Error):
+        fitting = []
+    if len(fitting) != len(order.keys) or fitting != read:
+        raise Invalid("The cursor is not one of ours", errors=[_CURSOR_FAULT])
+    return fitting
+
+
+_CURSOR_FAULT = {"loc": ["query", "cursor"], "msg": "Not a cursor.", "type": "invalid"}
+
+
+def _announce(total: int, more: Sequence[Any] | None) -> None:
+    @after_this_request
+    def _add(response: Any) -> Any:
+        response.headers["X-Total-Count"] = str(total)
+        if more is not None:
+            asked = {**request.args.to_dict(), "cursor": write_cursor(more)}
+            query = {name: value for name, value in asked.items() if name not in _NOT_KEPT}
+            response.headers["Link"] = f'<{request.path}?{urlencode(query)}>; rel="next"'
+        return response
+
+
+_NOT_KEPT = {"offset", "token"}
