@@ -182,7 +182,7 @@ class _Reader:
 def _default_model(providers: Mapping[str, Credential], local_url: str | None) -> str:
     """The best model that can be reached without being told which."""
     choices = {
-        "anthropic": "anthropic/claude-sonnet-4-5",
+        "anthropic": "anthropic/claude-sonnet-4-6",
         "openai": "openai/gpt-5.1",
         "openrouter": "openrouter/moonshotai/kimi-k2.5",
         "google": "google/gemini-2.5-pro",
