@@ -90,7 +90,9 @@ def _progress(done: int, failed: int, total: int) -> RenderableType:
 def summary(view: View, run: Mapping[str, Any], now: int) -> RenderableType:
     """What a finished run leaves behind: its outputs, its files, what it took."""
     table = Table.grid(padding=(0, 2))
-    outputs = view.outputs or run.get("outputs") or {}
+    known = view.outputs or run.get("outputs") or {}
+    # what begins with an underscore is the raw form of what the other keys say
+    outputs = {key: value for key, value in known.items() if not key.startswith("_")}
     for key, value in outputs.items():
         table.add_row(Text(key, style="bold"), Text(shortened(str(value), 400)))
     parts: list[RenderableType] = [Text("\nOutputs", style="bold underline"), table]
