@@ -18,7 +18,7 @@ from models.steps import Step
 from workers import sandboxes
 from workers.agents.answering import answer_in_shape
 from workers.agents.events import Ending, Event, Limits
-from workers.agents.finishing import owed
+from workers.agents.finishing import WHOLE, owed
 from workers.agents.handover import declared_outputs, shape_for
 from workers.agents.loop import converse
 from workers.agents.prompts import Brief, assemble
@@ -171,10 +171,11 @@ class Sitting:
 
     def _concluded(self, ending: Ending, text: str, workspace: Workspace | None) -> Done:
         error = fault(ending, self.spec)
-        step = {"outputs": ending.outputs, "text": text or ending.summary}
+        outputs = handed_over(ending, self.spec)
+        step = {"outputs": outputs, "text": text or ending.summary}
         if error is not None or workspace is None:
             return Done(error, step=step)
-        summary = ending.summary or next(iter(ending.outputs.values()), "")
+        summary = ending.summary or next(iter(outputs.values()), "")
         progress.append(workspace.tree, self.step, summary)
         message = progress.commit_message(self.step, summary)
         commit = workspace.commit(message, self.agent.name, self.step.id)
@@ -200,6 +201,13 @@ def uses_files(definition: Definition) -> bool:
         step.output_schema is None and (step.tools is None or FILE_TOOLS & set(step.tools))
         for step in definition.steps
     )
+
+
+def handed_over(ending: Ending, spec: StepSpec) -> dict[str, str]:
+    """The step's outputs; the whole answer only where the pipeline asked for a structure."""
+    if spec.output_schema is not None:
+        return ending.outputs
+    return {key: value for key, value in ending.outputs.items() if key != WHOLE}
 
 
 def fault(ending: Ending, spec: StepSpec) -> str | None:
