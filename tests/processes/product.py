@@ -1,4 +1,4 @@
-"""The whole product as real processes on loopback: what operators run, for tests to use and kill."""
+"""The whole product as real processes on loopback: what operators run, to be used and killed."""
 
 from __future__ import annotations
 

@@ -147,5 +147,5 @@ def read(
 
 
 def command_lines() -> str:
-    listing = subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True)
+    listing = subprocess.run(["ps", "axwwo", "args"], capture_output=True, text=True, check=True)
     return listing.stdout
