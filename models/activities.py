@@ -64,3 +64,25 @@ def note(
         },
     )
     outbox.ring()
+
+
+def timeline(query: Any, form: Mapping[str, Any]) -> list[Activity]:
+    """Entries newest first: of these agents and types, between moments, at most `limit`."""
+    conditions = {
+        "agent_id": Activity.agent_id.in_,
+        "type": Activity.type.in_,
+        "since": Activity.created_at.__ge__,
+        "until": Activity.created_at.__lt__,
+    }
+    for name, condition in conditions.items():
+        if form.get(name) is not None:
+            query = query.where(condition(form[name]))
+    return list(query.order_by(Activity.id.desc()).limit(form["limit"]))
+
+
+def recent(query: Any, limit: int, since: int | None = None) -> list[Activity]:
+    """The newest `limit` entries, or the oldest that many after a moment; newest first."""
+    if since is None:
+        return list(query.order_by(Activity.id.desc()).limit(limit))
+    later = query.where(Activity.created_at > since).order_by(Activity.id).limit(limit)
+    return list(later)[::-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Self
 
-from peewee import BooleanField, CharField, IntegerField, TextField
+from peewee import SQL, BooleanField, CharField, IntegerField, TextField
 
 from models.accounts import Principal
 from models.base import IDENTIFIER, JsonField, Model, Moment, now_ms
@@ -91,3 +91,12 @@ def identity(text: str, fallback: str) -> dict[str, str | None]:
     heading = _HEADING.search(text)
     found.setdefault("name", heading[1] if heading else fallback)
     return found
+
+
+def summaries(query: Any) -> list[dict[str, Any]]:
+    """What lists show of agents, without loading the texts of their files."""
+    shown = (Agent.id, Agent.name, Agent.emoji, Agent.role, Agent.description)
+    names = SQL("ARRAY(SELECT jsonb_object_keys(files))").alias("file_names")
+    model = SQL("NULLIF(config->>'model', '')").alias("model")
+    pulse = SQL("config->'pulse_enabled'").alias("pulse_enabled")
+    return list(query.select(*shown, names, model, pulse).order_by(Agent.id).dicts())

@@ -8,12 +8,17 @@ from typing import Any
 
 from peewee import fn
 
-from models import steps
+from models import steps, usage
 from models.accounts import Principal
+from models.base import now_ms
+from models.llm_calls import LlmCall
 from models.runs import RUNNING as RUN_RUNNING
 from models.runs import Run
-from models.sessions import Session
+from models.sessions import FAILED, Session
 from models.steps import Step
+
+DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,23 @@ def waiting_steps(principal: Principal, agent_id: str) -> Any:
     return rows.order_by(Step.priority.desc(), Step.created_at, Step.id)
 
 
+def runs_of(principal: Principal, agent_id: str) -> Any:
+    """The visible runs in which the agent has worked."""
+    columns = (Run.id, Run.pipeline_id, Run.task, Run.state, Run.created_at)
+    worked = Step.select().where((Step.run == Run.id) & (Step.agent_id == agent_id))
+    return Run.visible_to(principal).select(*columns).where(fn.EXISTS(worked))
+
+
+def with_executions(found: list[Run], agent_id: str) -> list[dict[str, Any]]:
+    """These runs as plain values, each with the ids of the agent's executions in it."""
+    executions: dict[str, list[str]] = {run.id: [] for run in found}
+    mine = (Step.agent_id == agent_id) & Step.run.in_(list(executions))
+    rows: Any = Step.select(Step.run, Step.id).where(mine).order_by(Step.attempt, Step.number)
+    for run_id, step_id in rows.tuples():
+        executions[run_id].append(step_id)
+    return [{**run.__data__, "step_ids": executions[run.id]} for run in found]
+
+
 def _visible(principal: Principal) -> Any:
     columns = (Step.id, Step.run, Step.step_id, Step.agent_id, Step.state, Step.priority)
     moments = (Step.started_at, Step.created_at, Step.due_at)
@@ -70,3 +92,19 @@ def _last_seen(principal: Principal, agent_ids: list[str]) -> dict[str, int]:
     rows = Session.visible_to(principal).select(Session.agent_id, latest)
     rows = rows.where(Session.agent_id.in_(agent_ids)).group_by(Session.agent_id)
     return dict(rows.tuples())
+
+
+def statistics(principal: Principal, agent_id: str) -> dict[str, Any]:
+    """An agent's sessions of a day and a week, and what its calls added up to in that week."""
+    now = now_ms()
+    mine = Session.visible_to(principal).where(Session.agent_id == agent_id)
+    week = mine.where(Session.created_at > now - WEEK_MS)
+    calls = LlmCall.visible_to(principal).where(LlmCall.agent_id == agent_id)
+    sums = usage.summary(calls.where(LlmCall.created_at > now - WEEK_MS))
+    return {
+        "sessionsToday": mine.where(Session.created_at > now - DAY_MS).count(),
+        "sessionsThisWeek": week.count(),
+        "totalTokens": sums["totalTokens"],
+        "totalCost": sums["totalCost"],
+        "errorCount": week.where(Session.state == FAILED).count(),
+    }

@@ -33,6 +33,16 @@ def summary(calls: Any) -> dict[str, Any]:
     }
 
 
+def breakdown(calls: Any) -> dict[str, Any]:
+    """The sums together, per provider, per model and per agent."""
+    return {
+        "summary": summary(calls),
+        "byProvider": grouped(calls, LlmCall.provider),
+        "byModel": grouped(calls, LlmCall.provider, LlmCall.model),
+        "byAgent": grouped(calls, LlmCall.agent_id),
+    }
+
+
 def grouped(calls: Any, *columns: Any) -> list[dict[str, Any]]:
     """The same sums per group, the dearest first."""
     rows = _summed(calls, *columns).group_by(*columns).dicts()

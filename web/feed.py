@@ -85,7 +85,7 @@ class Feed:
         self._lock = threading.Lock()
         self._listening: dict[str | None, set[Inbox]] = {}
         self._position: Entry | None = None
-        self._running = False
+        self._turn: object | None = None  # which pair of threads is at work; None when none is
         self._closing = False
         self._counts: dict[str | None, tuple[float, int]] = {}
 
@@ -97,9 +97,10 @@ class Feed:
             inbox.close()
         with self._lock:
             self._listening.setdefault(run_id, set()).add(inbox)
-            starting, self._running = not self._running, True
+            starting = self._turn is None
+            turn = self._turn = self._turn or object()
         if starting:
-            self._start()
+            self._start(turn)
         try:
             yield inbox
         finally:
@@ -149,12 +150,16 @@ class Feed:
         with self._lock:
             return [inbox for group in self._listening.values() for inbox in group]
 
-    def _start(self) -> None:
+    def _start(self, turn: object) -> None:
         """Pin the position before the first listener hears `connected`, then read on from it."""
         if self.redis_url:
             self._pin()
-            threading.Thread(target=self._read, daemon=True, name="stream-reader").start()
-        threading.Thread(target=self._recheck, daemon=True, name="stream-recheck").start()
+            threading.Thread(
+                target=self._read, args=(turn,), daemon=True, name="stream-reader"
+            ).start()
+        threading.Thread(
+            target=self._recheck, args=(turn,), daemon=True, name="stream-recheck"
+        ).start()
 
     def _pin(self) -> None:
         try:
@@ -164,32 +169,34 @@ class Feed:
             return
         self._position = entry_of(newest[0][0].decode()) if newest else (0, 0)
 
-    def _goes_on(self) -> bool:
-        """Whether anybody still listens; the threads end when not."""
+    def _goes_on(self, turn: object) -> bool:
+        """Whether anybody still listens; the threads end when not, and others begin later."""
         with self._lock:
-            if not self._listening:
-                self._running = False
-            return self._running
+            if self._turn is turn and not self._listening:
+                self._turn = self._position = None
+            return self._turn is turn
 
-    def _read(self) -> None:
+    def _read(self, turn: object) -> None:
         interrupted = False
-        while self._running:
+        while self._goes_on(turn):
             if self._position is None:
                 self._pin()
             try:
                 if interrupted and self._position and not self.holds(self._position):
                     self._hand_out([GAP])
                 interrupted = False
-                self._read_on()
+                self._read_on(turn)
             except redis.RedisError as error:
                 log.warning("live stream interrupted", error=str(error))
                 interrupted = True
                 time.sleep(1)
 
-    def _read_on(self) -> None:
+    def _read_on(self, turn: object) -> None:
         position = {streams.KEY: written(self._position or (0, 0))}
         for _, entries in self._client().xread(position, count=500, block=BLOCK_MS) or []:
             items = items_of(entries)
+            if not self._goes_on(turn):
+                return
             self._hand_out(items)
             self._position = items[-1].entry
 
@@ -204,9 +211,9 @@ class Feed:
                 for inbox in groups.get(run_id, ()):
                     inbox.put(item)
 
-    def _recheck(self) -> None:
+    def _recheck(self, turn: object) -> None:
         """Ask Postgres, in one query, whether a followed run went on without us hearing of it."""
-        while self._goes_on():
+        while self._goes_on(turn):
             time.sleep(RECHECK_SECONDS)
             idle = [inbox for inbox in self._inboxes() if inbox.run_id and inbox.idle()]
             followed = {inbox.run_id for inbox in idle}

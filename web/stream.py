@@ -101,9 +101,7 @@ class RunStream:
         """The frames from `start`; the last is `end`, unless the client follows."""
         yield frames.RETRY + frames.comment("connected")
         with self.feed.listening(self.run_id) as inbox:
-            if start.seq is not None:
-                self.seq = start.seq
-                yield from self._replay(start)
+            yield from self._replay(start)
             inbox.seen = self.seq
             if self._ended(follow):
                 yield frames.END
@@ -148,6 +146,9 @@ class RunStream:
 
     def _replay(self, start: RunPosition) -> Iterator[bytes]:
         """What was missed: from Redis, with the text, while it holds it; else from Postgres."""
+        if start.seq is None:
+            return
+        self.seq = start.seq
         if start.entry is not None:
             self.entry = start.entry
             for item in self._missed(start.entry):
@@ -169,7 +170,8 @@ class RunStream:
         """Everything that Postgres has beyond `seq`; a recheck tries again if it is away."""
         try:
             while batch := self._after():
-                yield b"".join(self._from_row(event) for event in batch)
+                if piece := b"".join(self._from_row(event) for event in batch):
+                    yield piece
         except AWAY as error:
             log.warning("history unavailable", run=self.run_id, error=str(error).strip())
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from flask.views import MethodView
 
+from models.agents import Agent
 from models.runs import Run
-from web import stream
+from models.sessions import Session
+from web import channels, stream
 from web.resources import Blueprint, visible
 from web.schemas import events as wire
 from web.security import streaming
@@ -39,3 +41,65 @@ class RunStream(MethodView):
     def get(self, form: dict[str, Any], run_id: str) -> Any:
         """One run for older clients: the original's event names, and it stays open."""
         return stream.of_run(visible(Run, run_id), {"names": "legacy"} | form, follow=True)
+
+
+@blueprint.route("/events/llm-calls")
+class LlmCalls(MethodView):
+    @streaming
+    @blueprint.arguments(wire.StreamForm, location="query")
+    @blueprint.response(200, {"type": "string"}, **STREAM)
+    def get(self, form: dict[str, Any]) -> Any:
+        """Calls of models."""
+        return channels.changes(form, channels.llm_calls)
+
+
+@blueprint.route("/events/activity/<agent_id>")
+class ActivityStream(MethodView):
+    @streaming
+    @blueprint.arguments(wire.ActivityForm, location="query")
+    @blueprint.response(200, {"type": "string"}, **STREAM)
+    def get(self, form: dict[str, Any], agent_id: str) -> Any:
+        """An agent's timeline: its latest entries, its state, then what comes."""
+        return channels.activity(visible(Agent, agent_id), form["limit"])
+
+
+@blueprint.route("/events/sessions")
+class SessionChanges(MethodView):
+    @streaming
+    @blueprint.arguments(wire.StreamForm, location="query")
+    @blueprint.response(200, {"type": "string"}, **STREAM)
+    def get(self, form: dict[str, Any]) -> Any:
+        """Sessions that begin and end."""
+        return channels.changes(form, channels.session_changes())
+
+
+@blueprint.route("/events/sessions/<agent_id>")
+class AgentSessionChanges(MethodView):
+    @streaming
+    @blueprint.arguments(wire.StreamForm, location="query")
+    @blueprint.response(200, {"type": "string"}, **STREAM)
+    def get(self, form: dict[str, Any], agent_id: str) -> Any:
+        """An agent's sessions that begin and end."""
+        agent = visible(Agent, agent_id)
+        return channels.changes(form, channels.session_changes(agent.id))
+
+
+@blueprint.route("/events/sessions/<session_id>/events")
+class SessionEvents(MethodView):
+    @streaming
+    @blueprint.arguments(wire.StreamForm, location="query")
+    @blueprint.response(200, {"type": "string"}, **STREAM)
+    def get(self, form: dict[str, Any], session_id: str) -> Any:
+        """One session: what happened in it, then what happens."""
+        session = visible(Session, session_id)
+        return channels.session_events(session, visible(Run, session.run_id or ""), form)
+
+
+@blueprint.route("/events/events")
+class AgentChanges(MethodView):
+    @streaming
+    @blueprint.arguments(wire.StreamForm, location="query")
+    @blueprint.response(200, {"type": "string"}, **STREAM)
+    def get(self, form: dict[str, Any]) -> Any:
+        """Agents that take up work and put it down."""
+        return channels.changes(form, channels.agent_changes)
