@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from workers.local.machine import answers
+from workers.local.postgres import postgres
 from workers.local.running import Running, find
+from workers.local.valkey import valkey
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -32,9 +34,10 @@ def env(data: Path) -> dict[str, str]:
     return {**given, "DJINN_DATA_PATH": str(data / "data"), "COLUMNS": "120"}
 
 
-def djinn(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def djinn(data: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    given = env(data) | more
     return subprocess.run(
-        argv(*words), env=env(data), cwd=ROOT, capture_output=True, text=True, check=False
+        argv(*words), env=given, cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 
@@ -122,6 +125,31 @@ def test_up_serves_many_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert up.wait(30) == 0
         assert time.monotonic() - began < 20
     assert not answers(running.url)
+    assert using(tmp_path) == []
+
+
+def test_an_operators_servers_serve_as_well_as_ours(tmp_path: Path) -> None:
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # 15, where there is one
+    programs = debian[0] if debian else None
+    with postgres(tmp_path / "theirs", programs) as database, valkey(tmp_path / "theirs") as broker:
+        urls = {"DATABASE_URL": database, "REDIS_URL": broker}
+        migrated = djinn(tmp_path, "migrate", **urls)
+        assert migrated.returncode == 0, migrated.stderr
+        done = djinn(tmp_path, "run", "bugfix", "Mend it", *SCRIPTED, **urls)
+        assert done.returncode == 0, done.stderr
+        assert djinn(tmp_path, "doctor", **urls).returncode == 0
+    assert not (tmp_path / "data/postgres").exists()
+
+
+def test_a_library_of_ones_own_is_loaded_without_a_server(tmp_path: Path) -> None:
+    agent = tmp_path / "own/agents/ada"
+    agent.mkdir(parents=True)
+    (agent / "IDENTITY.md").write_text("# Ada\nFirst of her kind.\n")
+    loaded = djinn(tmp_path, "migrate")
+    assert loaded.returncode == 0, loaded.stderr
+    loaded = djinn(tmp_path, "library", "load", str(tmp_path / "own"))
+    assert loaded.returncode == 0, loaded.stderr
+    assert "agent ada" in loaded.stderr
     assert using(tmp_path) == []
 
 
