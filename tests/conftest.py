@@ -87,7 +87,7 @@ def run_sql(url: str, *statements: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def place(request: pytest.FixtureRequest) -> dict[str, str]:
+def addresses(request: pytest.FixtureRequest) -> dict[str, str]:
     """The URLs of this test process's own database and its own logical Redis databases."""
     urls = servers(request.config)
     worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0")
@@ -102,12 +102,12 @@ def place(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def session_settings(
-    place: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    addresses: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
     """What every process of ours reads: the environment, set for the whole session."""
     environment = {
-        "DATABASE_URL": place["postgres"],
-        "REDIS_URL": place["redis"],
+        "DATABASE_URL": addresses["postgres"],
+        "REDIS_URL": addresses["redis"],
         "DJINN_DATA_PATH": str(tmp_path_factory.mktemp("data")),
         "ENGINE_INTERNAL_TOKEN": TOKEN,
         "DEFAULT_MODEL": "scripted/demo",
@@ -121,10 +121,10 @@ def session_settings(
 
 
 @pytest.fixture
-def database(place: dict[str, str]) -> Iterator[str]:
+def database(addresses: dict[str, str]) -> Iterator[str]:
     """An empty database with the shipped library, connected; cleaned afterwards."""
-    base.connect(place["postgres"], 20)
-    yield place["postgres"]
+    base.connect(addresses["postgres"], 20)
+    yield addresses["postgres"]
     if not base.db.is_closed():
         base.db.close()
     with base.db.connection_context():
@@ -137,12 +137,12 @@ def database(place: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.fixture
-def stream(place: dict[str, str]) -> Iterator[str]:
+def stream(addresses: dict[str, str]) -> Iterator[str]:
     """The URL of an empty Redis."""
-    for url in (place["redis"], broker.broker_url(place["redis"])):
+    for url in (addresses["redis"], broker.broker_url(addresses["redis"])):
         with redis.Redis.from_url(url) as client:
             client.flushdb()
-    yield place["redis"]
+    yield addresses["redis"]
 
 
 @pytest.fixture
