@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from workers.pipelines.loops import NoList, read_items
+
 TAIL = 4000  # characters of streaming text that are kept
 OVER = ("completed", "failed", "cancelled")
 
@@ -165,8 +167,8 @@ def _run_started(view: View, event: Event) -> View:
 
 def _queued(view: View, event: Event) -> View:
     step = view.step(_step_of(event))
-    changes = {"agent": event.get("agentId") or step.agent, "state": "queued", "doing": ""}
-    return view.changing(step.id, **_banked(step), **changes)
+    agent = event.get("agentId") or step.agent
+    return view.changing(step.id, agent=agent, state="queued", doing="", **_banked(step))
 
 
 def _step_started(view: View, event: Event) -> View:
@@ -222,13 +224,9 @@ def _counted(view: View, outputs: Mapping[str, Any]) -> View:
 def length_of(value: Any) -> int | None:
     """How many items a loop will find in this output; None when it is no list."""
     try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+        return len(read_items("", value if isinstance(value, str) else json.dumps(value)))
+    except NoList:
         return None
-    if isinstance(found, dict):
-        lists = [entry for entry in found.values() if isinstance(entry, list)]
-        found = lists[0] if len(lists) == 1 else None
-    return len(found) if isinstance(found, list) else None
 
 
 def _retrying(view: View, event: Event) -> View:
@@ -238,11 +236,8 @@ def _retrying(view: View, event: Event) -> View:
 def _item(view: View, event: Event) -> View:
     step = view.step(_step_of(event))
     failed = kind_of(event) == "loop_item_failed"
-    return view.changing(
-        step.id,
-        items_done=step.items_done + (not failed),
-        items_failed=step.items_failed + failed,
-    )
+    done, lost = step.items_done + (not failed), step.items_failed + failed
+    return view.changing(step.id, items_done=done, items_failed=lost)
 
 
 def _spoke(view: View, event: Event) -> View:
