@@ -45,7 +45,7 @@ def _welcome(started: Machine, data: Path) -> None:
     url = started.running.url
     say(f"up at {url} (logs in {data / 'logs'}; Ctrl-C stops everything)")
     say("in another terminal: djinn run engineering 'Build a REST API for a todo app'")
-    say(f'over HTTP: curl -H "Authorization: Bearer $(cat {data / "token"})" {url}/v1/runs')
+    say(f"over HTTP: {url}/docs (service token, where one is asked for: {data / 'token'})")
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from workers.local.supervisor import Say, Supervisor, run_once
 from workers.local.valkey import valkey
 
 READY_SECONDS = 60.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 RELEASE = "release"
 MODEL = "local-model"
 
@@ -66,6 +67,7 @@ def machine(
         token = settings.engine_token or secret(data / "token")
         env = {**base, "DJINN_DATA_PATH": str(data), "ENGINE_INTERNAL_TOKEN": token}
         env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
+        env |= _access(base, settings, say)
         env |= _servers(settings, data, stack, say)
         for program in programs:
             if program.name == RELEASE:
@@ -82,6 +84,15 @@ def machine(
         stack.enter_context(announced(data, running))
         yield Machine(running, supervisor)
         say("stopping ...")
+
+
+def _access(base: Mapping[str, str], settings: Settings, say: Say) -> dict[str, str]:
+    """On loopback, with servers of our own, nobody logs in unless the operator wants it."""
+    ours = not (settings.database_url or settings.redis_url)
+    if base.get("AUTH_ENABLED") or not ours or settings.host not in LOOPBACK:
+        return {}
+    say("accounts are off: whoever reaches this address is its admin (AUTH_ENABLED=true asks)")
+    return {"AUTH_ENABLED": "false"}
 
 
 def _servers(settings: Settings, data: Path, stack: ExitStack, say: Say) -> dict[str, str]:
