@@ -125,8 +125,7 @@ def database(addresses: dict[str, str]) -> Iterator[str]:
     """An empty database with the shipped library, connected; cleaned afterwards."""
     base.connect(addresses["postgres"], 20)
     yield addresses["postgres"]
-    if not base.db.is_closed():
-        base.db.close()
+    base.connect(addresses["postgres"], 20)  # a test may have pointed it elsewhere
     with base.db.connection_context():
         base.db.execute_sql(f"TRUNCATE {VOLATILE} CASCADE")
         if any(model.select().where(~model.shipped).exists() for model in (Agent, Pipeline)):

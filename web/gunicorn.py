@@ -1,4 +1,9 @@
-"""How gunicorn serves the application: `gunicorn -c python:web.gunicorn "web:create_app()"`.
+"""How gunicorn serves the application, as `djinn web` starts it:
+
+`python -m gevent.monkey --module gunicorn -c python:web.gunicorn "web:create_app()"`.
+
+gevent comes first: Peewee keeps each caller's connection in a thread-local, which greenlets share
+when it was made before gevent took threads over. gunicorn's own patch would come too late.
 
 gunicorn reads this module's names, so here, and only here, importing reads the settings.
 One gevent process holds thousands of streams beside ordinary requests.
@@ -10,10 +15,11 @@ import threading
 import time
 from typing import Any
 
+from gevent import monkey
 from gunicorn import glogging
 
 from models import logs
-from models.config import settings
+from models.config import Misconfigured, settings
 from models.logs import log
 from web.security import refuse_unsafe
 
@@ -46,6 +52,8 @@ logger_class = JsonLogger
 def on_starting(server: Any) -> None:
     """Refuse to open an unlocked door."""
     refuse_unsafe(_chosen)
+    if not monkey.is_module_patched("threading"):
+        raise Misconfigured("start with `djinn web`: callers would share a database connection")
     if not _chosen.auth_enabled:
         log.warning("AUTH_ENABLED=false: every caller is an admin", bind=bind)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from models.errors import Invalid
 
 Entry = tuple[int, int]  # a Redis stream id: milliseconds, sequence
-_ENTRY = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
-_RUN = re.compile(r"(\d{1,9})(?:\.(\d{1,19}-\d{1,19}))?")
+_ENTRY = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
+_RUN = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,19}-[0-9]{1,19}))?")
 START = (0, 0)
 
 

@@ -99,8 +99,8 @@ class RunStream:
 
     def chunks(self, start: RunPosition, follow: bool) -> Iterator[bytes]:
         """The frames from `start`; the last is `end`, unless the client follows."""
-        yield frames.RETRY + frames.comment("connected")
         with self.feed.listening(self.run_id) as inbox:
+            yield frames.RETRY + frames.comment("connected")
             yield from self._replay(start)
             inbox.seen = self.seq
             if self._ended(follow):
@@ -224,8 +224,8 @@ class OpenStream:
 
     def chunks(self, start: Entry | None, first: Iterable[Payload] = ()) -> Iterator[bytes]:
         """The frames after `start` (None: from now on), beginning with `first`."""
-        yield frames.RETRY + frames.comment("connected")
         with self.feed.listening(None) as inbox:
+            yield frames.RETRY + frames.comment("connected")
             for payload in first:
                 yield frames.frame(payload)
             if start is not None:

@@ -157,9 +157,7 @@ def test_limit_zero_answers_totals_without_rows(ask: Ask, owner: FlaskClient):
     assert (answer.json, answer.headers["X-Total-Count"]) == ([], "1")
 
 
-def test_the_list_is_narrowed_by_status_pipeline_and_time(
-    ask: Ask, owner: FlaskClient, work: Work
-):
+def test_the_list_is_narrowed_by_status_pipeline_and_time(ask: Ask, owner: FlaskClient, work: Work):
     done = ask()["id"]
     work()
     waiting = ask(pipeline="feature")["id"]
@@ -199,7 +197,7 @@ def test_cancelling_twice_is_once_and_an_ended_run_stays_ended(
     told = owner.get(f"/v1/runs/{run}").json
     assert told["status"] == "cancelled"
     assert [step["status"] for step in told["steps"]] == ["cancelled", "skipped"]
-    ended = [event for event in owner.get(f"/v1/runs/{run}/logs").json][-1]
+    ended = owner.get(f"/v1/runs/{run}/logs").json[-1]
     assert (ended["type"], ended["cancelled"]) == ("run_failed", True)
 
 

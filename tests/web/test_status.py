@@ -1,0 +1,43 @@
+"""How the server says it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flask.testing import FlaskClient
+
+from models import processes
+from models.config import Settings
+from models.health import spoken
+from web import create_app
+
+
+def test_status_is_public_and_counts(nobody: FlaskClient, owner: FlaskClient):
+    processes.register("worker", ["short"])
+    owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"})
+    told = nobody.get("/v1/status/").json
+    assert told["status"] == "ok"
+    assert told["redis_connected"] and told["database_connected"]
+    assert (told["total_pipelines"], told["total_agents"]) == (8, 11)
+    assert told["workers"] == 1
+    assert told["queue_depth"] > 0
+    assert told["avg_duration"] == "0s"
+
+
+def test_status_is_remembered_for_a_moment(nobody: FlaskClient, owner: FlaskClient):
+    before = nobody.get("/v1/status").json["queue_depth"]
+    owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"})
+    assert nobody.get("/v1/status").json["queue_depth"] == before
+
+
+def test_without_redis_work_is_still_accepted(settings: Settings, database: str):
+    lonely = replace(settings, redis_url="redis://127.0.0.1:1/0", auth_enabled=False)
+    client = create_app(lonely).test_client()
+    assert client.get("/v1/status").json["status"] == "degraded"
+    assert client.get("/readyz").json == {"status": "ok", "database": True, "redis": False}
+    assert client.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).status_code == 200
+    assert client.get("/v1/events/stream").status_code == 503
+
+
+def test_durations_read_as_people_say_them():
+    assert [spoken(ms) for ms in (0, 4_200, 200_000, 3_900_000)] == ["0s", "4s", "3m 20s", "1h 5m"]

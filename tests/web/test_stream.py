@@ -1,0 +1,396 @@
+"""Events over HTTP: in order, each once, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+
+from models import events, streams
+from models.base import db
+from models.config import Settings
+from models.runs import Run
+from web import create_app, feed
+from web.feed import HELD
+
+Work = Callable[..., int]
+
+
+@dataclass
+class Frame:
+    event: str = "message"
+    id: str | None = None
+    data: Any = None
+    comment: str | None = None
+
+
+def read(chunks: Iterator[bytes]) -> Iterator[Frame]:
+    """Frames and comments, one by one, as they arrive."""
+    for chunk in chunks:
+        for block in filter(None, chunk.decode().split("\n\n")):
+            lines = dict(line.partition(": ")[::2] for line in block.split("\n"))
+            if "" in lines or block.startswith(":"):
+                yield Frame("comment", comment=block.lstrip(": "))
+            elif "data" in lines:
+                data = json.loads(lines["data"])
+                yield Frame(lines.get("event", "message"), lines.get("id"), data)
+
+
+@contextmanager
+def listening(client: FlaskClient, path: str, after: str | None = None) -> Iterator[Iterator]:
+    headers = {"Last-Event-ID": after} if after else {}
+    answer = client.get(path, headers=headers, buffered=False)
+    assert answer.status_code == 200, answer.text
+    assert answer.content_type.startswith("text/event-stream")
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert answer.headers["Cache-Control"] == "no-cache"
+    try:
+        yield read(answer.iter_encoded())
+    finally:
+        answer.close()
+
+
+def messages(frames: Iterator[Frame], count: int | None = None) -> list[Frame]:
+    """The next messages, up to `count` or the end."""
+    found: list[Frame] = []
+    for frame in frames:
+        if frame.event == "end":
+            return found
+        if frame.event == "message":
+            found.append(frame)
+        if len(found) == count:
+            return found
+    return found
+
+
+def kinds(frames: list[Frame]) -> list[str]:
+    return [frame.data["type"] for frame in frames]
+
+
+@pytest.fixture
+def run(owner: FlaskClient) -> str:
+    return owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).json["id"]
+
+
+def delta(settings: Settings, run: str, text: str) -> None:
+    data = {"runId": run, "stepId": "FIX", "chunk": text}
+    streams.publish(settings.redis_url, [events.loose("usr_owner", "agent_output", data)])
+
+
+def happen(run: str, *names: str) -> None:
+    with db.atomic():
+        Run.locked(run).record(*[("agent_message", {"message": name}) for name in names])
+
+
+def test_a_finished_run_is_told_from_its_first_event_to_its_last(
+    owner: FlaskClient, run: str, work: Work
+):
+    work()
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        told = messages(frames)
+        assert list(frames) == []
+    assert [frame.id for frame in told] == [str(number + 1) for number in range(len(told))]
+    assert (kinds(told)[0], kinds(told)[-1]) == ("run_created", "run_complete")
+    assert told[0].data["legacyType"] == "RUN_CREATED"
+    assert {frame.data["runId"] for frame in told} == {run}
+
+
+def test_a_run_is_told_while_it_happens(
+    owner: FlaskClient, run: str, settings: Settings, work: Work
+):
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        assert kinds(messages(frames, 1)) == ["run_created"]
+        delta(settings, run, "Hel")
+        (text,) = messages(frames, 1)
+        assert (text.data["type"], text.data["chunk"]) == ("agent_output", "Hel")
+        assert text.id.startswith("1.")
+        work()
+        assert kinds(messages(frames))[-1] == "run_complete"
+
+
+def test_reconnecting_at_any_point_tells_the_rest_exactly_once(
+    owner: FlaskClient, run: str, work: Work
+):
+    work()
+    whole = [frame.id for frame in messages_of(owner, run)]
+    for cut in random.Random(7).sample(range(len(whole)), 5):
+        rest = [frame.id for frame in messages_of(owner, run, whole[cut])]
+        assert rest == whole[cut + 1 :]
+
+
+def messages_of(client: FlaskClient, run: str, after: str | None = None) -> list[Frame]:
+    with listening(client, f"/v1/events/stream?run_id={run}", after) as frames:
+        return messages(frames)
+
+
+def test_the_header_wins_and_since_and_after_mean_the_same(
+    owner: FlaskClient, run: str, work: Work
+):
+    work()
+    path = f"/v1/events/stream?run_id={run}"
+    for address, header in ((f"{path}&since=0", "5"), (f"{path}&since=5", None)):
+        with listening(owner, address, header) as frames:
+            assert messages(frames)[0].id == "6"
+    with listening(owner, f"{path}&after=5") as frames:
+        assert messages(frames)[0].id == "6"
+
+
+def test_resuming_from_a_delta_tells_the_deltas_that_followed_it(
+    owner: FlaskClient, run: str, settings: Settings, work: Work
+):
+    path = f"/v1/events/stream?run_id={run}"
+    work(1)
+    with listening(owner, path) as frames:
+        seq = Run.get_by_id(run).event_seq
+        messages(frames, seq)
+        for text in "abc":
+            delta(settings, run, text)
+        first = messages(frames, 1)[0]
+    happen(run, "then")
+    body = events.loose("usr_owner", "agent_message", {"runId": run, "message": "then"})
+    streams.publish(settings.redis_url, [body | {"seq": seq + 1}])
+    with listening(owner, path, first.id) as frames:
+        told = messages(frames, 3)
+    assert [frame.data.get("chunk") for frame in told] == ["b", "c", None]
+    assert told[0].id.startswith(f"{seq}.")
+    assert told[2].id == str(seq + 1)
+
+
+def test_text_that_redis_has_lost_is_skipped_and_the_events_come(
+    owner: FlaskClient, run: str, settings: Settings
+):
+    happen(run, "one")
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.flushdb()
+    with listening(owner, f"/v1/events/stream?run_id={run}", "1.1700000000000-0") as frames:
+        assert [frame.id for frame in messages(frames, 1)] == ["2"]
+
+
+def test_what_the_stream_skips_is_fetched_from_postgres(
+    owner: FlaskClient, run: str, settings: Settings
+):
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        messages(frames, 1)
+        happen(run, "two", "three")  # nobody relays these
+        body = events.loose("usr_owner", "agent_message", {"runId": run, "message": "three"})
+        streams.publish(settings.redis_url, [body | {"seq": 3}, body | {"seq": 2}])
+        assert [frame.id for frame in messages(frames, 2)] == ["2", "3"]
+        delta(settings, run, "after")
+        assert messages(frames, 1)[0].data["chunk"] == "after"
+
+
+def test_without_redis_events_come_from_postgres(
+    settings: Settings, database: str, run: str, monkeypatch
+):
+    monkeypatch.setattr(feed, "RECHECK_SECONDS", 0.1)
+    lonely = replace(settings, redis_url="redis://127.0.0.1:1/0", auth_enabled=False)
+    client = create_app(lonely).test_client()
+    with listening(client, f"/v1/events/stream?run_id={run}") as frames:
+        messages(frames, 1)
+        happen(run, "two", "three")
+        assert [frame.id for frame in messages(frames, 2)] == ["2", "3"]
+
+
+def test_live_only_begins_with_what_comes(owner: FlaskClient, run: str, work: Work):
+    with listening(owner, f"/v1/events/stream?run_id={run}&since=$") as frames:
+        next(frames)
+        work()
+        assert kinds(messages(frames))[0] == "run_started"
+
+
+def test_a_restart_goes_on_with_the_numbers(owner: FlaskClient, run: str, work: Work):
+    work()
+    ended = int(messages_of(owner, run)[-1].id)
+    owner.post(f"/v1/runs/{run}/restart")
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        assert len(messages(frames, ended + 1)) == ended + 1  # past the first attempt's end
+        work()
+        rest = messages(frames)
+    assert kinds(rest)[-1] == "run_complete"
+    assert rest[0].id == str(ended + 2)
+
+
+def test_whoever_follows_stays_after_the_end(owner: FlaskClient, run: str, work: Work):
+    work()
+    with listening(owner, f"/v1/events/stream?run_id={run}&follow=true") as frames:
+        while messages(frames, 1)[0].data["type"] != "run_complete":
+            continue
+        owner.post(f"/v1/runs/{run}/restart")
+        work()
+        assert messages(frames, 1)[0].data["type"] == "run_created"
+
+
+def test_the_older_path_swaps_the_names_and_stays_open(owner: FlaskClient, run: str, work: Work):
+    work()
+    with listening(owner, f"/v1/events/stream/{run}?since=0") as frames:
+        told = messages(frames, 1)[0]
+        assert (told.data["type"], told.data["legacyType"]) == ("RUN_CREATED", "run_created")
+        while messages(frames, 1)[0].data["type"] != "RUN_COMPLETE":
+            continue
+        owner.post(f"/v1/runs/{run}/restart")
+        work()
+        assert messages(frames, 1)[0].data["type"] == "RUN_CREATED"
+
+
+def test_a_server_may_speak_the_older_names_everywhere(settings: Settings, database: str, run: str):
+    app = create_app(replace(settings, legacy_event_names=True, auth_enabled=False))
+    with listening(app.test_client(), f"/v1/events/stream?run_id={run}") as frames:
+        assert kinds(messages(frames, 1)) == ["RUN_CREATED"]
+
+
+def test_a_deleted_run_ends_its_stream(owner: FlaskClient, run: str, monkeypatch):
+    monkeypatch.setattr(feed, "RECHECK_SECONDS", 0.1)
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        messages(frames, 1)
+        owner.delete(f"/v1/runs/{run}?force=true")
+        assert messages(frames) == []
+
+
+@pytest.mark.parametrize("position", ["x", "1-1-1", "-5", "1.x"])
+def test_a_position_that_is_none_is_422(owner: FlaskClient, run: str, position: str):
+    for address in ("/v1/events/stream", f"/v1/events/stream?run_id={run}"):
+        answer = owner.get(address, headers={"Last-Event-ID": position})
+        assert answer.status_code == 422
+
+
+def test_an_unknown_run_is_404_before_anything_streams(owner: FlaskClient, stranger, run: str):
+    assert owner.get("/v1/events/stream?run_id=none").status_code == 404
+    assert stranger.get(f"/v1/events/stream?run_id={run}").status_code == 404
+    assert stranger.get(f"/v1/events/stream/{run}").status_code == 404
+
+
+def test_the_stream_of_everything_shows_each_caller_their_own(
+    owner: FlaskClient, stranger: FlaskClient, admin: FlaskClient, work: Work
+):
+    with (
+        listening(owner, "/v1/events/stream") as mine,
+        listening(stranger, "/v1/events/stream") as theirs,
+        listening(admin, "/v1/events/stream") as every,
+    ):
+        for frames in (mine, theirs, every):
+            next(frames)
+        first = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "a"}).json["id"]
+        other = stranger.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "b"}).json["id"]
+        work()
+        assert messages(mine, 1)[0].data["runId"] == first
+        assert messages(theirs, 1)[0].data["runId"] == other
+        told = [frame for frame in messages(every, 80) if frame.data["type"] == "run_created"]
+        assert {frame.data["runId"] for frame in told} == {first, other}
+        assert told[0].data["activeRuns"] == 0
+
+
+def test_the_stream_of_everything_resumes_after_an_entry(
+    owner: FlaskClient, settings: Settings, work: Work
+):
+    ids = [
+        owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "a"}).json["id"]
+        for _ in range(3)
+    ]
+    work()
+    with listening(owner, "/v1/events/stream?since=0") as frames:
+        whole = messages(frames, 20)
+    assert whole[0].data["runId"] == ids[0]
+    with listening(owner, "/v1/events/stream", whole[4].id) as frames:
+        assert [frame.id for frame in messages(frames, 15)] == [f.id for f in whole[5:]]
+
+
+def test_a_position_that_is_too_old_is_told_of_a_gap(owner: FlaskClient, run: str, work: Work):
+    work()
+    with listening(owner, "/v1/events/stream", "1600000000000-0") as frames:
+        gap = messages(frames, 1)[0]
+    assert gap.data["type"] == "stream_gap"
+    assert gap.data["from"] == "1600000000000-0"
+
+
+def test_a_client_that_is_too_slow_is_told_to_come_again(
+    owner: FlaskClient, run: str, settings: Settings
+):
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        messages(frames, 1)
+        for batch in range(11):
+            body = events.loose("usr_owner", "agent_output", {"runId": run, "chunk": str(batch)})
+            streams.publish(settings.redis_url, [body] * (HELD // 10))
+        time.sleep(1.5)
+        comments = [frame.comment for frame in frames if frame.event == "comment"]
+    assert comments == ["too slow for this stream; connect again with Last-Event-ID"]
+
+
+def test_a_server_that_stops_ends_its_streams(app: Flask, owner: FlaskClient, run: str):
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        messages(frames, 1)
+        app.extensions["feed"].close()
+        assert "the server restarts" in next(frames).comment
+        assert list(frames) == []
+
+
+def test_signs_of_life_come_when_nothing_happens(owner: FlaskClient, run: str, monkeypatch):
+    monkeypatch.setattr("web.stream.BEAT_SECONDS", 0.1)
+    with listening(owner, f"/v1/events/stream?run_id={run}&since=$") as frames:
+        told = [next(frames) for _ in range(5)]
+    assert [frame.event for frame in told] == [
+        "comment",
+        "comment",
+        "comment",
+        "heartbeat",
+        "comment",
+    ]
+    assert told[3].data == {"status": "connected"}
+
+
+def test_a_stream_holds_no_database_connection(app: Flask, owner: FlaskClient, run: str):
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        messages(frames, 1)
+        held: list[int] = []
+        look = threading.Thread(target=lambda: held.append(len(db._in_use)))
+        db.close()
+        look.start()
+        look.join()
+    assert held == [0]
+
+
+def test_the_older_channels_speak_their_own_shapes(owner: FlaskClient, run: str, work: Work):
+    paths = {
+        "/v1/events/llm-calls": {"llm_call"},
+        "/v1/events/sessions": {"created", "completed"},
+        "/v1/events/sessions/chieko": {"created", "completed"},
+        "/v1/events/events": {"AGENT_STATE_CHANGED"},
+    }
+    work()
+    for path, expected in paths.items():
+        with listening(owner, f"{path}?since=0") as frames:
+            told = messages(frames, 2)
+        assert set(kinds(told)) <= expected, path
+
+
+def test_an_agents_activity_begins_with_its_past(owner: FlaskClient, run: str, work: Work):
+    work()
+    with listening(owner, "/v1/events/activity/yukihiro?limit=2") as frames:
+        told = messages(frames, 4)
+        again = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "y"}).json["id"]
+        work()
+        live = messages(frames, 1)[0].data
+    assert [frame.data.get("phase") for frame in told] == ["backfill", "backfill", None, None]
+    assert kinds(told)[2:] == ["current_state", "connected"]
+    assert (live["phase"], live["type"], live["data"]["runId"]) == ("live", "work_started", again)
+
+
+def test_a_session_is_told_in_its_own_words(owner: FlaskClient, run: str, work: Work):
+    work()
+    session = owner.get("/v1/agents/yukihiro/sessions").json["sessions"][0]["id"]
+    with listening(owner, f"/v1/events/sessions/{session}/events?since=0") as frames:
+        told: list[Frame] = []
+        while not told or told[-1].data["type"] != "connected":
+            told += messages(frames, 1)
+    assert {"tool_start", "tool_end"} <= set(kinds(told))
+    assert all(frame.data["stream_id"] == frame.id for frame in told[:-1])
+    assert told[-1].data["session_id"] == session
