@@ -136,9 +136,9 @@ def migrate(data: Data = None) -> None:
 @app.command()
 def web() -> None:
     """Serve HTTP on HOST and PORT (gunicorn). Needs DATABASE_URL and REDIS_URL."""
-    # become gunicorn: signals reach it directly
-    argv = [sys.executable, "-m", "gunicorn", "--config", "python:web.gunicorn", "web:create_app()"]
-    os.execv(sys.executable, argv)  # noqa: S606
+    # become gunicorn: signals reach it directly; gevent first, before anybody takes a thread-local
+    serve = ["gunicorn", "--config", "python:web.gunicorn", "web:create_app()"]
+    os.execv(sys.executable, [sys.executable, "-m", "gevent.monkey", "--module", *serve])  # noqa: S606
 
 
 @app.command()
