@@ -46,7 +46,8 @@ class OutputSchema:
 class StepSpec:
     """One step with every default of the pipeline already applied. Times are seconds.
 
-    `tools` is None when nothing restricts them; `model` None means: the agent's own.
+    `tools` is None when nothing restricts them; `model` None means the agent's own, `timeout` None
+    the server's.
     """
 
     id: str
@@ -61,7 +62,7 @@ class StepSpec:
     model: str | None = None
     tools: tuple[str, ...] | None = None
     max_retries: int = 3
-    timeout: int = 300
+    timeout: int | None = None
     max_turns: int = 999
     max_output_tokens: int = 32_768
     temperature: float = 0.7

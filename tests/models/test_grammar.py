@@ -46,7 +46,7 @@ def test_the_documented_minimal_pipeline_loads_although_the_original_refused_it_
     assert definition.version == "1.0.0"
     assert definition.agents[0].name == "ada"
     step = definition.steps[0]
-    assert (step.max_retries, step.timeout, step.max_turns) == (3, 300, 999)
+    assert (step.max_retries, step.timeout, step.max_turns) == (3, None, 999)
     assert (step.max_output_tokens, step.temperature, step.model) == (32_768, 0.7, None)
 
 

@@ -32,7 +32,8 @@ def execute(execution_id: str) -> None:
     if claimed is None:
         return
     run, step = claimed
-    timeout = definition_of(run.version_id).step(step.step_id).timeout
+    spec = definition_of(run.version_id).step(step.step_id)
+    timeout = spec.timeout or settings().step_timeout
     with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", timeout) as halt:
         try:
             done = Sitting(settings(), run, step).work(halt)
