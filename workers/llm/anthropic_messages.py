@@ -33,13 +33,11 @@ from workers.llm.base import (
     Unavailable,
     Usage,
 )
-from workers.llm.concessions import Request, concede
+from workers.llm.concessions import Concessions, Request
 from workers.llm.endpoint import Endpoint, patience
 from workers.llm.estimating import estimated
 from workers.llm.failures import failure
 from workers.llm.streaming import interruptible
-
-MOST_CONCESSIONS = 6
 
 
 class AnthropicMessages:
@@ -51,7 +49,7 @@ class AnthropicMessages:
         self.provider, self.name = endpoint.provider, endpoint.model
         self.window, self.small = endpoint.window, endpoint.small
         self._endpoint = endpoint
-        self._complaints: list[str] = []
+        self._concessions = Concessions(CONCESSIONS)
         http = endpoint.client()
         weakref.finalize(self, http.close)
         self._client = anthropic.Anthropic(
@@ -70,7 +68,8 @@ class AnthropicMessages:
         halt: Halt,
     ) -> Generator[Delta, None, Reply]:
         """Stream one answer; raises ModelError, or Stopped when `halt` is raised meanwhile."""
-        request = self._request(messages, tools, options)
+        composed = compose(self._endpoint, messages, tools, options)
+        request = self._concessions.applied(composed)
         while True:
             answer = _Answer(self._endpoint, request)
             try:
@@ -94,21 +93,14 @@ class AnthropicMessages:
         for event in interruptible(begin, halt, silence):
             yield from answer.absorb(event)
 
-    def _request(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options
-    ) -> Request:
-        request = compose(self._endpoint, messages, tools, options)
-        for complaint in self._complaints:
-            request = concede(CONCESSIONS, request, complaint) or request
-        return request
-
     def _conceded(self, request: Request, error: anthropic.BadRequestError) -> Request:
-        complaint = _told(error)
+        """The request as the server can take it; raises what the refusal means otherwise."""
         meaning = self._meaning(error)
-        amended = concede(CONCESSIONS, request, complaint) if type(meaning) is Refused else None
-        if amended is None or len(self._complaints) >= MOST_CONCESSIONS:
+        if type(meaning) is not Refused:
             raise meaning from error
-        self._complaints.append(complaint)  # so that the next turn need not be refused first
+        amended = self._concessions.amended(request, _told(error))
+        if amended is None:
+            raise meaning from error
         return amended
 
     def _meaning(self, error: Exception) -> ModelError:

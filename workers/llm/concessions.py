@@ -24,6 +24,30 @@ def concede(table: Sequence[Concession], request: Request, complaint: str) -> Re
     return None
 
 
+class Concessions:
+    """What one server has complained of so far; later requests need not be refused first."""
+
+    MOST = 6
+
+    def __init__(self, table: Sequence[Concession]) -> None:
+        self._table = table
+        self._complaints: list[str] = []
+
+    def applied(self, request: Request) -> Request:
+        """The request as this server is known to take it."""
+        for complaint in self._complaints:
+            request = concede(self._table, request, complaint) or request
+        return request
+
+    def amended(self, request: Request, complaint: str) -> Request | None:
+        """The request changed as a new complaint asks; None when it cannot be, or too often was."""
+        made = concede(self._table, request, complaint)
+        if made is None or len(self._complaints) >= self.MOST:
+            return None
+        self._complaints.append(complaint)
+        return made
+
+
 def without(*keys: str) -> Callable[[Request, str], Request | None]:
     """A concession that leaves keys out."""
 
