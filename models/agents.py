@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Self
 
 from peewee import SQL, BooleanField, CharField, IntegerField, TextField
 
 from models.accounts import Principal
 from models.base import IDENTIFIER, JsonField, Model, Moment, now_ms
+from models.errors import Invalid
 
+MOST_HANDS = 1000
 FILES = ("IDENTITY.md", "SOUL.md", "AGENTS.md", "DECISION.md")
 _LINE = re.compile(
     r"^\s*(?:[-*]\s*)?\**(Name|Emoji|Role|Description)\s*:\**\s*:?\s*(.+?)\s*$", re.I
@@ -53,13 +56,12 @@ class Agent(Model):
             **identity(files.get("IDENTITY.md", ""), agent_id),
             "files": files,
             "config": config,
-            "concurrent_steps": config.get("max_concurrent_steps", 2),
+            "concurrent_steps": hands(config),
             "shipped": shipped,
             "created_at": now,
             "updated_at": now,
         }
-        kept = [field for name, field in cls._meta.fields.items() if name not in _FIRST]
-        cls.insert(row).on_conflict(conflict_target=[cls.id], preserve=kept).execute()
+        cls.upsert(row)
         return cls.get_by_id(agent_id)
 
     @classmethod
@@ -73,7 +75,14 @@ class Agent(Model):
         return self.config.get("model") or None
 
 
-_FIRST = {"id", "created_at"}
+def hands(config: Mapping[str, Any]) -> int:
+    """How many steps an agent of this config works on at once; Invalid for a config that is not."""
+    number = config.get("max_concurrent_steps", 2)
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST_HANDS:
+        raise Invalid(f"max_concurrent_steps must be a whole number from 1 to {MOST_HANDS}")
+    if not isinstance(config.get("model") or "", str):
+        raise Invalid("model must be a text such as anthropic/claude-sonnet-4-6")
+    return number
 
 
 def known() -> set[str]:

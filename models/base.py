@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -97,6 +98,13 @@ class Model(peewee.Model):
         db.execute_sql(statement, values)
         self._dirty.clear()  # type: ignore[attr-defined]
         return self
+
+    @classmethod
+    def upsert(cls, row: Mapping[str, Any]) -> None:
+        """Insert a row with all its columns, or replace what stands under its id."""
+        kept = [cls._meta.fields[name] for name in row if name not in {"id", "created_at"}]
+        query = cls.insert(row).on_conflict(conflict_target=[cls._meta.primary_key], preserve=kept)
+        query.execute()
 
     @classmethod
     def missing(cls, key: str) -> NotFound:

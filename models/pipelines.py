@@ -94,12 +94,8 @@ class Pipeline(Model):
             "created_at": now,
             "updated_at": now,
         }
-        kept = [field for name, field in cls._meta.fields.items() if name not in _FIRST]
-        cls.insert(row).on_conflict(conflict_target=[cls.id], preserve=kept).execute()
+        cls.upsert(row)
         return cls.get_by_id(pipeline_id)
-
-
-_FIRST = {"id", "created_at"}
 
 
 def _pin(definition: definitions.Definition | None, now: int) -> str | None:

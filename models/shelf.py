@@ -51,7 +51,10 @@ def _load_agent(folder: Path, shipped: bool) -> str:
     config = _mapping(folder / "config.yml")
     if shipped and _changed_since(Agent, folder.name):
         return f"agent {folder.name} (kept as changed here)"
-    Agent.store(folder.name, files, config, shipped)
+    try:
+        Agent.store(folder.name, files, config, shipped)
+    except Invalid as error:
+        raise Invalid(f"{folder / 'config.yml'}: {error}") from None
     return f"agent {folder.name}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.agents import FILES, Agent, identity
+from models.agents import FILES, Agent, hands, identity
 from models.base import db, now_ms
 from models.errors import Malformed
 
@@ -15,7 +15,7 @@ def configure(agent_id: str, changes: Mapping[str, Any]) -> Agent:
     with db.atomic():
         agent = _locked(agent_id)
         agent.config = _merged(agent.config, changes)
-        agent.concurrent_steps = agent.config.get("max_concurrent_steps", 2)
+        agent.concurrent_steps = hands(agent.config)
         return _save(agent)
 
 
