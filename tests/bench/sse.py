@@ -1,0 +1,192 @@
+"""500 clients follow a run each on one web process; text and events go to every one of them.
+
+    python -m tests.bench.sse [--clients 500] [--rate 10] [--seconds 10]
+
+Floor: the same messages through Redis PUBLISH to as many bare subscribers. Every message carries
+its number and the moment it was sent; the clients count what is lost and what comes twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import re
+import selectors
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from multiprocessing.synchronize import Event as Signal
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+
+from models import base, events, streams
+from tests.bench.figures import spread
+from tests.bench.run_roundtrip import opened
+from tests.bench.stage import database, measured
+from tests.processes.product import Product
+
+RUNS = """
+INSERT INTO runs (id, state, attempt, event_seq, priority, kind, pipeline_id, version_id, task,
+    outputs, meta, created_at, updated_at)
+SELECT 'run_bench' || n, 'paused', 1, 0, 0, 'pipeline', 'engineering', version_id, 'Listen', '{}',
+    '{}', 1700000000000, 1700000000000
+FROM generate_series(0, %s - 1) AS n, (SELECT version_id FROM pipelines WHERE id = 'engineering')
+"""
+MESSAGE = re.compile(rb"bench ([a-z]+) (\d+) (\d+) (\d+)")  # kind, topic, number, sent (ns)
+DELTA, EVENT, BARE = "delta", "event", "bare"
+
+
+def message(kind: str, topic: int, number: int) -> str:
+    """The text that the clients look for."""
+    return f"bench {kind} {topic} {number} {time.monotonic_ns()}"
+
+
+def main() -> None:
+    """Measure the floor, then the streams, and print."""
+    chosen = argparse.ArgumentParser(description=__doc__)
+    chosen.add_argument("--clients", type=int, default=500)
+    chosen.add_argument("--rate", type=float, default=10, help="deltas a second and client")
+    chosen.add_argument("--seconds", type=float, default=10)
+    given = chosen.parse_args()
+    with measured("web", "clock") as running, database(running) as connection:
+        connection.cursor().execute(RUNS, (given.clients,))
+        floor = subscribers(running.environment["REDIS_URL"], given.clients)
+        show("bare Redis PUBLISH", *listen(floor, running, given, publish_bare))
+        followers = [
+            opened(running.url, f"/v1/events/stream?run_id=run_bench{number}")
+            for number in range(given.clients)
+        ]
+        time.sleep(2)
+        show("SSE of /v1/events/stream", *listen(followers, running, given, publish_all))
+        print(f"  web process {resident(running)} MB resident")
+
+
+def show(name: str, sent: Mapping[str, int], got: Counter[str], late: list[float]) -> None:
+    """Print what arrived of what was sent."""
+    print(f"\n{name}: {sum(sent.values())} sent to as many listeners' topics")
+    for kind, count in sent.items():
+        distinct = len({key for key in got if key.startswith(kind)})
+        twice = sum(times - 1 for key, times in got.items() if key.startswith(kind))
+        print(f"  {kind}: {distinct} arrived, {count - distinct} lost, {twice} twice")
+    print(f"  latency {spread(late)}", flush=True)
+
+
+def listen(
+    sockets: Sequence[socket.socket], running: Product, given: Any, publish: Any
+) -> tuple[Mapping[str, int], Counter[str], list[float]]:
+    """Read every socket while a process of its own publishes; gives sent, got and latencies."""
+    spawning = multiprocessing.get_context("spawn")
+    sent, done = spawning.Queue(), spawning.Event()
+    environment = running.environment["DATABASE_URL"], running.environment["REDIS_URL"]
+    amounts = given.clients, given.rate, given.seconds
+    publisher = spawning.Process(target=publish, args=(environment, amounts, sent, done))
+    publisher.start()
+    got: Counter[str] = Counter()
+    late: list[float] = []
+    quiet = 0.0
+    with selectors.DefaultSelector() as selector:
+        for number, stream in enumerate(sockets):
+            stream.setblocking(False)
+            selector.register(stream, selectors.EVENT_READ, number)
+        rest: dict[int, bytes] = {}
+        while quiet < 2:  # seconds without a message after the last was sent
+            ready = selector.select(0.2)
+            for key, _ in ready:
+                rest[key.data] = _read(key.fileobj, rest.get(key.data, b""), got, late)
+            quiet = quiet + 0.2 if done.is_set() and not ready else 0.0
+    publisher.join()
+    for stream in sockets:
+        stream.close()
+    return sent.get(), got, late
+
+
+def _read(stream: Any, rest: bytes, got: Counter[str], late: list[float]) -> bytes:
+    """Count the messages in what has come; gives the unfinished end."""
+    whole, newline, rest = (rest + stream.recv(1 << 18)).rpartition(b"\n")
+    now = time.monotonic_ns()
+    for kind, topic, number, sent in MESSAGE.findall(whole + newline):
+        got[f"{kind.decode()} {int(topic)} {int(number)}"] += 1
+        late.append((now - int(sent)) / 1e6)
+    return rest
+
+
+def publish_bare(urls: Sequence[str], amounts: Any, sent: Any, done: Signal) -> None:
+    """PUBLISH to one channel per listener."""
+    clients, rate, seconds = amounts
+    client = redis.Redis.from_url(urls[1])
+    numbers = 0
+    for numbers, topics in ticking(clients, rate, seconds):
+        pipeline = client.pipeline(transaction=False)
+        for topic in topics:
+            pipeline.publish(f"bench{topic}", message(BARE, topic, numbers) + "\n")
+        pipeline.execute()
+    sent.put({BARE: clients * (numbers + 1)})
+    done.set()
+
+
+def publish_all(urls: Sequence[str], amounts: Any, sent: Any, done: Signal) -> None:
+    """Deltas straight to the stream; meanwhile an event a second of 100 runs through Postgres."""
+    clients, rate, seconds = amounts
+    base.connect(urls[0])
+    recorded: list[int] = []
+    recorder = threading.Thread(target=record_events, args=(min(100, clients), seconds, recorded))
+    recorder.start()
+    numbers = 0
+    for numbers, topics in ticking(clients, rate, seconds):
+        streams.publish(urls[1], [delta(topic, numbers) for topic in topics])
+    recorder.join()
+    sent.put({DELTA: clients * (numbers + 1), EVENT: len(recorded)})
+    done.set()
+
+
+def record_events(clients: int, seconds: float, recorded: list[int]) -> None:
+    """One durable event after the other, `clients` a second."""
+    with base.db.connection_context():
+        for number, topics in ticking(clients, 1, seconds):
+            for topic in topics:
+                said = {"text": message(EVENT, topic, number)}
+                recorded.append(events.record(f"run_bench{topic}", ("turn_end", said)))
+
+
+def delta(topic: int, number: int) -> dict[str, Any]:
+    """A piece of text as an agent's transcript sends it."""
+    run = {"runId": f"run_bench{topic}", "stepId": "IMPLEMENT"}
+    return events.loose(None, "agent_output", {**run, "chunk": message(DELTA, topic, number)})
+
+
+def ticking(clients: int, rate: float, seconds: float) -> Iterable[tuple[int, range]]:
+    """`rate` times a second a number and all topics, in ten slices so that load is even."""
+    slices = 10
+    began = time.monotonic()
+    for tick in range(round(rate * seconds) * slices):
+        time.sleep(max(0.0, began + tick / rate / slices - time.monotonic()))
+        number, part = divmod(tick, slices)
+        yield number, range(part * clients // slices, (part + 1) * clients // slices)
+
+
+def subscribers(url: str, count: int) -> list[socket.socket]:
+    """Bare connections, each subscribed to its own channel."""
+    parts = urlsplit(url)
+    sockets = []
+    for number in range(count):
+        stream = socket.create_connection((parts.hostname, parts.port))
+        stream.sendall(f"AUTH {parts.password}\r\nSUBSCRIBE bench{number}\r\n".encode())
+        sockets.append(stream)
+    return sockets
+
+
+def resident(running: Product) -> int:
+    """Megabytes of the process that serves HTTP (gunicorn's child)."""
+    pid = running.processes["web"].pid
+    with open(f"/proc/{pid}/task/{pid}/children") as children:  # noqa: PTH123
+        child = children.read().split()[0]
+    with open(f"/proc/{child}/statm") as statm:  # noqa: PTH123
+        return int(statm.read().split()[1]) * 4096 // 1_000_000
+
+
+if __name__ == "__main__":
+    main()
