@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import mimetypes
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import flask_smorest
 from apispec.ext.marshmallow import MarshmallowPlugin
-from flask import Blueprint, Flask, Response, current_app, json, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, json
 from marshmallow import Schema, fields
 from swagger_ui_bundle import swagger_ui_path
 
 from models.config import Settings
+from models.errors import NotFound
 from web.errors import PROBLEM
 from web.schemas.base import Milliseconds
 from web.security import mark, public
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 OURS = Path(__file__).parent / "static"
-SHIPPED = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+SHIPPED = Path(str(swagger_ui_path))
+FILES = {
+    **{name: OURS / name for name in ("index.html", "start.js")},
+    **{
+        name: SHIPPED / name
+        for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+    },
+}
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
@@ -129,8 +138,10 @@ def document() -> Response:
 @public
 def page(name: str) -> Response:
     """The page, or a file it needs."""
-    folder = Path(str(swagger_ui_path)) if name in SHIPPED else OURS
-    response = send_from_directory(folder, name)
+    if name not in FILES:
+        raise NotFound(f"{name} is no page")
+    kind = mimetypes.guess_type(name)[0]
+    response = Response(FILES[name].read_bytes(), content_type=kind)
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     response.headers["Cache-Control"] = "no-cache"
     return response

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import peewee
-from marshmallow import Schema, fields
+from marshmallow import INCLUDE, Schema, fields, validate
 
 from models.base import JsonField, Moment
 from models.lifecycle import StateField
@@ -40,6 +40,9 @@ class Free(fields.Dict):
 
 class Open(Schema):
     """An object with further keys than those that are described; it goes out as it is."""
+
+    class Meta:
+        unknown = INCLUDE
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
         return obj
@@ -97,6 +100,9 @@ def example_of(schema: Any) -> Any:
 def _example(name: str, field: fields.Field) -> Any:
     if "example" in field.metadata:
         return field.metadata["example"]
+    for rule in field.validators:
+        if isinstance(rule, validate.OneOf):
+            return next(iter(rule.choices))
     if isinstance(field, fields.Nested):
         return example_of(field.schema)
     if isinstance(field, fields.List):

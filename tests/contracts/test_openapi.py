@@ -1,0 +1,86 @@
+"""Whatever the document allows, and whatever it does not, is answered as it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from models.runs import Run
+from models.sessions import Session
+from tests.conftest import TOKEN
+
+ENDPOINTS = (Path(__file__).parents[1] / "guards/endpoints.txt").read_text().split("\n")
+PROBES = {"GET /v1/status", "GET /healthz", "GET /readyz"}  # take nothing that could be wrong
+ANSWERING = [line for line in ENDPOINTS if line and "/events/" not in line]  # those never end
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+BRIEFLY = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+Work = Callable[..., int]
+
+
+@pytest.fixture
+def known(owner: FlaskClient, work: Work) -> dict[str, str]:
+    """What the addresses may name: a finished run and what belongs to it."""
+    owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"})
+    work()
+    session = Session.select().first()
+    run = Run.select().first()
+    ids = {"run_id": run.id, "session_id": session.id, "call_id": "none"}
+    return {**ids, "agent_id": "eric", "pipeline_id": "bugfix", "step_id": "FIX"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("endpoint", "mode"),
+    [(endpoint, GenerationMode.POSITIVE) for endpoint in ANSWERING]
+    + [(endpoint, GenerationMode.NEGATIVE) for endpoint in ANSWERING if endpoint not in PROBES],
+)
+def test_an_operation_keeps_its_word(
+    app: Flask, known: dict[str, str], endpoint: str, mode: GenerationMode
+) -> None:
+    operation = found(app, endpoint)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    @BRIEFLY
+    @given(operation.as_strategy(generation_mode=mode))
+    def keeps_its_word(case: Case) -> None:
+        named = {**dict(case.path_parameters or {})}
+        for path_parameters in (named, {name: known.get(name, "x") for name in named}):
+            case.path_parameters = path_parameters
+            case.call_and_validate(headers=headers, checks=CHECKS)
+
+    keeps_its_word()
+
+
+def found(app: Flask, endpoint: str) -> Any:
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if f"{operation.method.upper()} {re.sub(r'{[^}]*}', '{}', operation.path)}" == endpoint:
+            return operation
+    raise KeyError(endpoint)
