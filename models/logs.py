@@ -37,5 +37,7 @@ def configure(level: str = "INFO") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    # a failed job is logged where it fails, with its keys; dramatiq would say it again
+    logging.getLogger("dramatiq.worker.WorkerThread").setLevel(logging.CRITICAL)
     for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "anthropic", "peewee"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))

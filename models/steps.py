@@ -147,11 +147,14 @@ def renew(leases: Collection[str]) -> set[str]:
     return {lease for (lease,) in rows}
 
 
+def silent() -> Any:
+    """The condition of a step whose worker has not been heard of since its lease ended."""
+    return (Step.state == RUNNING) & (Step.leased_until < CLOCK)
+
+
 def expired(limit: int = 100) -> Sequence[Step]:
-    """Running steps whose worker has not been heard of since its lease ended."""
-    query = Step.select(Step, Run).join(Run)
-    query = query.where((Step.state == RUNNING) & (Step.leased_until < CLOCK))
-    return list(query.limit(limit))
+    """The steps whose workers went silent."""
+    return list(Step.select().where(silent()).limit(limit))
 
 
 def waiting(agent_id: str, limit: int) -> list[str]:
@@ -169,11 +172,15 @@ def waiting(agent_id: str, limit: int) -> list[str]:
 
 
 def forgotten(older_than_ms: int, limit: int = 200) -> list[str]:
-    """The ids of due steps that nobody has taken for a while: their request was lost."""
+    """The ids of due steps whose agent has a hand free and yet nobody takes: requests got lost."""
     rows = db.execute_sql(
         """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
+            LEFT JOIN agents ON agents.id = steps.agent_id
         WHERE steps.state = 'queued' AND runs.state = 'running'
+          AND (SELECT count(*) FROM steps busy
+               WHERE busy.agent_id = steps.agent_id AND busy.state = 'running')
+              < coalesce(agents.concurrent_steps, 2)
           AND greatest(steps.due_at, steps.updated_at) + %s
               < (extract(epoch FROM clock_timestamp()) * 1000)::bigint
         ORDER BY steps.priority DESC, steps.created_at LIMIT %s

@@ -14,6 +14,11 @@ def execute(execution_id: str) -> None:
     """Let the step's agent do its work, if the step still waits for somebody."""
 
 
+@task(queue="short")
+def recover(execution_id: str) -> None:
+    """Give a step whose worker went silent to another, or fail it when that happened too often."""
+
+
 def cancel_active(run: Run, reason: str) -> list[Step]:
     """Cancel whatever step of the run is waiting or under way; the caller holds the run's lock."""
     active = Step.select().where((Step.run == run.id) & Step.state.in_(steps.ACTIVE))

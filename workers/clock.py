@@ -20,7 +20,6 @@ from models.steps import Step
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from workers.broker import BellBroker
-from workers.jobs.steps import give_back
 from workers.relay import Relay
 
 LEADER = 0x646A_696E  # the advisory lock of the leading clock
@@ -98,10 +97,9 @@ def _listen(connection: psycopg2.extensions.connection, seconds: float) -> None:
 
 
 def sweep_leases() -> None:
-    """Give the steps of workers that went silent to others, three times, then fail them."""
+    """Have the steps of workers that went silent recovered."""
     for step in steps.expired():
-        log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
-        give_back(step.run, step, counted=True)
+        step_tasks.recover.enqueue_once(step.id, step.id)
 
 
 def sweep_requests() -> None:

@@ -15,7 +15,7 @@ from models.pipelines import Pipeline
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
-from workers import boot, clock
+from workers import boot
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as step_jobs
 from workers.pipelines.sitting import Done
@@ -61,7 +61,8 @@ class RunsLife(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         Step.update(leased_until=1).where(Step.state == steps.RUNNING).execute()
-        clock.sweep_leases()
+        for step in steps.expired():
+            step_jobs.recover(step.id)
 
     @rule()
     def drain(self) -> None:

@@ -27,6 +27,7 @@ from workers.llm.base import Model, Reply, Thinking, Usage
 from workers.llm.prices import price
 
 FRAME_SECONDS = 0.05  # at most 20 frames of text a second and step
+OURS = ("local", "scripted")  # models that need no key
 RESULT_LIMIT = 10_000  # characters of a tool's answer in an event
 DELTAS = {"text": "agent_output", "thinking": "agent_thinking"}
 
@@ -130,7 +131,7 @@ class Transcript:
             request_id=reply.request_id,
             provider=self.model.provider,
             model=self.model.name,
-            key_source="instance",
+            key_source=None if self.model.provider in OURS else "instance",
             **_tokens(usage),
             cost_input=cost.input,
             cost_output=cost.output,

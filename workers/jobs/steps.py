@@ -53,6 +53,15 @@ def execute(execution_id: str) -> None:
         settle(run, step, done)
 
 
+@performs(step_tasks.recover)
+def recover(execution_id: str) -> None:
+    """Give a step whose worker went silent to another, or fail it when that happened too often."""
+    step = Step.get_or_none((Step.id == execution_id) & steps.silent())
+    if step is not None:
+        log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
+        give_back(step.run, step, counted=True)
+
+
 def claim(execution_id: str) -> tuple[Run, Step] | None:
     """Take the step if it waits, its run runs and its agent has a hand free."""
     with db.atomic():

@@ -35,7 +35,12 @@ def step(work: Callable[[int], int]) -> Step:
 
 
 def expire(step: Step) -> None:
+    """Its worker goes silent, and the clock has it recovered."""
     Step.update(leased_until=1).where(Step.id == step.id).execute()
+    clock.sweep_leases()
+    asked = base.db.execute_sql("DELETE FROM outbox WHERE body->>'task' = 'steps.recover'")
+    assert asked.rowcount == 1
+    jobs.recover(step.id)
 
 
 def of(step: Step) -> Step:
@@ -68,7 +73,6 @@ def test_a_step_whose_worker_went_silent_is_given_to_another(
     claimed = jobs.claim(step.id)
     assert claimed is not None
     expire(step)
-    clock.sweep_leases()
     assert of(step).state == steps.QUEUED
     assert Session.get_by_id(claimed[1].session_id).state == "failed"
     work()
@@ -80,7 +84,6 @@ def test_a_worker_that_was_taken_over_cannot_write(step: Step, work: Callable[[]
     claimed = jobs.claim(step.id)
     assert claimed is not None
     expire(step)
-    clock.sweep_leases()
     work()
     told = kinds(step)
     jobs.settle(*claimed, Done(step={"outputs": {"stale": "yes"}}))
@@ -92,7 +95,6 @@ def test_a_step_that_kills_its_worker_three_times_fails(step: Step) -> None:
     for _ in range(steps.MOST_TRIES):
         assert jobs.claim(step.id) is not None
         expire(step)
-        clock.sweep_leases()
     lost = of(step)
     assert (lost.state, lost.error) == (steps.FAILED, "worker lost 3 times")
 
