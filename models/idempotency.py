@@ -19,7 +19,7 @@ class IdempotencyKey(Model):
     owner_id = CharField(max_length=IDENTIFIER)
     key = CharField(max_length=255)
     digest = CharField(max_length=64)
-    run_id = CharField(max_length=IDENTIFIER, index=True)
+    run_id = CharField(max_length=IDENTIFIER)
     created_at = Moment(default=now_ms, index=True)
 
     class Meta:

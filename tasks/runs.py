@@ -11,7 +11,6 @@ from models.activities import Activity
 from models.base import db, now_ms
 from models.errors import Conflict
 from models.events import Event
-from models.idempotency import IdempotencyKey
 from models.llm_calls import LlmCall
 from models.pipelines import Pipeline
 from models.runs import Run
@@ -218,7 +217,7 @@ def _rewind(run: Run, number: int) -> None:
 
 
 def _delete(run_ids: list[str]) -> None:
-    for model in (Event, Session, LlmCall, Activity, IdempotencyKey):
+    for model in (Event, Session, LlmCall, Activity):
         model.delete().where(model.run_id.in_(run_ids)).execute()
     Step.delete().where(Step.run.in_(run_ids)).execute()
     Run.delete().where(Run.id.in_(run_ids)).execute()

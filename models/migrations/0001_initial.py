@@ -222,7 +222,6 @@ CREATE TABLE idempotency_keys (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (owner_id, key)
 );
-CREATE INDEX idempotency_keys_run_id ON idempotency_keys (run_id);
 CREATE INDEX idempotency_keys_created_at ON idempotency_keys (created_at);
 
 CREATE TABLE processes (

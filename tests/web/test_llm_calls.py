@@ -56,4 +56,5 @@ def test_calls_belong_to_whom_they_were_made_for(
     assert stranger.get("/v1/llm-calls/summary").json["summary"]["callCount"] == 0
     unknown = stranger.get(f"/v1/llm-calls/{call}")
     assert (unknown.status_code, unknown.json["detail"]) == (404, f"LLM call {call} not found")
-    assert admin.get("/v1/admin/llm-calls?key_source=instance").json["total"] > 0
+    assert admin.get("/v1/admin/llm-calls?provider=scripted").json["total"] > 0
+    assert admin.get("/v1/admin/llm-calls?key_source=instance").json["total"] == 0
