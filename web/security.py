@@ -1,7 +1,7 @@
 """Who is calling, and may they: closed by default, one check before every view.
 
 A view is open to any caller that can be named. `@public` opens it to everybody, `@admin` and
-`@service` narrow it; `@streaming` also takes the token from the query, because a browser's
+`@internal` narrow it; `@streaming` also takes the token from the query, because a browser's
 EventSource cannot send headers.
 """
 
@@ -33,8 +33,8 @@ def admin(view: View) -> View:
     return _marked(view, access="admin")
 
 
-def service(view: View) -> View:
-    """Only our own services may call the view."""
+def internal(view: View) -> View:
+    """Only our own processes may call the view."""
     return _marked(view, access="service")
 
 

@@ -1,15 +1,12 @@
-"""Events over HTTP: in order, each once, whatever happens."""
+"""One run's events over HTTP: in order, each once, whatever happens."""
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import redis
@@ -20,76 +17,11 @@ from models import events, streams
 from models.base import db
 from models.config import Settings
 from models.runs import Run
+from tests.web.listening import Frame, delta, happen, kinds, listening, messages
 from web import create_app, feed
 from web.feed import HELD
 
 Work = Callable[..., int]
-
-
-@dataclass
-class Frame:
-    event: str = "message"
-    id: str | None = None
-    data: Any = None
-    comment: str | None = None
-
-
-def read(chunks: Iterator[bytes]) -> Iterator[Frame]:
-    """Frames and comments, one by one, as they arrive."""
-    for chunk in chunks:
-        for block in filter(None, chunk.decode().split("\n\n")):
-            lines = dict(line.partition(": ")[::2] for line in block.split("\n"))
-            if "" in lines or block.startswith(":"):
-                yield Frame("comment", comment=block.lstrip(": "))
-            elif "data" in lines:
-                data = json.loads(lines["data"])
-                yield Frame(lines.get("event", "message"), lines.get("id"), data)
-
-
-@contextmanager
-def listening(client: FlaskClient, path: str, after: str | None = None) -> Iterator[Iterator]:
-    headers = {"Last-Event-ID": after} if after else {}
-    answer = client.get(path, headers=headers, buffered=False)
-    assert answer.status_code == 200, answer.text
-    assert answer.content_type.startswith("text/event-stream")
-    assert answer.headers["X-Accel-Buffering"] == "no"
-    assert answer.headers["Cache-Control"] == "no-cache"
-    try:
-        yield read(answer.iter_encoded())
-    finally:
-        answer.close()
-
-
-def messages(frames: Iterator[Frame], count: int | None = None) -> list[Frame]:
-    """The next messages, up to `count` or the end."""
-    found: list[Frame] = []
-    for frame in frames:
-        if frame.event == "end":
-            return found
-        if frame.event == "message":
-            found.append(frame)
-        if len(found) == count:
-            return found
-    return found
-
-
-def kinds(frames: list[Frame]) -> list[str]:
-    return [frame.data["type"] for frame in frames]
-
-
-@pytest.fixture
-def run(owner: FlaskClient) -> str:
-    return owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).json["id"]
-
-
-def delta(settings: Settings, run: str, text: str) -> None:
-    data = {"runId": run, "stepId": "FIX", "chunk": text}
-    streams.publish(settings.redis_url, [events.loose("usr_owner", "agent_output", data)])
-
-
-def happen(run: str, *names: str) -> None:
-    with db.atomic():
-        Run.locked(run).record(*[("agent_message", {"message": name}) for name in names])
 
 
 def test_a_finished_run_is_told_from_its_first_event_to_its_last(
@@ -269,49 +201,6 @@ def test_an_unknown_run_is_404_before_anything_streams(owner: FlaskClient, stran
     assert stranger.get(f"/v1/events/stream/{run}").status_code == 404
 
 
-def test_the_stream_of_everything_shows_each_caller_their_own(
-    owner: FlaskClient, stranger: FlaskClient, admin: FlaskClient, work: Work
-):
-    with (
-        listening(owner, "/v1/events/stream") as mine,
-        listening(stranger, "/v1/events/stream") as theirs,
-        listening(admin, "/v1/events/stream") as every,
-    ):
-        for frames in (mine, theirs, every):
-            next(frames)
-        first = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "a"}).json["id"]
-        other = stranger.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "b"}).json["id"]
-        work()
-        assert messages(mine, 1)[0].data["runId"] == first
-        assert messages(theirs, 1)[0].data["runId"] == other
-        told = [frame for frame in messages(every, 80) if frame.data["type"] == "run_created"]
-        assert {frame.data["runId"] for frame in told} == {first, other}
-        assert told[0].data["activeRuns"] == 0
-
-
-def test_the_stream_of_everything_resumes_after_an_entry(
-    owner: FlaskClient, settings: Settings, work: Work
-):
-    ids = [
-        owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "a"}).json["id"]
-        for _ in range(3)
-    ]
-    work()
-    with listening(owner, "/v1/events/stream?since=0") as frames:
-        whole = messages(frames, 20)
-    assert whole[0].data["runId"] == ids[0]
-    with listening(owner, "/v1/events/stream", whole[4].id) as frames:
-        assert [frame.id for frame in messages(frames, 15)] == [f.id for f in whole[5:]]
-
-
-def test_a_position_that_is_too_old_is_told_of_a_gap(owner: FlaskClient, run: str, work: Work):
-    work()
-    with listening(owner, "/v1/events/stream", "1600000000000-0") as frames:
-        gap = messages(frames, 1)[0]
-    assert gap.data["type"] == "stream_gap"
-    assert gap.data["from"] == "1600000000000-0"
-
-
 def test_a_client_that_is_too_slow_is_told_to_come_again(
     owner: FlaskClient, run: str, settings: Settings
 ):
@@ -356,41 +245,3 @@ def test_a_stream_holds_no_database_connection(app: Flask, owner: FlaskClient, r
         look.start()
         look.join()
     assert held == [0]
-
-
-def test_the_older_channels_speak_their_own_shapes(owner: FlaskClient, run: str, work: Work):
-    paths = {
-        "/v1/events/llm-calls": {"llm_call"},
-        "/v1/events/sessions": {"created", "completed"},
-        "/v1/events/sessions/chieko": {"created", "completed"},
-        "/v1/events/events": {"AGENT_STATE_CHANGED"},
-    }
-    work()
-    for path, expected in paths.items():
-        with listening(owner, f"{path}?since=0") as frames:
-            told = messages(frames, 2)
-        assert set(kinds(told)) <= expected, path
-
-
-def test_an_agents_activity_begins_with_its_past(owner: FlaskClient, run: str, work: Work):
-    work()
-    with listening(owner, "/v1/events/activity/yukihiro?limit=2") as frames:
-        told = messages(frames, 4)
-        again = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "y"}).json["id"]
-        work()
-        live = messages(frames, 1)[0].data
-    assert [frame.data.get("phase") for frame in told] == ["backfill", "backfill", None, None]
-    assert kinds(told)[2:] == ["current_state", "connected"]
-    assert (live["phase"], live["type"], live["data"]["runId"]) == ("live", "work_started", again)
-
-
-def test_a_session_is_told_in_its_own_words(owner: FlaskClient, run: str, work: Work):
-    work()
-    session = owner.get("/v1/agents/yukihiro/sessions").json["sessions"][0]["id"]
-    with listening(owner, f"/v1/events/sessions/{session}/events?since=0") as frames:
-        told: list[Frame] = []
-        while not told or told[-1].data["type"] != "connected":
-            told += messages(frames, 1)
-    assert {"tool_start", "tool_end"} <= set(kinds(told))
-    assert all(frame.data["stream_id"] == frame.id for frame in told[:-1])
-    assert told[-1].data["session_id"] == session

@@ -1,0 +1,93 @@
+"""The stream of everything, and the narrower ones that older clients open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask.testing import FlaskClient
+
+from models.config import Settings
+from tests.web.listening import Frame, kinds, listening, messages
+
+Work = Callable[..., int]
+
+
+def test_the_stream_of_everything_shows_each_caller_their_own(
+    owner: FlaskClient, stranger: FlaskClient, admin: FlaskClient, work: Work
+):
+    with (
+        listening(owner, "/v1/events/stream") as mine,
+        listening(stranger, "/v1/events/stream") as theirs,
+        listening(admin, "/v1/events/stream") as every,
+    ):
+        for frames in (mine, theirs, every):
+            next(frames)
+        first = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "a"}).json["id"]
+        other = stranger.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "b"}).json["id"]
+        work()
+        assert messages(mine, 1)[0].data["runId"] == first
+        assert messages(theirs, 1)[0].data["runId"] == other
+        told = [frame for frame in messages(every, 80) if frame.data["type"] == "run_created"]
+        assert {frame.data["runId"] for frame in told} == {first, other}
+        assert told[0].data["activeRuns"] == 0
+
+
+def test_the_stream_of_everything_resumes_after_an_entry(
+    owner: FlaskClient, settings: Settings, work: Work
+):
+    ids = [
+        owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "a"}).json["id"]
+        for _ in range(3)
+    ]
+    work()
+    with listening(owner, "/v1/events/stream?since=0") as frames:
+        whole = messages(frames, 20)
+    assert whole[0].data["runId"] == ids[0]
+    with listening(owner, "/v1/events/stream", whole[4].id) as frames:
+        assert [frame.id for frame in messages(frames, 15)] == [f.id for f in whole[5:]]
+
+
+def test_a_position_that_is_too_old_is_told_of_a_gap(owner: FlaskClient, run: str, work: Work):
+    work()
+    with listening(owner, "/v1/events/stream", "1600000000000-0") as frames:
+        gap = messages(frames, 1)[0]
+    assert gap.data["type"] == "stream_gap"
+    assert gap.data["from"] == "1600000000000-0"
+
+
+def test_the_older_channels_speak_their_own_shapes(owner: FlaskClient, run: str, work: Work):
+    paths = {
+        "/v1/events/llm-calls": {"llm_call"},
+        "/v1/events/sessions": {"created", "completed"},
+        "/v1/events/sessions/chieko": {"created", "completed"},
+        "/v1/events/events": {"AGENT_STATE_CHANGED"},
+    }
+    work()
+    for path, expected in paths.items():
+        with listening(owner, f"{path}?since=0") as frames:
+            told = messages(frames, 2)
+        assert set(kinds(told)) <= expected, path
+
+
+def test_an_agents_activity_begins_with_its_past(owner: FlaskClient, run: str, work: Work):
+    work()
+    with listening(owner, "/v1/events/activity/yukihiro?limit=2") as frames:
+        told = messages(frames, 4)
+        again = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "y"}).json["id"]
+        work()
+        live = messages(frames, 1)[0].data
+    assert [frame.data.get("phase") for frame in told] == ["backfill", "backfill", None, None]
+    assert kinds(told)[2:] == ["current_state", "connected"]
+    assert (live["phase"], live["type"], live["data"]["runId"]) == ("live", "work_started", again)
+
+
+def test_a_session_is_told_in_its_own_words(owner: FlaskClient, run: str, work: Work):
+    work()
+    session = owner.get("/v1/agents/yukihiro/sessions").json["sessions"][0]["id"]
+    with listening(owner, f"/v1/events/sessions/{session}/events?since=0") as frames:
+        told: list[Frame] = []
+        while not told or told[-1].data["type"] != "connected":
+            told += messages(frames, 1)
+    assert {"tool_start", "tool_end"} <= set(kinds(told))
+    assert all(frame.data["stream_id"] == frame.id for frame in told[:-1])
+    assert told[-1].data["session_id"] == session
