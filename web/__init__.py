@@ -12,7 +12,7 @@ from models import base
 from models.config import Settings
 from models.config import settings as configured
 from web import errors, headers, openapi, security
-from web.bodies import FastJson
+from web.bodies import FastJson, storable_address
 from web.feed import Feed
 
 
@@ -33,6 +33,7 @@ def create_app(
     app.extensions["feed"] = Feed(settings.redis_url)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    app.url_value_preprocessor(storable_address)
     errors.register(app)
     headers.register(app, settings)
     security.register(app, settings, identify)

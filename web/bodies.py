@@ -19,6 +19,12 @@ JSON = "application/json"
 LARGEST = 2**53 - 1  # what a JSON number holds everywhere
 
 
+def storable_address(_: str | None, values: dict[str, Any] | None) -> None:
+    """Make the parts of an address storable; what is not simply names nothing."""
+    if values:
+        values.update(clean(values))
+
+
 class Reader(flaskparser.FlaskParser):
     """webargs, but an empty body is `{}`, another media type 415, broken JSON 422."""
 

@@ -23,7 +23,6 @@ from web.positions import Entry, entry_of, written
 HELD = 1_000  # items a client may fall behind
 TAKEN = 100  # items sent in one piece
 BLOCK_MS = 1_000
-RECHECK_SECONDS = 2.0
 AWAY = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded)
 
 
@@ -82,6 +81,8 @@ class Feed:
 
     def __init__(self, redis_url: str | None) -> None:
         self.redis_url = redis_url
+        self.recheck_seconds = 2.0
+        self.beat_seconds = 15.0  # how often a client hears that it is still connected
         self._lock = threading.Lock()
         self._listening: dict[str | None, set[Inbox]] = {}
         self._position: Entry | None = None
@@ -214,7 +215,7 @@ class Feed:
     def _recheck(self, turn: object) -> None:
         """Ask Postgres, in one query, whether a followed run went on without us hearing of it."""
         while self._goes_on(turn):
-            time.sleep(RECHECK_SECONDS)
+            time.sleep(self.recheck_seconds)
             idle = [inbox for inbox in self._inboxes() if inbox.run_id and inbox.idle()]
             followed = {inbox.run_id for inbox in idle}
             if not followed:

@@ -15,7 +15,7 @@ import peewee
 from flask import after_this_request, g, request
 from marshmallow import Schema, fields, validate
 
-from models.base import Model, clean
+from models.base import Model
 from models.errors import Invalid
 from web.bodies import LARGEST, Form, Reader
 from web.schemas.base import example_of
@@ -60,7 +60,7 @@ class Blueprint(flask_smorest.Blueprint):
 def visible(model: type[Row], key: str) -> Row:
     """The row, if it is there and the caller may see it; NotFound says the same either way."""
     mine = model.visible_to(g.principal)  # type: ignore[attr-defined]
-    row: Row | None = mine.where(model._meta.primary_key == clean(key)).first()
+    row: Row | None = mine.where(model._meta.primary_key == key).first()
     if row is None:
         raise model.missing(key)
     return row

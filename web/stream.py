@@ -20,7 +20,6 @@ from web.feed import AWAY, GAP, Feed, Inbox, Item
 from web.history import legacy_names, named
 from web.positions import START, Entry, RunPosition, entry_position, run_position, written
 
-BEAT_SECONDS = 15.0
 BATCH = 500
 REPLAYED = 10_000
 REPLAYED_MS = 600_000
@@ -64,10 +63,13 @@ def of_everything(form: Mapping[str, Any], shape: Shape | None = None) -> Respon
 
 
 def live(
-    inbox: Inbox, deliver: Callable[[Item], Iterable[bytes]], allowed: Callable[[], bool]
+    inbox: Inbox,
+    deliver: Callable[[Item], Iterable[bytes]],
+    allowed: Callable[[], bool],
+    every: float,
 ) -> Iterator[bytes]:
-    """What arrives, in pieces, with signs of life in between; ends when no longer allowed."""
-    beat, beats = time.monotonic() + BEAT_SECONDS, 0
+    """What arrives, in pieces, with a sign of life `every` few seconds; ends when not allowed."""
+    beat, beats = time.monotonic() + every, 0
     while not (inbox.closed or inbox.overflowed):
         items = inbox.take(beat - time.monotonic())
         if piece := b"".join(chunk for item in items for chunk in deliver(item)):
@@ -79,7 +81,7 @@ def live(
             yield frames.comment("heartbeat")
             if beats % 2 == 0:
                 yield frames.HEARTBEAT
-            beat = time.monotonic() + BEAT_SECONDS
+            beat = time.monotonic() + every
     why = "the server restarts" if inbox.closed else "too slow for this stream"
     yield frames.comment(f"{why}; connect again with Last-Event-ID")
 
@@ -106,7 +108,8 @@ class RunStream:
             if self._ended(follow):
                 yield frames.END
                 return
-            for piece in live(inbox, self._delivering(inbox, follow), self._allowed):
+            deliver = self._delivering(inbox, follow)
+            for piece in live(inbox, deliver, self._allowed, self.feed.beat_seconds):
                 yield piece
                 if self.over:
                     return
@@ -230,7 +233,7 @@ class OpenStream:
                 yield frames.frame(payload)
             if start is not None:
                 yield from self._replay(start)
-            yield from live(inbox, self.deliver, lambda: True)
+            yield from live(inbox, self.deliver, lambda: True, self.feed.beat_seconds)
 
     def deliver(self, item: Item) -> Iterator[bytes]:
         """The frame for one item, if the caller may see it and wants it."""

@@ -55,6 +55,7 @@ def test_every_error_is_one_problem_document(admin: FlaskClient):
         ("PATCH", "/v1/runs", 405),
         ("GET", "/v1/runs/%00", 404),
         ("GET", "/v1/runs/%ff%fe", 404),
+        ("PUT", "/v1/pipelines/%00", 422),
         ("GET", "/v1/runs/" + "x" * 5000, 404),
     ],
 )

@@ -47,6 +47,7 @@ def test_a_step_answers_to_its_name_and_to_the_id_of_any_execution(owner: FlaskC
     missing = owner.get(f"/v1/steps/{run}/NONE")
     assert missing.status_code == 404
     assert missing.json["detail"] == f"Step NONE not found for run {run}"
+    assert owner.get(f"/v1/steps/{run}/%00").status_code == 404
 
 
 def test_the_output_of_a_step_has_its_agents_last_words(owner: FlaskClient, run: str):

@@ -18,7 +18,7 @@ from models.base import db
 from models.config import Settings
 from models.runs import Run
 from tests.web.listening import Frame, delta, happen, kinds, listening, messages
-from web import create_app, feed
+from web import create_app
 from web.feed import HELD
 
 Work = Callable[..., int]
@@ -121,13 +121,11 @@ def test_what_the_stream_skips_is_fetched_from_postgres(
         assert messages(frames, 1)[0].data["chunk"] == "after"
 
 
-def test_without_redis_events_come_from_postgres(
-    settings: Settings, database: str, run: str, monkeypatch
-):
-    monkeypatch.setattr(feed, "RECHECK_SECONDS", 0.1)
+def test_without_redis_events_come_from_postgres(settings: Settings, database: str, run: str):
     lonely = replace(settings, redis_url="redis://127.0.0.1:1/0", auth_enabled=False)
-    client = create_app(lonely).test_client()
-    with listening(client, f"/v1/events/stream?run_id={run}") as frames:
+    app = create_app(lonely)
+    app.extensions["feed"].recheck_seconds = 0.1
+    with listening(app.test_client(), f"/v1/events/stream?run_id={run}") as frames:
         messages(frames, 1)
         happen(run, "two", "three")
         assert [frame.id for frame in messages(frames, 2)] == ["2", "3"]
@@ -180,8 +178,8 @@ def test_a_server_may_speak_the_older_names_everywhere(settings: Settings, datab
         assert kinds(messages(frames, 1)) == ["RUN_CREATED"]
 
 
-def test_a_deleted_run_ends_its_stream(owner: FlaskClient, run: str, monkeypatch):
-    monkeypatch.setattr(feed, "RECHECK_SECONDS", 0.1)
+def test_a_deleted_run_ends_its_stream(app: Flask, owner: FlaskClient, run: str):
+    app.extensions["feed"].recheck_seconds = 0.1
     with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
         messages(frames, 1)
         owner.delete(f"/v1/runs/{run}?force=true")
@@ -222,8 +220,8 @@ def test_a_server_that_stops_ends_its_streams(app: Flask, owner: FlaskClient, ru
         assert list(frames) == []
 
 
-def test_signs_of_life_come_when_nothing_happens(owner: FlaskClient, run: str, monkeypatch):
-    monkeypatch.setattr("web.stream.BEAT_SECONDS", 0.1)
+def test_signs_of_life_come_when_nothing_happens(app: Flask, owner: FlaskClient, run: str):
+    app.extensions["feed"].beat_seconds = 0.1
     with listening(owner, f"/v1/events/stream?run_id={run}&since=$") as frames:
         told = [next(frames) for _ in range(5)]
     assert [frame.event for frame in told] == [

@@ -1,0 +1,36 @@
+"""The document and the page that shows it, without the internet."""
+
+from __future__ import annotations
+
+import re
+
+from flask.testing import FlaskClient
+
+
+def test_the_document_is_there_without_a_token(nobody: FlaskClient):
+    document = nobody.get("/openapi.json").json
+    assert document["openapi"].startswith("3.1")
+    assert document["security"] == [{"bearer": []}]
+    assert document["paths"]["/v1/status"]["get"]["security"] == []
+    assert document["paths"]["/v1/pipelines/{pipeline_id}"]["put"]["x-access"] == "admin"
+    asked = document["paths"]["/v1/runs"]["post"]["requestBody"]["content"]["application/json"]
+    assert asked["example"]["pipeline_id"] == "engineering"
+
+
+def test_the_page_loads_only_what_we_serve_and_runs_no_inline_script(nobody: FlaskClient):
+    page = nobody.get("/docs")
+    policy = page.headers["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "http" not in policy
+    needed = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(needed) == 4
+    for address in needed:
+        file = nobody.get(address)
+        assert file.status_code == 200, address
+        assert file.headers["Content-Security-Policy"] == policy
+    assert not re.search(r"<script>|onload=", page.text)
+
+
+def test_other_files_are_not_served(nobody: FlaskClient):
+    assert nobody.get("/docs/../application.py").status_code == 404
+    assert nobody.get("/docs/index.j2").status_code == 404
