@@ -38,7 +38,7 @@ def note(
     agent_id: str, owner_id: str | None, run_id: str | None, *entries: tuple[str, Mapping[str, Any]]
 ) -> None:
     """Write timeline entries and tell the streams, in the current transaction."""
-    db.execute_sql(
+    db.later(
         """
         WITH entries AS (
             INSERT INTO activities (agent_id, owner_id, run_id, type, data, created_at)

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import peewee
 from peewee import BigIntegerField, CharField, SchemaManager, TextField
-from playhouse.pool import PooledPostgresqlDatabase
 
+from models.database import Database
 from models.errors import NotFound
 
-db = PooledPostgresqlDatabase(None)
+db = Database(None)
 
 IDENTIFIER = 128  # the longest id that a client may name
 
@@ -95,9 +95,32 @@ class Model(peewee.Model):
         """
         statement, fields = _insertion(type(self))
         values = [field.db_value(self.__data__.get(field.name)) for field in fields]
-        db.execute_sql(statement, values)
+        db.later(statement, values)
         self._dirty.clear()  # type: ignore[attr-defined]
         return self
+
+    def put(self, **changes: Any) -> None:
+        """Write these columns of this row, in memory and, by the commit, in the database."""
+        text = f"{self.updating(tuple(changes))} WHERE id = %s"
+        db.later(text, [*self.stored(changes), self.get_id()])
+        self.__data__.update(changes)
+
+    @classmethod
+    def updating(cls, names: tuple[str, ...]) -> str:
+        """The beginning of an UPDATE of these columns."""
+        columns = ", ".join(f'"{cls._meta.fields[name].column_name}" = %s' for name in names)
+        return f'UPDATE "{cls._meta.table_name}" SET {columns}'  # noqa: S608
+
+    @classmethod
+    def stored(cls, changes: Mapping[str, Any]) -> list[Any]:
+        """The values of columns as the database takes them."""
+        return [cls._meta.fields[name].db_value(value) for name, value in changes.items()]
+
+    @classmethod
+    def find(cls, key: str) -> Self | None:
+        """The row with this id, or None."""
+        text = f'SELECT * FROM "{cls._meta.table_name}" WHERE id = %s'  # noqa: S608
+        return next(iter(cls.raw(text, key)), None)
 
     @classmethod
     def upsert(cls, row: Mapping[str, Any]) -> None:

@@ -57,14 +57,14 @@ def payload(kind: str, data: Mapping[str, Any], at: int) -> dict[str, Any]:
     return {"type": kind, "legacyType": legacy_name(kind), **data, "timestamp": at}
 
 
-def record(run_id: str, *happenings: Happening, session_id: str | None = None) -> int:
-    """Append events to a run, in order, in the current transaction; the last number is returned.
+def record(run_id: str, *happenings: Happening, session_id: str | None = None) -> None:
+    """Append events to a run, in order, in the current transaction; nothing when it is gone.
 
-    Takes the run's row lock. Zero when the run is gone.
+    Takes the run's row lock.
     """
     kinds = [kind for kind, _ in happenings]
     datas = [dumps(data) for _, data in happenings]
-    rows = db.execute_sql(
+    db.later(
         """
         WITH counted AS (
             UPDATE runs SET event_seq = event_seq + %(count)s WHERE id = %(run)s
@@ -75,14 +75,12 @@ def record(run_id: str, *happenings: Happening, session_id: str | None = None) -
             FROM counted, unnest(%(kinds)s::text[], %(datas)s::jsonb[])
                 WITH ORDINALITY AS happening (kind, data, place)
             RETURNING seq, type, data
-        ), asked AS (
-            INSERT INTO outbox (queue, body, due_at)
-            SELECT %(queue)s, jsonb_build_object(
-                'run', %(run)s, 'seq', seq, 'owner', owner_id, 'project', project_id,
-                'type', type, 'data', data, 'at', %(at)s), 0
-            FROM written, counted ORDER BY seq
         )
-        SELECT base + %(count)s FROM counted
+        INSERT INTO outbox (queue, body, due_at)
+        SELECT %(queue)s, jsonb_build_object(
+            'run', %(run)s, 'seq', seq, 'owner', owner_id, 'project', project_id,
+            'type', type, 'data', data, 'at', %(at)s), 0
+        FROM written, counted ORDER BY seq
         """,
         {
             "run": run_id,
@@ -93,9 +91,8 @@ def record(run_id: str, *happenings: Happening, session_id: str | None = None) -
             "queue": outbox.EVENTS,
             "at": now_ms(),
         },
-    ).fetchall()
+    )
     outbox.ring()
-    return rows[0][0] if rows else 0
 
 
 def announce(owner_id: str | None, *happenings: Happening, project_id: str | None = None) -> None:

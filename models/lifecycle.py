@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Self
 
 from peewee import CharField
 
-from models.base import Model, now_ms
+from models.base import Model, db, now_ms
 from models.errors import Conflict
 
 Arrows = Mapping[str, frozenset[str] | set[str]]
@@ -35,31 +36,34 @@ class Stateful(Model):
 
     state: StateField
 
-    def move(self, target: str, *guards: Any, **changes: Any) -> Self:
-        """Move to `target` if an arrow leads there and every guard holds; Conflict if not.
+    def move(self, target: str, guard: Mapping[str, Any] | None = None, **changes: Any) -> Self:
+        """Move to `target` if an arrow leads there and the columns of `guard` hold; else Conflict.
 
-        One UPDATE decides; the row in memory follows it. Changes are column values or expressions.
+        One UPDATE decides; the row in memory follows it.
         """
-        model = type(self)
-        mine = model._meta.primary_key == self.get_id()
-        moved = model._moved(target, (mine, *guards), changes).execute()
-        for row in moved:
-            self.__data__.update(row.__data__)
-            self._dirty.clear()  # type: ignore[attr-defined]
-            return self
-        raise Conflict(
-            f"{model.label or model.__name__} {self.get_id()} cannot become {target}"
-            f" (it was {self.state})"
-        )
-
-    @classmethod
-    def move_all(cls, target: str, *guards: Any, **changes: Any) -> int:
-        """Move every row that may and that the guards choose; gives how many moved."""
-        return len(list(cls._moved(target, guards, changes).execute()))
-
-    @classmethod
-    def _moved(cls, target: str, guards: tuple[Any, ...], changes: dict[str, Any]) -> Any:
-        fields = cls._meta.fields
         changes = {"updated_at": now_ms(), **changes, "state": target}
-        query = cls.update(changes).where(fields["state"].in_(fields["state"].sources(target)))
-        return query.where(*guards).returning(*[fields[name] for name in changes])
+        guard = {"id": self.get_id(), **(guard or {})}
+        where = " AND ".join(f"{column} = %s" for column in guard)
+        text = _movement(type(self), where, target, tuple(changes))
+        values = [*self.stored(changes), *guard.values()]
+        if not db.execute_sql(text, values).rowcount:
+            raise Conflict(
+                f"{self.label or type(self).__name__} {self.get_id()} cannot become {target}"
+                f" (it was {self.state})"
+            )
+        self.__data__.update(changes)
+        self._dirty.clear()  # type: ignore[attr-defined]
+        return self
+
+    @classmethod
+    def move_all(cls, target: str, column: str, among: Sequence[Any], **changes: Any) -> None:
+        """Move every row that may and whose `column` is `among` these, by the commit."""
+        changes = {"updated_at": now_ms(), **changes, "state": target}
+        text = _movement(cls, f"{column} = ANY(%s)", target, tuple(changes))
+        db.later(text, [*cls.stored(changes), list(among)])
+
+
+@cache
+def _movement(model: type[Stateful], where: str, target: str, names: tuple[str, ...]) -> str:
+    sources = ", ".join(f"'{source}'" for source in model._meta.fields["state"].sources(target))
+    return f"{model.updating(names)} WHERE {where} AND state IN ({sources or 'NULL'})"

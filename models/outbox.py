@@ -30,7 +30,7 @@ def ask(
     queue: str, body: Mapping[str, Any], due_at: int = 0, unique_key: str | None = None
 ) -> None:
     """Put a request in the current transaction; one with the same `unique_key` is kept once."""
-    db.execute_sql(
+    db.later(
         """
         INSERT INTO outbox (queue, body, due_at, unique_key) VALUES (%s, %s, %s, %s)
         ON CONFLICT DO NOTHING
@@ -43,16 +43,9 @@ def ask(
 def ring() -> None:
     """Wake the relay once the current transaction has committed.
 
-    Outside the transaction on purpose: a NOTIFY inside it takes a lock that makes commits queue up
-    one behind the other. The relay also looks by itself, so a lost bell costs little.
+    The relay also looks by itself, so a lost bell costs little.
     """
-    callbacks = db._state.commit_callbacks
-    if _notify not in callbacks:
-        db.after_commit(_notify)
-
-
-def _notify() -> None:
-    db.execute_sql(f"NOTIFY {CHANNEL}")
+    db.notify(CHANNEL)
 
 
 def take(limit: int) -> list[tuple[str, Any]]:

@@ -85,9 +85,20 @@ class Run(Stateful):
         run: Self | None = next(iter(rows), None)
         return run if run and attempt in (None, run.attempt) else None
 
+    @classmethod
+    def locked_by_step(cls, execution_id: str) -> Self | None:
+        """The run under its row lock, if this execution of it waits for somebody."""
+        text = """
+            SELECT * FROM runs WHERE id = (
+                SELECT run_id FROM steps WHERE id = %s AND state = 'queued')
+            FOR NO KEY UPDATE
+        """
+        return next(iter(cls.raw(text, execution_id)), None)
+
     def record(self, *happenings: events.Happening, session_id: str | None = None) -> None:
         """Append to the run's history and tell the streams, in the current transaction."""
-        self.event_seq = events.record(self.id, *happenings, session_id=session_id)
+        events.record(self.id, *happenings, session_id=session_id)
+        self.event_seq += len(happenings)
 
     def announce_state(self) -> None:
         """Tell the lists that show runs."""

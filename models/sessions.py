@@ -67,5 +67,5 @@ class Session(Stateful):
 
 def close(execution_ids: Sequence[str], state: str, error: str | None = None) -> None:
     """End whatever sessions of these executions are still open."""
-    chosen = Session.execution_id.in_(execution_ids)
-    Session.move_all(state, chosen, error=error, completed_at=now_ms())
+    ended = {"error": error, "completed_at": now_ms()}
+    Session.move_all(state, "execution_id", execution_ids, **ended)

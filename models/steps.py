@@ -6,7 +6,7 @@ Leases use the database's clock, so a worker with a wrong clock can neither stea
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from peewee import SQL, BooleanField, CharField, ForeignKeyField, IntegerField
@@ -89,36 +89,33 @@ class Step(Stateful):
         """
         return list(cls.raw(text, run.id, run.attempt))
 
-    def claim(self, hands: int, **changes: Any) -> Self | None:
+    def claim(self, hands: int, **changes: Any) -> bool:
         """Take a lease, if the step is due and its agent is busy with fewer than `hands` steps.
 
-        The caller holds the locks of the run and the agent. The try is counted before the work.
+        The caller holds the locks of the run, under which it read this step, and of the agent.
+        The try is counted before the work.
         """
-        if self.busy(self.agent_id) >= hands:
-            return None
-        claimed = Step.move_all(
-            RUNNING,
-            (Step.id == self.id) & (Step.due_at <= CLOCK),
-            lease_id=(lease := secrets.token_hex(8)),
-            leased_until=CLOCK + LEASE_MS,
-            tries=Step.tries + 1,
-            started_at=now_ms(),
-            **changes,
-        )
-        return type(self).get(Step.lease_id == lease) if claimed else None
+        busy, now = self._busy()
+        if busy >= hands or self.due_at > now:
+            return False
+        lease: Any = {"lease_id": secrets.token_hex(8), "leased_until": now + LEASE_MS}
+        self.move(RUNNING, **lease, tries=self.tries + 1, started_at=now_ms(), **changes)
+        return True
 
-    @staticmethod
-    def busy(agent_id: str) -> int:
-        """How many steps the agent has its hands on."""
+    def _busy(self) -> tuple[int, int]:
+        """How many steps the agent has its hands on, and the database's time (ms)."""
         rows = db.execute_sql(
             """
-            SELECT count(*) FROM steps
-            WHERE agent_id = %s AND state = 'running'
-              AND leased_until > (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+            WITH clock AS (
+                SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
+            )
+            SELECT count(steps.id), now FROM clock LEFT JOIN steps
+                ON agent_id = %s AND state = 'running' AND leased_until > now
+            GROUP BY now
             """,
-            (agent_id,),
+            (self.agent_id,),
         )
-        return int(rows.fetchone()[0])
+        return tuple(rows.fetchone())
 
     def held(self) -> bool:
         """Whether this process still has the lease; ask while holding the run's lock."""
@@ -128,9 +125,9 @@ class Step(Stateful):
         )
         return rows.fetchone() is not None
 
-    def holding(self) -> Any:
-        """The guard of every write a worker makes: the step is running under our lease."""
-        return (Step.id == self.id) & (Step.state == RUNNING) & (Step.lease_id == self.lease_id)
+    def holding(self) -> Mapping[str, Any]:
+        """The guard of every write a worker makes: the step is still under our lease."""
+        return {"lease_id": self.lease_id}
 
 
 def renew(leases: Collection[str]) -> set[str]:

@@ -102,7 +102,7 @@ def restart(run_id: str, note: str | None = None) -> Run:
             run.human_context = note
         run.move(
             runs.PENDING,
-            attempt=Run.attempt + 1,
+            attempt=run.attempt + 1,
             human_context=run.human_context,
             outputs={},
             error=None,
@@ -182,7 +182,7 @@ def _locked(run_id: str) -> Run:
 
 def _interrupt(run: Run) -> None:
     for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
-        step.move(steps.QUEUED, lease_id=None, leased_until=None, tries=Step.tries - 1)
+        step.move(steps.QUEUED, lease_id=None, leased_until=None, tries=step.tries - 1)
 
 
 def _undo_from(run: Run, step_id: str) -> Step:

@@ -108,9 +108,7 @@ class Transcript:
         with self._held() as run:
             call = self._call_row(reply, seconds, context_used)
             call.add()
-            Session.update(turn_count=self.turns).where(
-                Session.id == self.step.session_id
-            ).execute()
+            Session(id=self.step.session_id).put(turn_count=self.turns)
             told = {"turn": self.turns, "text": reply.message.text[:RESULT_LIMIT]}
             self._append(run, "turn_end", stop=reply.stop, **told)
             about = {"runId": run.id, "stepId": self.step.step_id, "scripted": self.model.scripted}

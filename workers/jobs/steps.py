@@ -65,20 +65,22 @@ def recover(execution_id: str) -> None:
 def claim(execution_id: str) -> tuple[Run, Step] | None:
     """Take the step if it waits, its run runs and its agent has a hand free."""
     with db.atomic():
-        waiting = Step.get_or_none((Step.id == execution_id) & (Step.state == steps.QUEUED))
-        if waiting is None:
+        run = Run.locked_by_step(execution_id)
+        step = Step.find(execution_id)
+        if run is None or step is None or not _may_begin(run, step):
             return None
-        run = Run.locked(waiting.run_id, waiting.attempt)
-        if run is None or run.state != RUNNING:
-            return None
-        definition = definition_of(run.version_id)
-        agent = Agent.locked(waiting.agent_id) or Agent()
-        model = model_name(settings(), run, definition.step(waiting.step_id), agent)
+        spec = definition_of(run.version_id).step(step.step_id)
+        agent = Agent.locked(step.agent_id) or Agent()
+        model = model_name(settings(), run, spec, agent)
         session_id = Session.id.default()
-        step = waiting.claim(agent.concurrent_steps, session_id=session_id, model_used=model)
-        if step is not None:
-            _begun(run, step)
-        return None if step is None else (run, step)
+        if not step.claim(agent.concurrent_steps, session_id=session_id, model_used=model):
+            return None
+        _begun(run, step)
+        return run, step
+
+
+def _may_begin(run: Run, step: Step) -> bool:
+    return run.state == RUNNING and step.state == steps.QUEUED and step.attempt == run.attempt
 
 
 def settle(run: Run, step: Step, done: Done) -> None:
@@ -89,7 +91,7 @@ def settle(run: Run, step: Step, done: Done) -> None:
             log.info("result dropped", run=run.id, step=step.step_id)
             return
         if done.run:
-            Run.update(done.run).where(Run.id == run.id).execute()
+            locked.put(**done.run)
         if done.error is None:
             conduct.complete(locked, step, **done.step)
         else:

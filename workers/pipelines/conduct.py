@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from models import activities, runs, sessions, steps
-from models.base import now_ms
+from models.base import db, now_ms
 from models.events import Happening
 from models.pipelines import definition_of
 from models.runs import Run
@@ -117,17 +117,15 @@ def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
         human_context=_note_for(run, spec.id),
     )
     step.add()
-    changes = {"current_step": spec.id, "outputs": dict(decision.outputs), "updated_at": now}
-    Run.update(changes).where(Run.id == run.id).execute()
+    run.put(current_step=spec.id, outputs=dict(decision.outputs), updated_at=now)
     run.record(("step_queued", _of(step)))
     execute.enqueue_at(step.due_at, step.id)
 
 
 def _last_number(run: Run) -> int:
     """Numbers go on where superseded executions ended, so that each is used once."""
-    mine = (Step.run == run.id) & (Step.attempt == run.attempt)
-    latest = Step.select(Step.number).where(mine).order_by(Step.number.desc()).first()
-    return latest.number if latest else 0
+    text = "SELECT coalesce(max(number), 0) FROM steps WHERE run_id = %s AND attempt = %s"
+    return int(db.execute_sql(text, (run.id, run.attempt)).fetchone()[0])
 
 
 def _note_for(run: Run, step_id: str) -> str | None:
@@ -135,8 +133,7 @@ def _note_for(run: Run, step_id: str) -> str | None:
     note: Mapping[str, Any] = run.meta.get("note") or {}
     if note.get("step") != step_id:
         return None
-    run.meta = {key: value for key, value in run.meta.items() if key != "note"}
-    Run.update(meta=run.meta).where(Run.id == run.id).execute()
+    run.put(meta={key: value for key, value in run.meta.items() if key != "note"})
     return note.get("text")
 
 

@@ -166,8 +166,7 @@ class Sitting:
         )
 
     def _begin(self, messages: tuple[Message, Message]) -> None:
-        told = Session.update(user_prompt=messages[1].text)
-        told.where(Session.id == self.step.session_id).execute()
+        Session(id=self.step.session_id).put(user_prompt=messages[1].text)
 
     def _concluded(self, ending: Ending, text: str, workspace: Workspace | None) -> Done:
         error = fault(ending, self.spec)
@@ -186,8 +185,7 @@ class Sitting:
 
 def agent_of(definition: Definition, agent_id: str) -> Agent:
     """The agent's row, or a stranger of the pipeline's own that has only a name."""
-    known = Agent.get_or_none(Agent.id == agent_id)
-    return known or Agent(id=agent_id, name=definition.agent(agent_id).name)
+    return Agent.find(agent_id) or Agent(id=agent_id, name=definition.agent(agent_id).name)
 
 
 def model_name(settings: Settings, run: Run, spec: StepSpec, agent: Agent) -> str:

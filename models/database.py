@@ -1,0 +1,91 @@
+"""The database: pooled Postgres whose transactions take few round trips."""
+
+from __future__ import annotations
+
+import select
+import threading
+from typing import Any
+
+import peewee
+from playhouse.pool import PooledPostgresqlDatabase
+
+
+class _Held(threading.local):
+    """What this thread's transaction has not sent yet, and whom to wake once it has committed."""
+
+    def __init__(self) -> None:
+        self.statements: list[bytes] = []
+        self.channels: set[str] = set()
+
+
+class Database(PooledPostgresqlDatabase):
+    """Postgres, where a statement that needs no answer travels with the next one that does.
+
+    Waiting for answers that nobody reads was half of what a transaction took. Their order is
+    kept; a statement that is refused raises where it is sent, still inside its transaction.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._held = _Held()
+        super().__init__(*args, **kwargs)
+
+    def later(self, sql: str, params: Any = None) -> None:
+        """Execute at the latest when the current transaction commits; at once outside of one."""
+        if self.in_transaction():
+            self._held.statements.append(self.cursor().mogrify(sql, params))
+        else:
+            self.execute_sql(sql, params)
+
+    def notify(self, channel: str) -> None:
+        """Wake who listens to `channel` once the current transaction has committed.
+
+        After the commit on purpose: a NOTIFY inside the transaction takes a lock that makes
+        commits queue up one behind the other.
+        """
+        if self.in_transaction():
+            self._held.channels.add(channel)
+        else:
+            self.execute_sql(f"NOTIFY {channel}")
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        if not self._held.statements:
+            return super().execute_sql(sql, params)
+        return self._send(self.cursor().mogrify(sql, params))
+
+    def begin(self, isolation_level: Any = None) -> None:
+        self.connection()  # opens one where there is none: peewee counts transactions on it
+        self._held.statements.append(b"BEGIN")
+
+    def commit(self) -> None:
+        bells = [f"NOTIFY {channel}".encode() for channel in sorted(self._held.channels)]
+        self._held.channels.clear()
+        if self._held.statements != [b"BEGIN"]:
+            self._send(b"COMMIT", *bells)
+        self._held.statements.clear()
+
+    def rollback(self) -> None:
+        begun = b"BEGIN" not in self._held.statements
+        self._held.statements.clear()
+        self._held.channels.clear()
+        if begun:
+            super().rollback()
+
+    def _send(self, *statements: bytes) -> Any:
+        """Send what was held and `statements` in one round trip; gives the last one's cursor."""
+        text = b";\n".join([*self._held.statements, *statements])
+        self._held.statements.clear()
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            cursor = self.cursor()
+            cursor.execute(text)
+        return cursor
+
+    def _is_closed(self, connection: Any) -> bool:
+        """Whether an idle connection is of no more use: the server hung up or said something."""
+        idle = self._adapter.txn_status(connection) == self._adapter.txn_idle
+        return connection.closed or not idle or _readable(connection)
+
+
+def _readable(connection: Any) -> bool:
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
