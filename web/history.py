@@ -22,7 +22,7 @@ def entries(run: Run, form: Mapping[str, Any], step_id: str | None = None) -> li
         mine &= Event.data["stepId"].as_text() == step_id
     found = Event.select().where(mine).order_by(Event.seq).limit(form["limit"])
     legacy = legacy_names(form)
-    return [{"id": str(event.seq), **named(event.payload(), legacy)} for event in found]
+    return [{**named(event.payload(), legacy), "id": str(event.seq)} for event in found]
 
 
 def legacy_names(form: Mapping[str, Any]) -> bool:

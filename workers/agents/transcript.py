@@ -110,10 +110,11 @@ class Transcript:
             call.add()
             Session(id=self.step.session_id).put(turn_count=self.turns)
             told = {"turn": self.turns, "text": reply.message.text[:RESULT_LIMIT]}
-            self._append(run, "turn_end", stop=reply.stop, **told)
-            about = {"runId": run.id, "stepId": self.step.step_id, "scripted": self.model.scripted}
-            happening = ("llm_call", {**call.wire(), **about})
-            events.announce(run.owner_id, happening, project_id=run.project_id)
+            self._append(
+                run,
+                ("turn_end", {**told, "stop": reply.stop}),
+                ("llm_call", {**call.wire(), "callId": call.id, "scripted": self.model.scripted}),
+            )
 
     def _call_row(self, reply: Reply, seconds: float, context_used: int) -> LlmCall:
         usage = reply.usage
@@ -150,11 +151,12 @@ class Transcript:
 
     def _record(self, kind: str, **data: Any) -> None:
         with self._held() as run:
-            self._append(run, kind, **data)
+            self._append(run, (kind, data))
 
-    def _append(self, run: Run, kind: str, **data: Any) -> None:
+    def _append(self, run: Run, *happenings: events.Happening) -> None:
         about = {"stepId": self.step.step_id, "sessionId": self.step.session_id}
-        run.record((kind, {**about, **data}), session_id=self.step.session_id)
+        told = [(kind, {**about, **data}) for kind, data in happenings]
+        run.record(*told, session_id=self.step.session_id)
 
     @contextmanager
     def _held(self) -> Iterator[Run]:
