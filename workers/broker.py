@@ -60,6 +60,7 @@ class BellConsumer(_RedisConsumer):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.freed = threading.Event()
+        self.drained = False  # whether the last fetch left nothing behind
 
     def ack(self, message: MessageProxy) -> None:
         try:
@@ -81,18 +82,27 @@ class BellConsumer(_RedisConsumer):
 
     def _next(self) -> MessageProxy | None:
         if not self.message_cache:
-            self.freed.clear()
-            room = self.prefetch - self.outstanding_message_count
-            if room <= 0:
-                self.freed.wait(BELL_SECONDS)
-                return None
-            self.message_cache = self.broker.do_fetch(self.queue_name, room)
+            self._refill()
         if not self.message_cache:
-            self.broker.bells.blpop([self.broker.bell(self.queue_name)], timeout=BELL_SECONDS)
             return None
         message = dramatiq.Message.decode(self.message_cache.pop(0))
         self.queued_message_ids.add(message.message_id)
         return MessageProxy(message)
+
+    def _refill(self) -> None:
+        """Fetch what there is room for; what comes after a queue was drained rings the bell."""
+        self.freed.clear()
+        room = self.prefetch - self.outstanding_message_count
+        if room <= 0:
+            self.freed.wait(BELL_SECONDS)
+            return
+        bells, bell = self.broker.bells, self.broker.bell(self.queue_name)
+        if self.drained:
+            bells.blpop([bell], timeout=BELL_SECONDS)
+        self.message_cache = self.broker.do_fetch(self.queue_name, room)
+        self.drained = len(self.message_cache) < room
+        if len(self.message_cache) > 1:
+            bells.lpop(bell, len(self.message_cache) - 1)  # theirs, or each would wake somebody
 
 
 class BellBroker(RedisBroker):
@@ -118,18 +128,16 @@ class BellBroker(RedisBroker):
         return f"{self.namespace}:bell:{queue}"
 
     def send(self, queue: str, bodies: Sequence[dict[str, Any]]) -> None:
-        """Hand requests of one queue to the workers, in order."""
-        for body in bodies:
-            message: dramatiq.Message[None] = dramatiq.Message(
-                queue_name=queue,
-                actor_name=body["task"],
-                args=tuple(body["args"]),
-                kwargs=body["kwargs"],
-                options={},
-            )
-            self.enqueue(message)
+        """Hand requests of one queue to the workers, in order and in one round trip.
+
+        Writes what the `enqueue` of Dramatiq's dispatch.lua writes, which takes one at a time.
+        """
+        messages = [_message(queue, body) for body in bodies]
+        texts: dict[Any, Any] = {each.message_id: each.encode() for each in messages}
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.rpush(self.bell(queue), *(b"1" * min(len(bodies), BELLS_KEPT)).decode())
+        pipeline.hset(f"{self.namespace}:{queue}.msgs", mapping=texts)
+        pipeline.rpush(f"{self.namespace}:{queue}", *texts)
+        pipeline.rpush(self.bell(queue), *["1"] * min(len(messages), BELLS_KEPT))
         pipeline.ltrim(self.bell(queue), 0, BELLS_KEPT - 1)
         pipeline.execute()
 
@@ -144,6 +152,18 @@ class BellWorker(dramatiq.Worker):
     def _add_consumer(self, queue_name: str, *, delay: bool = False) -> None:
         if not delay:
             super()._add_consumer(queue_name)
+
+
+def _message(queue: str, body: dict[str, Any]) -> dramatiq.Message[None]:
+    message: dramatiq.Message[None] = dramatiq.Message(
+        queue_name=queue,
+        actor_name=body["task"],
+        args=tuple(body["args"]),
+        kwargs=body["kwargs"],
+        options={},
+    )
+    message.options["redis_message_id"] = message.message_id
+    return message
 
 
 def broker_url(url: str) -> str:

@@ -6,7 +6,6 @@ none; jobs are idempotent and stream readers know the numbers, so twice does no 
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 from models import outbox, streams
@@ -31,9 +30,12 @@ class Relay:
         return len(rows)
 
     def _send(self, rows: list[tuple[str, Any]]) -> None:
-        for queue, group in groupby(rows, key=lambda row: row[0]):
-            bodies = [body for _, body in group]
-            if queue == outbox.EVENTS:
-                streams.publish(self.redis_url, bodies)
-            else:
-                self.broker.send(queue, bodies)
+        """Work first, because somebody may be waiting for it; each queue in its order."""
+        bodies: dict[str, list[Any]] = {}
+        for queue, body in rows:
+            bodies.setdefault(queue, []).append(body)
+        happened = bodies.pop(outbox.EVENTS, None)
+        for queue, asked in bodies.items():
+            self.broker.send(queue, asked)
+        if happened:
+            streams.publish(self.redis_url, happened)

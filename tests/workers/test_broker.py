@@ -1,0 +1,71 @@
+"""The broker with the bell, on a real Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from workers.broker import BELLS_KEPT, BellBroker, BellConsumer
+
+QUEUE = "short"
+
+
+@pytest.fixture
+def broker(stream: str) -> Iterator[BellBroker]:
+    made = BellBroker(stream)
+    made.declare_queue(QUEUE)
+    yield made
+    made.close()
+    made.client.close()
+    made.bells.close()
+
+
+def requests(*names: str) -> list[dict[str, object]]:
+    return [{"task": name, "args": [name], "kwargs": {}} for name in names]
+
+
+def taken(consumer: BellConsumer, count: int) -> list[str]:
+    """The names of the next `count` messages, each acknowledged."""
+    names = []
+    while len(names) < count:
+        message = next(consumer)
+        if message is not None:
+            names.append(message.actor_name)
+            consumer.ack(message)
+    return names
+
+
+def test_a_burst_longer_than_the_bells_comes_whole_and_in_order(broker: BellBroker) -> None:
+    names = [f"job {number}" for number in range(3 * BELLS_KEPT)]
+    broker.send(QUEUE, requests(*names))
+    consumer = broker.consume(QUEUE, prefetch=8)
+    assert taken(consumer, len(names)) == names
+
+
+def test_an_idle_consumer_hears_the_bell(broker: BellBroker) -> None:
+    consumer = broker.consume(QUEUE, prefetch=8)
+    assert next(consumer) is None
+    timer = threading.Timer(0.2, broker.send, (QUEUE, requests("late")))
+    began = time.monotonic()
+    timer.start()
+    assert taken(consumer, 1) == ["late"]
+    assert time.monotonic() - began < 0.9  # the bell, not the look once a second
+    timer.join()
+
+
+def test_two_consumers_share_a_burst_and_each_message_comes_once(broker: BellBroker) -> None:
+    broker.send(QUEUE, requests(*[f"job {number}" for number in range(20)]))
+    first, second = broker.consume(QUEUE, prefetch=2), broker.consume(QUEUE, prefetch=2)
+    names = [name for _ in range(10) for name in taken(first, 1) + taken(second, 1)]
+    assert len(set(names)) == 20
+
+
+def test_a_message_without_a_bell_is_found_all_the_same(broker: BellBroker) -> None:
+    consumer = broker.consume(QUEUE, prefetch=8)
+    assert next(consumer) is None
+    broker.send(QUEUE, requests("silent"))
+    broker.client.delete(broker.bell(QUEUE))
+    assert taken(consumer, 1) == ["silent"]
