@@ -7,8 +7,9 @@ from typing import Any
 from models.definitions import Definition, StepSpec
 from workers.llm.base import Shape
 
-# A small model writes under these bounds; without them it may never close a string or a list.
-LONGEST_TEXT = 300
+# A small model writes under these bounds; without them it may never close a string or a list, and
+# it drifts into markup and numbers.
+SENTENCES = "^[A-Z][A-Za-z0-9 ,.'()/-]{20,220}[.]$"
 MOST_ITEMS = 3
 
 
@@ -52,7 +53,7 @@ def _hint(key: str, step: StepSpec, definition: Definition) -> str:
 def _schema(key: str, step: StepSpec, definition: Definition, small: bool) -> dict[str, Any]:
     if key == step.result_key:
         return {"type": "string", "enum": list(step.on_result)}
-    words = {"type": "string", **({"minLength": 1, "maxLength": LONGEST_TEXT} if small else {})}
+    words = {"type": "string", **({"pattern": SENTENCES} if small else {})}
     if not _looping(key, definition):
         return words
     return {

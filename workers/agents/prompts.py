@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from models.definitions import Definition, StepSpec
-from workers.agents.handover import lines
+from workers.agents.handover import declared_outputs, lines
 from workers.agents.tools.base import bounded
 from workers.llm.base import Message, Text
 from workers.pipelines.decisions import LoopView
@@ -53,6 +53,7 @@ An honest failure is worth more than a result that only looks done.
 For example: complete(outputs={example}, summary="what was done, in a sentence")"""
 
 WITH_SHAPE = "Answer with one JSON value of the shape `{name}` and nothing around it."
+SMALL = "You help a team that builds software. You write short, concrete notes about the task."
 WITHOUT_TOOLS = "Answer with one JSON object that has exactly these keys. Be brief and concrete."
 
 AGAIN = """This step was tried before and not accepted. Mend the cause named here; the workspace \
@@ -97,7 +98,7 @@ class Brief:
 
 def assemble(brief: Brief) -> tuple[Message, Message]:
     """The system's and the user's message that open the conversation."""
-    system = _small_system(brief) if brief.small else _system(brief)
+    system = SMALL if brief.small else _system(brief)
     user = _small_user(brief) if brief.small else _user(brief)
     return Message("system", (Text(system),)), Message("user", (Text(user),))
 
@@ -128,21 +129,21 @@ def _user(brief: Brief) -> str:
     return f"{brief.first_line}\n\n{_joined(sections)}"
 
 
-def _small_system(brief: Brief) -> str:
-    identity = _file(brief, "IDENTITY.md")
-    prose = [line for line in identity.splitlines() if line and line[0].isalpha()]
-    return _joined([("IDENTITY", bounded("\n".join(prose), 500)), ("FINISHING", _finishing(brief))])
-
-
 def _small_user(brief: Brief) -> str:
-    sections = [
-        ("Previous Step Outputs", _outputs(brief, 800)),
-        ("Feedback on earlier attempts", bounded("\n".join(brief.feedback[-1:]), 400)),
-        ("Note from a person", bounded(brief.human_note, 300)),
-        ("Your Task", bounded(brief.input, 2_000)),
-        ("Loop Context", _loop(brief, 400)),
+    """Few plain sentences: of anything longer a very small model copies pieces."""
+    outputs = [key.replace("_", " ") for key in declared_outputs(brief.step)]
+    latest = [pair for pair in brief.outputs.items() if not pair[0].startswith("_")][-1:]
+    lines = [
+        f"The task: {bounded(brief.task, 1_000)}",
+        f"The part to do now: {bounded(brief.loop.item, 400)}" if brief.loop else "",
+        *(f"The {key.replace('_', ' ')} so far: {bounded(text, 400)}" for key, text in latest),
+        f"A note: {bounded(brief.human_note, 300)}" if brief.human_note else "",
+        *(f"Last time: {bounded(line, 300)}" for line in brief.feedback[-1:]),
+        f"Your part: {brief.step.description or brief.step.id}."
+        f" Write the {' and the '.join(outputs) or 'result'}, each in one or two plain sentences"
+        " about the task.",
     ]
-    return f"{brief.first_line}\n\n{_joined(sections)}"
+    return "\n".join(line for line in lines if line)
 
 
 def _joined(sections: Iterable[tuple[str, str]]) -> str:
@@ -176,7 +177,7 @@ def _finishing(brief: Brief) -> str:
 def _how_to_finish(brief: Brief, listed: list[str]) -> str:
     if brief.step.output_schema:
         return WITH_SHAPE.format(name=brief.step.output_schema.name)
-    if brief.small or not brief.tools:
+    if not brief.tools:
         return WITHOUT_TOOLS
     keys = [line.removeprefix("- ").partition(":")[0] for line in listed]
     example = ", ".join(f'"{key}": "..."' for key in keys)
