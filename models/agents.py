@@ -14,6 +14,7 @@ from models.errors import Invalid
 
 MOST_HANDS = 1000
 FILES = ("IDENTITY.md", "SOUL.md", "AGENTS.md", "DECISION.md")
+LONGEST = {"name": 256, "emoji": 32, "role": 256}  # what its columns hold
 _LINE = re.compile(
     r"^\s*(?:[-*]\s*)?\**(Name|Emoji|Role|Description)\s*:\**\s*:?\s*(.+?)\s*$", re.I
 )
@@ -26,9 +27,9 @@ class Agent(Model):
     label = "Agent"
 
     id = CharField(max_length=IDENTIFIER, primary_key=True)
-    name = CharField(max_length=256)
-    emoji = CharField(max_length=32, null=True)
-    role = CharField(max_length=256, null=True)
+    name = CharField(max_length=LONGEST["name"])
+    emoji = CharField(max_length=LONGEST["emoji"], null=True)
+    role = CharField(max_length=LONGEST["role"], null=True)
     description = TextField(null=True)
     files = JsonField(default=dict)
     config = JsonField(default=dict)
@@ -91,6 +92,12 @@ def known() -> set[str]:
     return {row[0] for row in rows}
 
 
+def models() -> dict[str, str | None]:
+    """The model that each agent's own config names, by the agent's id."""
+    rows: Any = Agent.select(Agent.id, SQL("NULLIF(config->>'model', '')")).tuples()
+    return dict(rows)
+
+
 def identity(text: str, fallback: str) -> dict[str, str | None]:
     """Name, emoji, role and description from `- **Key:** value` lines of an IDENTITY.md."""
     found: dict[str, str | None] = {"emoji": None, "role": None, "description": None}
@@ -99,7 +106,7 @@ def identity(text: str, fallback: str) -> dict[str, str | None]:
             found[match[1].lower()] = match[2].strip("* ")
     heading = _HEADING.search(text)
     found.setdefault("name", heading[1] if heading else fallback)
-    return found
+    return {column: value and value[: LONGEST.get(column)] for column, value in found.items()}
 
 
 def summaries(query: Any) -> list[dict[str, Any]]:

@@ -81,9 +81,9 @@ def with_executions(found: list[Run], agent_id: str) -> list[dict[str, Any]]:
 
 def _visible(principal: Principal) -> Any:
     columns = (Step.id, Step.run, Step.step_id, Step.agent_id, Step.state, Step.priority)
-    moments = (Step.started_at, Step.created_at, Step.due_at)
+    moments = (Step.started_at, Step.created_at, Step.due_at, Step.leased_until)
     mine = Run.visible_to(principal).select(Run.id)
-    joined = Step.select(*columns, *moments).join(Run)
+    joined = Step.select(*columns, *moments, Step.session_id).join(Run)
     return joined if principal.is_admin else joined.where(Run.id.in_(mine))
 
 

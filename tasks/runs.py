@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models import events, idempotency, runs, steps
@@ -68,6 +68,19 @@ def cancel(run_id: str) -> Run:
         run.record(("run_failed", {"error": reason, "cancelled": True, **step}))
         run.announce_state()
     return run
+
+
+def cancel_waiting(executions: Sequence[Step]) -> int:
+    """Cancel the runs of these steps as far as they still wait for their agents; gives how many."""
+    count = 0
+    for execution in executions:
+        with db.atomic():
+            run = Run.locked(execution.run_id)
+            still = (Step.id == execution.id) & (Step.state == steps.QUEUED)
+            if run is not None and Step.select().where(still).exists():
+                cancel(run.id)
+                count += 1
+    return count
 
 
 def pause(run_id: str, now: bool = False) -> Run:

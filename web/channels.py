@@ -42,9 +42,14 @@ STATES = {
 }
 
 
-def llm_calls(payload: Payload) -> Payload | None:
-    """Calls of models."""
-    return payload if payload["type"] == "llm_call" else None
+def of_kind(word: str, agent_id: str | None = None) -> Shape:
+    """Events whose type begins with `word`, of all agents or of one."""
+
+    def shape(payload: Payload) -> Payload | None:
+        mine = agent_id in (None, payload.get("agentId"))
+        return payload if mine and payload["type"].startswith(word) else None
+
+    return shape
 
 
 def session_changes(agent_id: str | None = None) -> Shape:

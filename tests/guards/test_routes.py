@@ -97,7 +97,13 @@ def test_a_stranger_reads_the_same_as_a_typo(
     work()
     session, call = Session.select().first(), LlmCall.select().first()
     owned = {"run_id": run, "session_id": session.id, "call_id": call.id, "step_id": "FIX"}
-    shared = {"pipeline_id", "agent_id", "name", "filename"}
+    shared = {
+        "pipeline_id",
+        "agent_id",
+        "name",
+        "filename",
+        "item_id",
+    }  # below an agent: test_queues
     for rule, method in rules(app):
         if not rule.arguments or rule.arguments <= shared:
             continue

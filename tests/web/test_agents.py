@@ -88,6 +88,15 @@ def test_a_persona_file_is_replaced_and_renames_the_agent(admin: FlaskClient, ow
     assert wrong.status_code == 400
 
 
+def test_an_identity_that_is_too_long_is_cut_for_lists_and_kept_in_its_file(admin: FlaskClient):
+    text = f"- **Name:** {'x' * 300}\n- **Emoji:** {'y' * 50}\n- **Role:** {'z' * 300}\n"
+    answer = admin.put("/v1/agents/eric/files/IDENTITY.md", json={"content": text})
+    assert answer.status_code == 200
+    agent = admin.get("/v1/agents/eric").json
+    assert (len(agent["name"]), len(agent["emoji"]), len(agent["role"])) == (256, 32, 256)
+    assert agent["files"]["IDENTITY.md"] == text
+
+
 def test_agents_are_seen_at_work_by_those_who_may(
     owner: FlaskClient, stranger: FlaskClient, work: Work
 ):
@@ -103,6 +112,18 @@ def test_agents_are_seen_at_work_by_those_who_may(
     assert queue["items"][0]["runId"] == run
     assert queue["items"][0]["priority"] == "normal"
     assert stranger.get("/v1/agents/yukihiro/queue").json["items"] == []
+
+
+def test_what_agents_cannot_do_yet_reads_as_empty(owner: FlaskClient):
+    assert owner.get("/v1/agents/eric/projects/").json == []
+    woken = owner.get("/v1/agents/eric/wake-stats").json
+    assert (woken["agentId"], woken["wakesToday"]) == ("eric", 0)
+    assert woken["maxWakesPerDay"] > 0
+    pulse = owner.get("/v1/agents/eric/pulse/status").json
+    assert (pulse["lastPulse"], pulse["checks"]["inbox"]) == (None, False)
+    for path in ("projects", "wake-stats", "pulse/status", "work-ledger", "queue"):
+        answer = owner.get(f"/v1/agents/none/{path}")
+        assert (answer.status_code, answer.json["detail"]) == (404, "Agent none not found")
 
 
 def test_one_agents_status_has_all_of_the_agent(owner: FlaskClient, work: Work):

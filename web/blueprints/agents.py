@@ -94,10 +94,26 @@ class File(MethodView):
         return {"status": "updated", "filename": filename, "size": size}
 
 
-@blueprint.route("/agents/<agent_id>/queue")
-class Queue(MethodView):
-    @blueprint.response(200, wire.WaitingList)
+@blueprint.route("/agents/<agent_id>/wake-stats")
+class WakeStats(MethodView):
+    @blueprint.response(200, wire.WakeStats)
     def get(self, agent_id: str) -> Any:
-        """The steps that wait for the agent, the next one first."""
-        waiting = presence.waiting_steps(g.principal, visible(Agent, agent_id).id)
-        return wire.waiting_list(agent_id, list(waiting))
+        """How often others woke the agent today, and how often they may."""
+        return wire.wake_stats(visible(Agent, agent_id))
+
+
+@blueprint.route("/agents/<agent_id>/pulse/status")
+class PulseStatus(MethodView):
+    @blueprint.response(200, wire.PulseStatus)
+    def get(self, agent_id: str) -> Any:
+        """When the agent looks around by itself."""
+        return wire.pulse_status(visible(Agent, agent_id))
+
+
+@blueprint.route("/agents/<agent_id>/projects")
+class AgentProjects(MethodView):
+    @blueprint.response(200, wire.AgentProject(many=True))
+    def get(self, agent_id: str) -> Any:
+        """The projects the agent works in; there are none yet."""
+        visible(Agent, agent_id)
+        return []

@@ -50,7 +50,7 @@ class LlmCalls(MethodView):
     @blueprint.response(200, {"type": "string"}, **STREAM)
     def get(self, form: dict[str, Any]) -> Any:
         """Calls of models."""
-        return channels.changes(form, channels.llm_calls)
+        return channels.changes(form, channels.of_kind("llm_call"))
 
 
 @blueprint.route("/events/activity/<agent_id>")
@@ -61,6 +61,27 @@ class ActivityStream(MethodView):
     def get(self, form: dict[str, Any], agent_id: str) -> Any:
         """An agent's timeline: its latest entries, its state, then what comes."""
         return channels.activity(visible(Agent, agent_id), form["limit"])
+
+
+@blueprint.route("/events/chat-sessions")
+class ChatSessionChanges(MethodView):
+    @streaming
+    @blueprint.arguments(wire.StreamForm, location="query")
+    @blueprint.response(200, {"type": "string"}, **STREAM)
+    def get(self, form: dict[str, Any]) -> Any:
+        """Chats that begin and end."""
+        return channels.changes(form, channels.of_kind("chat_session"))
+
+
+@blueprint.route("/events/work-locks/<agent_id>")
+class WorkLocks(MethodView):
+    @streaming
+    @blueprint.arguments(wire.StreamForm, location="query")
+    @blueprint.response(200, {"type": "string"}, **STREAM)
+    def get(self, form: dict[str, Any], agent_id: str) -> Any:
+        """Work that an agent takes into its hands and puts down."""
+        agent = visible(Agent, agent_id)
+        return channels.changes(form, channels.of_kind("lock_", agent.id))
 
 
 @blueprint.route("/events/sessions")

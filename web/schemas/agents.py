@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import fields, validate
@@ -10,7 +11,6 @@ from marshmallow import fields, validate
 from models.agents import FILES, Agent
 from models.presence import Presence
 from models.runs import Run
-from models.steps import Step
 from web.bodies import LARGEST, Flag, Form, Whole
 from web.schemas.base import Milliseconds, derived, made, opened
 
@@ -109,24 +109,44 @@ WrittenFile = made(
         "size": fields.Integer(),
     },
 )
-Waiting = made(
-    "Waiting",
-    {
-        "id": fields.String(),
-        "runId": fields.String(),
-        "step": fields.String(),
-        "priority": fields.String(metadata={"example": "normal"}),
-        "queuedAt": Milliseconds(),
-        "estimatedDuration": fields.Integer(allow_none=True),
-    },
-)
-WaitingList = made(
-    "WaitingList",
+
+WakeStats = made(
+    "WakeStats",
     {
         "agentId": fields.String(),
-        "items": fields.List(fields.Nested(Waiting)),
-        "length": fields.Integer(),
-        "totalItems": fields.Integer(),
+        "wakesToday": fields.Integer(metadata={"example": 0}),
+        "date": fields.String(metadata={"example": "2026-11-22"}),
+        "lastWakeTime": Milliseconds(allow_none=True),
+        "maxWakesPerDay": fields.Integer(),
+        "cooldownSeconds": fields.Integer(),
+        "maxDailySessionMinutes": fields.Integer(),
+    },
+)
+_CHECKS = ("inbox", "consolidateMemories", "updateWorkspaceDocs", "cleanupStaleFiles")
+PulseStatus = made(
+    "PulseStatus",
+    {
+        "enabled": fields.Boolean(),
+        "intervalMinutes": fields.Integer(),
+        "timeoutMs": fields.Integer(),
+        "lastPulse": fields.Dict(allow_none=True, metadata={"example": None}),
+        "nextPulse": Milliseconds(allow_none=True),
+        "checks": fields.Dict(
+            keys=fields.String(), values=fields.Boolean(), metadata={"example": {}}
+        ),
+    },
+)
+AgentProject = made(
+    "AgentProject",
+    {
+        "project_id": fields.String(),
+        "agent_id": fields.String(),
+        "role": fields.String(metadata={"example": "member"}),
+        "assigned_at": Milliseconds(),
+        "assigned_by": fields.String(allow_none=True),
+        "project_name": fields.String(),
+        "project_status": fields.String(),
+        "project_description": fields.String(allow_none=True),
     },
 )
 
@@ -255,22 +275,24 @@ def changes_of(form: Mapping[str, Any]) -> dict[str, Any]:
     return changes | ({"coordination": told} if told else {})
 
 
-def waiting_list(agent_id: str, steps: list[Step]) -> dict[str, Any]:
-    """What an agent has before it."""
-    items = [
-        {
-            "id": step.id,
-            "runId": step.run_id,
-            "step": step.step_id,
-            "priority": urgency(step.priority),
-            "queuedAt": step.created_at,
-            "estimatedDuration": None,
-        }
-        for step in steps
-    ]
-    return {"agentId": agent_id, "items": items, "length": len(items), "totalItems": len(items)}
+def wake_stats(agent: Agent) -> dict[str, Any]:
+    """How often an agent was woken today (nobody can wake it yet) and how often it may be."""
+    rails = (agent.config.get("coordination") or {}).get("wake_guardrails") or {}
+    limits = {wire: rails.get(key, default) for wire, (key, default) in GUARDRAILS.items()}
+    shown = ("maxWakesPerDay", "cooldownSeconds", "maxDailySessionMinutes")
+    today = datetime.now(UTC).date().isoformat()
+    told = {"agentId": agent.id, "wakesToday": 0, "date": today, "lastWakeTime": None}
+    return told | {name: limits[name] for name in shown}
 
 
-def urgency(priority: int) -> str:
-    """A priority in words."""
-    return "urgent" if priority > 1 else "high" if priority > 0 else "normal"
+def pulse_status(agent: Agent) -> dict[str, Any]:
+    """How an agent is set to look around by itself; it has not done so yet."""
+    plain = {wire: agent.config.get(key, default) for wire, (key, default) in SETTINGS.items()}
+    return {
+        "enabled": plain["pulseEnabled"],
+        "intervalMinutes": plain["pulseIntervalMinutes"],
+        "timeoutMs": plain["pulseContainerTimeoutMs"],
+        "lastPulse": None,
+        "nextPulse": None,
+        "checks": dict.fromkeys((*_CHECKS, "postStatusSlack"), False),
+    }
