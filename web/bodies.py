@@ -17,6 +17,7 @@ from models.errors import Invalid
 
 JSON = "application/json"
 LARGEST = 2**53 - 1  # what a JSON number holds everywhere
+DEEPEST = 100  # levels of lists and objects in a body
 
 
 def storable_address(_: str | None, values: dict[str, Any] | None) -> None:
@@ -26,7 +27,7 @@ def storable_address(_: str | None, values: dict[str, Any] | None) -> None:
 
 
 class Reader(flaskparser.FlaskParser):
-    """webargs, but an empty body is `{}`, another media type 415, broken JSON 422."""
+    """webargs, but no body and `null` are `{}`, another media type is 415, broken JSON 422."""
 
     def load_json(self, req: Request, schema: Any) -> Any:
         body = req.get_data(cache=True)
@@ -35,16 +36,34 @@ class Reader(flaskparser.FlaskParser):
         if req.mimetype != JSON and not req.mimetype.endswith("+json"):
             raise UnsupportedMediaType(f"Send {JSON}, not {req.mimetype or 'an untyped body'}")
         try:
-            return orjson.loads(body)
+            read = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            fault = {"loc": ["body", error.pos], "msg": error.msg, "type": "json_invalid"}
-            raise Invalid(f"The body is not JSON: {error.msg}", errors=[fault]) from None
+            raise unreadable(error.msg, error.pos) from None
+        if _is_deep(read):
+            raise unreadable(f"nested deeper than {DEEPEST} levels")
+        return {} if read is None else read
 
     def handle_error(self, error: ValidationError, req: Any, schema: Any, **_: Any) -> NoReturn:
         """Raise 422 with the messages where `web.errors` looks for them."""
         refusal = UnprocessableEntity()
         refusal.data = {"messages": error.messages}  # type: ignore[attr-defined]
         raise refusal
+
+
+def unreadable(why: str, place: int = 0) -> Invalid:
+    """The error for a body that cannot be taken as JSON."""
+    fault = {"loc": ["body", place], "msg": why, "type": "json_invalid"}
+    return Invalid(f"The body is not JSON: {why}", errors=[fault])
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether walking through `value` could exhaust the stack; level by level, so as not to."""
+    level = [value]
+    for _ in range(DEEPEST):
+        lists = [part for part in level if isinstance(part, list)]
+        objects = [part.values() for part in level if isinstance(part, dict)]
+        level = [item for part in (*lists, *objects) for item in part]
+    return bool(level)
 
 
 class Form(Schema):

@@ -16,7 +16,8 @@ from web import positions
 
 def entries(run: Run, form: Mapping[str, Any], step_id: str | None = None) -> list[dict[str, Any]]:
     """The run's events after `since`, at most `limit`, of one step where one is named."""
-    since = positions.run_position(form.get("since") or "0").seq or 0
+    asked = positions.run_position(form.get("since") or "0").seq
+    since = run.event_seq if asked is None else asked  # `$` is what comes, and that has not yet
     mine = (Event.run_id == run.id) & (Event.seq > since)
     if step_id is not None:
         mine &= Event.data["stepId"].as_text() == step_id

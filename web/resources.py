@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ import peewee
 from flask import after_this_request, g, request
 from marshmallow import Schema, fields, validate
 
-from models.base import Model
+from models.base import Model, clean
 from models.errors import Invalid
 from web.bodies import LARGEST, Form, Reader
 from web.schemas.base import example_of
@@ -150,15 +149,12 @@ def read_cursor(text: str, order: Order) -> list[Any]:
     """The position that `write_cursor` wrote; Invalid for anything else."""
     try:
         read = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        fitting = [
-            key.python_value(key.db_value(value))
-            for key, value in zip(order.keys, read, strict=True)
-        ]
-    except (ValueError, TypeError, binascii.Error):
-        fitting = []
-    if len(fitting) != len(order.keys) or fitting != read:
+    except ValueError:
+        read = None
+    kinds = [int if isinstance(key, peewee.IntegerField) else str for key in order.keys]
+    if not isinstance(read, list) or [type(value) for value in read] != kinds:
         raise Invalid("The cursor is not one of ours", errors=[_CURSOR_FAULT])
-    return fitting
+    return list(clean(read))
 
 
 _CURSOR_FAULT = {"loc": ["query", "cursor"], "msg": "Not a cursor.", "type": "invalid"}

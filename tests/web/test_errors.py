@@ -76,7 +76,12 @@ def test_a_body_that_is_not_json_says_where_it_breaks(admin: FlaskClient):
     assert fault["loc"][0] == "body"
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"NaN"])
+NESTED = b'{"pipeline_id": "bugfix", "task": "x", "more": %s}' % (b"[" * 900 + b"]" * 900)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"NaN", NESTED, b"[null]"]
+)
 def test_hostile_json_is_422(admin: FlaskClient, body: bytes):
     answer = admin.post("/v1/runs", data=body, content_type="application/json")
     assert answer.status_code == 422

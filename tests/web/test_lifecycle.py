@@ -30,6 +30,14 @@ def test_the_timeline_merges_all_agents_newest_first(owner: FlaskClient, run: st
     assert owner.get("/v1/lifecycle/timeline?limit=1").json["hasMore"] is True
 
 
+def test_agents_are_named_in_one_list_or_one_by_one(owner: FlaskClient, run: str):
+    for query in ("agent_id=yukihiro,chieko", "agent_id=yukihiro&agent_id=chieko"):
+        told = owner.get(f"/v1/lifecycle/timeline?{query}").json["timeline"]
+        assert {entry["agentId"] for entry in told} == {"yukihiro", "chieko"}
+    told = owner.get("/v1/sessions?agent_ids=eric&agent_ids=chieko").json
+    assert told["total"] == 1
+
+
 def test_the_timeline_shows_strangers_nothing(stranger: FlaskClient, run: str):
     assert stranger.get("/v1/lifecycle/timeline").json["timeline"] == []
 

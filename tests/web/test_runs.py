@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,10 +176,23 @@ def test_the_list_is_narrowed_by_status_pipeline_and_time(ask: Ask, owner: Flask
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=501", "limit=-1", "limit=x", "cursor=x", "cursor=WzEsMl0", "before=1e9"]
+    "query", ["limit=501", "limit=-1", "limit=x", "cursor=x", "cursor=%E2%82%AC", "before=1e9"]
 )
 def test_paging_nonsense_is_422(owner: FlaskClient, query: str):
     assert owner.get(f"/v1/runs?{query}").status_code == 422
+
+
+@pytest.mark.parametrize(
+    "position", [[1, 2], ["a", "b"], [None, "a"], [1, None], [[1], "a"], [True, "a"], [1], "ab"]
+)
+def test_a_cursor_of_the_wrong_kind_is_422(owner: FlaskClient, position: Any):
+    text = urlsafe_b64encode(json.dumps(position).encode()).decode()
+    assert owner.get(f"/v1/runs?cursor={text}").status_code == 422
+
+
+def test_a_cursor_with_text_that_postgres_cannot_store_finds_nothing(owner: FlaskClient):
+    text = urlsafe_b64encode(b'[1, "a\\u0000"]').decode()
+    assert owner.get(f"/v1/runs?cursor={text}").json == []
 
 
 def test_a_summary_leaves_out_the_outputs(ask: Ask, owner: FlaskClient):
@@ -185,6 +200,23 @@ def test_a_summary_leaves_out_the_outputs(ask: Ask, owner: FlaskClient):
     (short,) = owner.get("/v1/runs?fields=summary").json
     (whole,) = owner.get("/v1/runs").json
     assert set(whole) - set(short) == {"outputs"}
+
+
+def test_a_run_says_whether_a_script_plays_in_it(ask: Ask, owner: FlaskClient, admin: FlaskClient):
+    real = "anthropic/claude-sonnet-4-6"
+    assert ask(model_override=real)["scripted"] is False
+    assert ask()["scripted"] is True  # DEFAULT_MODEL of the tests
+    for agent in ("yukihiro", "chieko"):
+        assert admin.put(f"/v1/agents/{agent}/config", json={"model": real}).status_code == 200
+    asked = ask()
+    detail = owner.get(f"/v1/runs/{asked['id']}").json
+    assert (asked["scripted"], detail["scripted"]) == (False, False)
+    admin.put("/v1/agents/chieko/config", json={"model": "scripted/demo"})
+    assert [run["scripted"] for run in owner.get("/v1/runs?fields=summary").json] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_cancelling_twice_is_once_and_an_ended_run_stays_ended(
@@ -234,7 +266,8 @@ def test_a_restart_begins_with_nothing_of_the_former_attempt(
     assert (told["status"], told["attempt"], told["outputs"]) == ("pending", 2, {})
     assert told["human_context"] == "Try the clock"
     assert {step["status"] for step in told["steps"]} == {"pending"}
-    assert owner.post(f"/v1/runs/{run}/restart").status_code == 409
+    nothing: Any = {"data": b"null", "content_type": "application/json"}
+    assert owner.post(f"/v1/runs/{run}/restart", **nothing).status_code == 409
 
 
 def test_restarting_a_step_does_it_and_what_followed_again(
@@ -285,5 +318,6 @@ def test_logs_go_on_after_an_event(ask: Ask, owner: FlaskClient, work: Work):
     assert (everything[0]["type"], everything[-1]["type"]) == ("run_created", "run_complete")
     rest = owner.get(f"/v1/runs/{run}/logs?since=3&limit=2").json
     assert [entry["id"] for entry in rest] == ["4", "5"]
+    assert owner.get(f"/v1/runs/{run}/logs?since=$").json == []
     older = owner.get(f"/v1/runs/{run}/logs?names=legacy").json[0]
     assert (older["type"], older["legacyType"]) == ("RUN_CREATED", "run_created")

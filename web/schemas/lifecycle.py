@@ -135,10 +135,12 @@ Stopped = made(
 
 
 class Words(fields.String):
-    """A comma list."""
+    """A comma list; in a query the name may also come several times."""
+
+    is_multiple = True
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        text = super()._deserialize(value, *args, **kwargs)
+        text = super()._deserialize(",".join(value), *args, **kwargs)
         return [word for word in (part.strip() for part in text.split(",")) if word]
 
 

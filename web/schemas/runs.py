@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import current_app
+from flask import current_app, g
 from marshmallow import Schema, fields, pre_load, validate
+from marshmallow.utils import get_value
 
+from models import agents
 from models.config import Settings
 from models.errors import NotFound
+from models.pipelines import definition_of
 from models.runs import OVER, Run
 from models.standing import standings
 from web.bodies import LARGEST, Form, Text
@@ -21,12 +24,23 @@ LONGEST_TASK = 200_000
 
 
 class Scripted(fields.Boolean):
-    """Whether the model that works is the scripted one, which only plays a part."""
+    """Whether a model that works is the scripted one, which only plays a part."""
 
     def serialize(self, attr: str, obj: Any, accessor: Any = None, **kwargs: Any) -> bool:
-        settings: Settings = current_app.extensions["settings"]
-        model = self.get_value(obj, "model_override", accessor) or settings.default_model
-        return str(model).startswith("scripted/")
+        override, version = (get_value(obj, name) for name in ("model_override", "version_id"))
+        models = [override] if override else models_of(version)
+        return any(model.startswith("scripted/") for model in models)
+
+
+def models_of(version_id: str) -> list[str]:
+    """The models that work on the steps of a pipeline version: the step's, the agent's, ours."""
+    settings: Settings = current_app.extensions["settings"]
+    if "agent_models" not in g:
+        g.agent_models = agents.models()
+    return [
+        step.model or g.agent_models.get(step.agent) or settings.default_model
+        for step in definition_of(version_id).steps
+    ]
 
 
 RunItem = made(
@@ -39,7 +53,7 @@ RunItem = made(
         **derived(Run, "created_at", "updated_at", "started_at", "completed_at"),
         **derived(Run, initiated_by_user_id="owner_id"),
         "outputs": Free(),
-        "scripted": Scripted(),
+        "scripted": Scripted(attribute="version"),
     },
 )
 
@@ -70,6 +84,7 @@ def detailed(run: Run, history: bool = False) -> dict[str, Any]:
     tree = settings.data / "workspaces" / run.id / "tree"
     return {
         **run.__data__,
+        "version_id": run.version_id,
         "workspace_path": str(tree) if tree.is_dir() else None,
         "workspace_exists": run.workspace_commit is not None,
         "workspace_has_git": run.workspace_commit is not None,
