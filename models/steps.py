@@ -96,7 +96,10 @@ class Step(Stateful):
         The try is counted before the work.
         """
         busy, now = self._busy()
-        if busy >= hands or self.due_at > now:
+        if self.due_at > now:
+            return False
+        if busy >= hands:
+            self.put(due_at=now)  # refused, see `waiting`
             return False
         lease: Any = {"lease_id": secrets.token_hex(8), "leased_until": now + LEASE_MS}
         self.move(RUNNING, **lease, tries=self.tries + 1, started_at=now_ms(), **changes)
@@ -155,12 +158,16 @@ def expired(limit: int = 100) -> Sequence[Step]:
 
 
 def waiting(agent_id: str, limit: int) -> list[str]:
-    """The ids of the agent's due steps, the most urgent and oldest first."""
+    """The ids of the agent's steps that were due and refused, the most urgent and oldest first.
+
+    One that is due from the start (`due_at` 0) is on its way to a worker. The caller holds the
+    agent's lock: whoever is being refused at this moment has been written down.
+    """
     rows = db.execute_sql(
         """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
         WHERE steps.agent_id = %s AND steps.state = 'queued' AND runs.state = 'running'
-          AND steps.due_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+          AND steps.due_at BETWEEN 1 AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint
         ORDER BY steps.priority DESC, steps.created_at, steps.id LIMIT %s
         """,
         (agent_id, limit),

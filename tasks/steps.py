@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models import sessions, steps
+from models.agents import Agent
 from models.base import now_ms
 from models.runs import Run
 from models.steps import Step
@@ -40,6 +41,7 @@ def requeue(step: Step, reason: str, tries: int) -> None:
 def release_hands(agent_ids: set[str]) -> None:
     """An agent finished something: ask for the next steps that wait for one of its hands."""
     for agent_id in sorted(agent_ids):
+        Agent.locked(agent_id)
         for execution_id in steps.waiting(agent_id, limit=1):
             execute.enqueue(execution_id)
 

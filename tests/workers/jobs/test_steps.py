@@ -12,12 +12,14 @@ from models import base, events, runs, steps
 from models.accounts import Principal
 from models.agents import Agent
 from models.config import Settings
+from models.outbox import Outbox
 from models.pipelines import Pipeline
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
 from tasks import runs as commands
 from workers import clock
+from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
 from workers.pipelines.sitting import Done
 
@@ -119,6 +121,16 @@ def test_an_agent_with_its_hands_full_takes_no_more(step: Step, work: Callable[[
     work()
     assert Run.get_by_id(other.id).state == runs.COMPLETED
     Agent.update(concurrent_steps=2).where(Agent.id == step.agent_id).execute()
+
+
+def test_a_step_on_its_way_to_a_worker_is_not_asked_for_again(step: Step) -> None:
+    form = {"task": "Another", "model_override": "scripted/demo"}
+    other = commands.start(ANNA, Pipeline.get_by_id("planning"), form)
+    run_jobs.advance(other.id, other.attempt)
+    commands.cancel(step.run_id)  # frees a hand, but nobody was refused one
+    (waiting,) = Step.of(Run.get_by_id(other.id))
+    asked = [row.body["args"] for row in Outbox.select().where(Outbox.queue == "agents")]
+    assert asked.count([waiting.id]) == 1
 
 
 def test_a_model_that_cannot_be_had_fails_the_step_with_words_that_help(
