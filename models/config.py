@@ -75,6 +75,7 @@ class Settings:
     worker_threads: int = 8
     database_connections: int = 20
     step_timeout: int = 300
+    model_silence: int = 180
     body_limit: int = 2 * 1024 * 1024
 
     @classmethod
@@ -87,7 +88,8 @@ class _Reader:
     """Collects what is wrong while it reads, so that it can be said all together."""
 
     def __init__(self, source: Mapping[str, str]) -> None:
-        self.source = {name: value for name, value in source.items() if value != ""}
+        stripped = {name: value.strip() for name, value in source.items()}
+        self.source = {name: value for name, value in stripped.items() if value}
         self.faults: list[str] = []
 
     def settings(self) -> Settings:
@@ -127,6 +129,7 @@ class _Reader:
             "worker_threads": ("WORKER_THREADS", int),
             "database_connections": ("DB_POOL", int),
             "step_timeout": ("DEFAULT_STEP_TIMEOUT_SEC", int),
+            "model_silence": ("MODEL_SILENCE_SEC", int),
             "body_limit": ("BODY_LIMIT", int),
         }
         present = {key: row for key, row in table.items() if row[0] in self.source}

@@ -61,7 +61,9 @@ class Step(Stateful):
     outputs = JsonField(default=dict)
     text = LongText(null=True)
     error = LongText(null=True)
-    transient = BooleanField(default=False)
+    transient = BooleanField(default=False)  # the provider is to blame
+    wait_ms = IntegerField(default=0)  # what the provider asked for before the next try
+    final = BooleanField(default=False)  # no repeating would change the failure
     model_used = CharField(max_length=256, null=True)
     session_id = CharField(max_length=IDENTIFIER, null=True)
     commit = CharField(max_length=64, null=True)

@@ -13,6 +13,7 @@ from tests.servers.speaking import Speaker, collected, remote
 from workers.halting import Halt, Stopped
 from workers.llm import open_model
 from workers.llm.base import (
+    Denied,
     Message,
     ModelError,
     Options,
@@ -177,17 +178,41 @@ def test_throttling_without_a_time_leaves_it_open(wired: Speaker) -> None:
 def test_an_empty_account_is_refused_instead_of_waited_for(wired: Speaker) -> None:
     error = {"type": "insufficient_quota", "message": "You exceeded your current quota"}
 
-    with pytest.raises(Refused, match="quota"):
+    with pytest.raises(Denied, match="quota"):
         collected(wired.ask(Answer(status=429, error=error)))
+
+
+def test_a_key_that_is_not_accepted_is_named_by_its_variable_and_never_shown(
+    provider: Provider,
+) -> None:
+    error = {"type": "authentication_error", "message": "no such key: sk-canary"}
+    provider.answers(Answer(status=401, error=error))
+    for name in ("openai/gpt-5.2", "anthropic/claude-sonnet-4-6", "custom-den/m"):
+        credential = Credential("sk-canary", provider.url)
+        model = open_model(name, {name.partition("/")[0]: credential})
+        with pytest.raises(Denied, match=r"no such key: \[key\]\n.* check \w+_API_KEY") as failure:
+            collected(model.reply([Message("user", (Text("hello"),))], (), Options(), Halt()))
+        assert failure.value.final
+
+
+def test_a_key_that_no_header_can_carry_is_not_shown_either(provider: Provider) -> None:
+    provider.answers(Answer(text=("hi",)))
+    for name in ("openai/gpt-5.2", "anthropic/claude-sonnet-4-6"):
+        credential = Credential("sk-canary\n", provider.url)
+        model = open_model(name, {name.partition("/")[0]: credential})
+        with pytest.raises(ModelError) as failure:
+            collected(model.reply([Message("user", (Text("hello"),))], (), Options(), Halt()))
+        assert "canary" not in str(failure.value)
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (401, Refused),
-        (402, Refused),
-        (403, Refused),
-        (404, Refused),
+        (400, Refused),
+        (401, Denied),
+        (402, Denied),
+        (403, Denied),
+        (404, Denied),
         (408, Unavailable),
         (413, Overflow),
         (500, Unavailable),

@@ -64,6 +64,7 @@ def stay(step: StepSpec, todo: list[Outcome], caps: Caps) -> int | tuple[str, st
                 return ("on", step.on_complete) if step.on_complete else ("over", None)
             return ("on", action)
         limit = step.max_retries if kind != "again" or action is None else action
+        limit = 0 if kind == "hopeless" else limit
         if retry >= limit:
             return lost
         retry += 1
@@ -72,7 +73,7 @@ def stay(step: StepSpec, todo: list[Outcome], caps: Caps) -> int | tuple[str, st
 
 def judged(step: StepSpec, outcome: Outcome) -> tuple:
     if not outcome.succeeded:
-        return ("waiting" if outcome.transient else "bad"), None
+        return ("hopeless" if outcome.final else "waiting" if outcome.transient else "bad"), None
     known = {value.lower(): action for value, action in step.on_result.items()}
     said = {value.strip().lower() for value in outcome.outputs.values()}
     status = outcome.outputs.get("status", "").strip().lower()

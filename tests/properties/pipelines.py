@@ -146,14 +146,14 @@ def has_way_on(step: StepSpec) -> bool:
 class Mood:
     """How a step behaves when it is executed."""
 
-    kind: str  # done, failed, transient, lacking
+    kind: str  # done, failed, transient, final, lacking
     value: str
     items: str
 
     def outcome(self, step: StepSpec) -> Outcome:
-        if self.kind in ("failed", "transient"):
-            error = "it broke"
-            return Outcome(step.id, False, {}, error, transient=self.kind == "transient")
+        if self.kind in ("failed", "transient", "final"):
+            blame = {self.kind: True} if self.kind != "failed" else {}
+            return Outcome(step.id, False, {}, "it broke", **blame)
         outputs = dict.fromkeys(step.outputs, self.value)
         outputs |= {key: self.items for key in ("items", "notes") if key in outputs}
         if self.kind == "lacking" and outputs:
@@ -163,7 +163,9 @@ class Mood:
 
 moods = st.builds(
     Mood,
-    kind=st.sampled_from(("done", "done", "done", "done", "failed", "transient", "lacking")),
+    kind=st.sampled_from(
+        ("done", "done", "done", "done", "failed", "transient", "final", "lacking")
+    ),
     value=st.sampled_from((*VALUES, " pass ", "odd", "")),
     items=st.sampled_from(LISTS),
 )
@@ -177,6 +179,8 @@ strange_outcomes = st.lists(
         outputs=st.dictionaries(st.sampled_from(KEYS), st.sampled_from((*VALUES, *LISTS))),
         error=texts,
         transient=st.booleans(),
+        after=st.floats(min_value=0, allow_infinity=False),
+        final=st.booleans(),
     ),
     max_size=20,
 )

@@ -18,11 +18,14 @@ from tasks import steps as step_tasks
 from workers.broker import performs
 from workers.halting import DeadlinePassed, Stopped
 from workers.leases import DRAINING, keeper
-from workers.llm.base import ModelError
+from workers.llm.base import ModelError, Throttled
 from workers.pipelines import conduct
+from workers.pipelines.engine import LONGEST_WAIT
 from workers.pipelines.sitting import Done, Sitting, model_name
 from workers.sandboxes.base import SandboxUnavailable
 from workers.workspaces import Busy, WorkspaceError
+
+HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
 
 
 @performs(step_tasks.execute)
@@ -44,12 +47,8 @@ def execute(execution_id: str) -> None:
             return
         except DeadlinePassed:
             done = Done(f"timed out after {timeout} s")
-        except ModelError as error:
-            done = Done(str(error), transient=error.transient)
-        except (Busy, Unavailable) as error:
-            done = Done(f"Workspace not to be had: {error}", transient=True)
-        except (WorkspaceError, SandboxUnavailable, NotFound) as error:
-            done = Done(f"Workspace setup failed: {error}")
+        except HURDLES as error:
+            done = hindered(error)
         settle(run, step, done)
 
 
@@ -95,7 +94,7 @@ def settle(run: Run, step: Step, done: Done) -> None:
         if done.error is None:
             conduct.complete(locked, step, **done.step)
         else:
-            conduct.fail(locked, step, done.error, done.transient, **done.step)
+            conduct.fail(locked, step, done.error, **done.step)
 
 
 def give_back(run: Run, step: Step, counted: bool = False) -> None:
@@ -109,6 +108,19 @@ def give_back(run: Run, step: Step, counted: bool = False) -> None:
             return
         tries = step.tries if counted else step.tries - 1
         step_tasks.requeue(step, "worker lost" if counted else "worker drained", tries)
+
+
+def hindered(error: Exception) -> Done:
+    """What a step comes to that one of the HURDLES ended, with what its next try must know."""
+    if isinstance(error, ModelError):
+        asked = error.after if isinstance(error, Throttled) else None
+        wait_ms = round(min(asked or 0.0, LONGEST_WAIT) * 1000)
+        blame = {"transient": error.transient, "final": error.final, "wait_ms": wait_ms}
+        return Done(str(error), step=blame)
+    if isinstance(error, Busy | Unavailable):
+        return Done(f"Workspace not to be had: {error}", step={"transient": True})
+    final = isinstance(error, SandboxUnavailable)
+    return Done(f"Workspace setup failed: {error}", step={"final": final})
 
 
 class GivenBackOnError:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from models.config import Credential
-from workers.llm.base import Model, Refused
+from workers.llm.base import Denied, Model
 
 # Modules are named, not imported: an SDK weighs 50 MB and a second, and most need only one.
 ADAPTERS: Mapping[str, str] = {
@@ -21,10 +21,10 @@ LOCAL_WINDOW = 4096  # tokens
 def open_model(
     name: str, credentials: Mapping[str, Credential], local_url: str | None = None
 ) -> Model:
-    """The model called `provider/model`; raises Refused saying what to set when out of reach."""
+    """The model called `provider/model`; raises Denied saying what to set when out of reach."""
     provider_id, _, model = name.strip().partition("/")
     if not model:
-        raise Refused(f"A model is named provider/model, for example {SCRIPTED}; not {name!r}.")
+        raise Denied(f"A model is named provider/model, for example {SCRIPTED}; not {name!r}.")
     if provider_id == "scripted":
         return _scripted(model)
     if provider_id == "local":
@@ -36,7 +36,7 @@ def _scripted(model: str) -> Model:
     from workers.llm.scripted import Scripted
 
     if model != "demo":
-        raise Refused(f"The scripted provider has one model, {SCRIPTED}; not {model!r}.")
+        raise Denied(f"The scripted provider has one model, {SCRIPTED}; not {model!r}.")
     return Scripted()
 
 
@@ -44,7 +44,7 @@ def _local(model: str, local_url: str | None) -> Model:
     from workers.llm.endpoint import Endpoint
 
     if not local_url:
-        raise Refused(f"local/{model} needs its server: set LOCAL_MODEL_URL (`djinn up` does).")
+        raise Denied(f"local/{model} needs its server: set LOCAL_MODEL_URL (`djinn up` does).")
     url = local_url.rstrip("/")
     base_url = url if url.endswith("/v1") else f"{url}/v1"
     return _adapter("openai", Endpoint("local", model, base_url, window=LOCAL_WINDOW, small=True))
@@ -56,7 +56,7 @@ def _remote(provider_id: str, model: str, credential: Credential) -> Model:
 
     provider = catalogue.provider_of(provider_id)
     if not credential.api_key and not provider.keyless:
-        raise Refused(f"{provider.name} has no key: set {provider.key_variable}.")
+        raise Denied(f"{provider.name} has no key: set {provider.key_variable}.")
     claude = provider.claude_url is not None and model.startswith("claude")
     endpoint = Endpoint(
         provider.id,
@@ -68,6 +68,7 @@ def _remote(provider_id: str, model: str, credential: Credential) -> Model:
         reasons=catalogue.reasons(model),
         effort=provider.effort,
         recalls_thinking=provider.recalls_thinking,
+        key_variable=provider.key_variable,
     )
     return _adapter("anthropic" if claude else provider.protocol, endpoint)
 

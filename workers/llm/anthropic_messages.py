@@ -106,14 +106,14 @@ class AnthropicMessages:
     def _meaning(self, error: Exception) -> ModelError:
         if isinstance(error, anthropic.APIStatusError):
             headers = error.response.headers
-            return failure(self.provider, error.response.status_code, _told(error), headers)
+            return failure(self._endpoint, error.response.status_code, _told(error), headers)
         if isinstance(error, anthropic.APITimeoutError):
             return Unavailable(f"{self.provider} did not answer in time.")
         if isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError):
-            return Unavailable(
-                f"The connection to {self.provider} failed: {error.__cause__ or error}"
-            )
-        return Unavailable(f"{self.provider} sent what cannot be read: {error}")
+            why = self._endpoint.without_key(str(error.__cause__ or error))
+            return Unavailable(f"The connection to {self.provider} failed: {why}")
+        why = self._endpoint.without_key(str(error))
+        return Unavailable(f"{self.provider} sent what cannot be read: {why}")
 
 
 @dataclass

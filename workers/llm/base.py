@@ -149,9 +149,13 @@ class Model(Protocol):
 
 
 class ModelError(Exception):
-    """The model gave no usable answer."""
+    """The model gave no usable answer.
+
+    `transient`: the same may well work later; `final`: no repeating changes it, a person must.
+    """
 
     transient = False
+    final = False
 
 
 @dataclass
@@ -177,7 +181,13 @@ class Overflow(ModelError):
 
 
 class Refused(ModelError):
-    """The provider or the model declined: a refusal, a bad key, an unknown model, no credit."""
+    """The provider or the model declined to answer this."""
+
+
+class Denied(Refused):
+    """It declines whatever it is asked: a wrong key or none, no credit, no such model."""
+
+    final = True
 
 
 @dataclass(frozen=True)

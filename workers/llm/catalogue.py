@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.config import PROVIDER_KEYS, Credential
-from workers.llm.base import Refused
+from workers.llm.base import Denied
 
 Protocol = Literal["openai", "anthropic"]
 Effort = Literal["effort", "nested", "toggle", "none"]
@@ -178,12 +178,12 @@ REASONERS = re.compile(
 
 
 def provider_of(provider_id: str) -> Provider:
-    """The provider with that id, `custom-<slug>` included; raises Refused when unknown."""
+    """The provider with that id, `custom-<slug>` included; raises Denied when unknown."""
     if provider_id in PROVIDERS:
         return PROVIDERS[provider_id]
     if re.fullmatch(r"custom-[a-z0-9-]+", provider_id):
         return Provider(provider_id, provider_id, None, keyless=True)
-    raise Refused(
+    raise Denied(
         f"There is no model provider called {provider_id!r}; known are "
         f"{', '.join(PROVIDERS)}, local, scripted and custom-<name>."
     )
@@ -195,7 +195,7 @@ def reasons(model: str) -> bool:
 
 
 def address(provider: Provider, credential: Credential, claude: bool = False) -> str:
-    """The base URL to speak to; raises Refused naming what to set when there is none."""
+    """The base URL to speak to; raises Denied naming what to set when there is none."""
     resource = credential.extra.get("AZURE_OPENAI_RESOURCE_NAME")
     if credential.base_url:
         return credential.base_url
@@ -208,7 +208,7 @@ def address(provider: Provider, credential: Credential, claude: bool = False) ->
     variable = f"{_stem(provider.id)}_BASE_URL"
     if provider.id == "azure-openai-responses":
         variable = "AZURE_OPENAI_BASE_URL or AZURE_OPENAI_RESOURCE_NAME"
-    raise Refused(f"{provider.name} has no address: set {variable}.")
+    raise Denied(f"{provider.name} has no address: set {variable}.")
 
 
 def _stem(provider_id: str) -> str:

@@ -28,12 +28,18 @@ class Endpoint:
     reasons: bool = False
     effort: Effort = "effort"
     recalls_thinking: bool = False
+    key_variable: str = "its key"
 
     def client(self) -> httpx2.Client:
         """A client that follows no redirect and asks no proxy for the machine it runs on."""
         host = urlsplit(self.base_url).hostname or ""
         loopback = host == "localhost" or host.startswith("127.") or host == "::1"
         return httpx2.Client(follow_redirects=False, trust_env=not loopback)
+
+    def without_key(self, words: str) -> str:
+        """`words` of the provider or of a library, which may repeat the key they were given."""
+        key = (self.api_key or "").strip()
+        return words.replace(key, "[key]") if key else words
 
 
 def patience(silence: float) -> httpx2.Timeout:

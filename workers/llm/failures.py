@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from workers.llm.base import ModelError, Overflow, Refused, Throttled, Unavailable
+from workers.llm.base import Denied, ModelError, Overflow, Refused, Throttled, Unavailable
+from workers.llm.endpoint import Endpoint
 
 TOO_LONG = re.compile(
     r"""context_length_exceeded | exceed_context_size | model_context_window_exceeded
@@ -25,15 +26,20 @@ NO_CREDIT = re.compile(
 PASSING = re.compile(r"overloaded|api_error|server_error|timeout|unavailable", re.IGNORECASE)
 THROTTLED = re.compile(r"rate_?limit|too many requests", re.IGNORECASE)
 TRANSIENT = frozenset({408, 409, 425})
+DENIED = frozenset({402, 403, 404})
 
 
-def failure(provider: str, status: int, message: str, headers: Mapping[str, str]) -> ModelError:
+def failure(
+    endpoint: Endpoint, status: int, message: str, headers: Mapping[str, str]
+) -> ModelError:
     """What the answer `status` means; status 200 stands for an error told inside a stream."""
-    told = f"{provider} answered {status}: {message[:2000]}"
     if status == 200:
-        return _failure_in_stream(provider, message, headers)
-    if status == 402 or (status == 429 and NO_CREDIT.search(message)):
-        return Refused(told)
+        return _failure_in_stream(endpoint, message, headers)
+    told = f"{endpoint.provider} answered {status}: {endpoint.without_key(message)[:2000]}"
+    if status == 401:
+        return Denied(f"{told}\nThe key was not accepted: check {endpoint.key_variable}.")
+    if status in DENIED or (status in {400, 429} and NO_CREDIT.search(message)):
+        return Denied(told)
     if status == 429:
         return Throttled(told, retry_after(headers, datetime.now(UTC)))
     if status >= 500 or status in TRANSIENT:
@@ -44,8 +50,8 @@ def failure(provider: str, status: int, message: str, headers: Mapping[str, str]
     return Refused(told)
 
 
-def _failure_in_stream(provider: str, message: str, headers: Mapping[str, str]) -> ModelError:
-    told = f"{provider} broke off: {message[:2000]}"
+def _failure_in_stream(endpoint: Endpoint, message: str, headers: Mapping[str, str]) -> ModelError:
+    told = f"{endpoint.provider} broke off: {endpoint.without_key(message)[:2000]}"
     if TOO_LONG.search(message):
         return Overflow(told)
     if THROTTLED.search(message):

@@ -108,16 +108,16 @@ class OpenAIChat:
     def _meaning(self, error: Exception) -> ModelError:
         if isinstance(error, openai.APIStatusError):
             headers = error.response.headers
-            return failure(self.provider, error.status_code, _told(error), headers)
+            return failure(self._endpoint, error.status_code, _told(error), headers)
         if isinstance(error, openai.APITimeoutError):
             return Unavailable(f"{self.provider} did not answer in time.")
         if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
-            return Unavailable(
-                f"The connection to {self.provider} failed: {error.__cause__ or error}"
-            )
+            why = self._endpoint.without_key(str(error.__cause__ or error))
+            return Unavailable(f"The connection to {self.provider} failed: {why}")
         if isinstance(error, openai.APIError):
-            return failure(self.provider, 200, _told(error), {})
-        return Unavailable(f"{self.provider} sent what cannot be read: {error}")
+            return failure(self._endpoint, 200, _told(error), {})
+        why = self._endpoint.without_key(str(error))
+        return Unavailable(f"{self.provider} sent what cannot be read: {why}")
 
 
 @dataclass

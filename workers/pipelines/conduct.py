@@ -48,9 +48,9 @@ def complete(run: Run, step: Step, **result: Any) -> None:
     _go_on(run, step, decision, executions)
 
 
-def fail(run: Run, step: Step, error: str, transient: bool = False, **result: Any) -> None:
+def fail(run: Run, step: Step, error: str, **result: Any) -> None:
     """End a step badly; the engine decides whether it is tried again."""
-    result = {"error": error, "transient": transient, "completed_at": now_ms(), **result}
+    result = {"error": error, "completed_at": now_ms(), **result}
     step.move(steps.FAILED, step.holding(), **result)
     executions = Step.of(run)
     decision = _decide(run, executions)
@@ -73,6 +73,8 @@ def _outcome(step: Step) -> Outcome:
         outputs=step.outputs,
         error=step.error or "",
         transient=step.transient,
+        after=step.wait_ms / 1000,
+        final=step.final,
     )
 
 

@@ -13,13 +13,19 @@ NoticeKind = Literal[
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one execution of a step ended; `transient` blames the provider, not the agent."""
+    """How one execution of a step ended; `transient` blames the provider, not the agent.
+
+    `after` are the seconds the provider asked to wait at least; `final` says that no repeating
+    would change it.
+    """
 
     step_id: str
     succeeded: bool
     outputs: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     transient: bool = False
+    after: float = 0.0
+    final: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ __all__ = [
 
 CAPS = Caps()
 FAILING = ("fail", "failed", "error")
-LONGEST_DELAY = 60.0  # seconds
+LONGEST_DELAY = 60.0  # seconds, of our own choice
+LONGEST_WAIT = 600.0  # seconds, because a provider asks for them
 
 
 def next_step(definition: Definition, outcomes: Sequence[Outcome], caps: Caps = CAPS) -> Decision:
@@ -162,14 +163,15 @@ def after_fault(chart: Chart, state: State, place: Place, outcome: Outcome, erro
     """Wait and repeat when the provider is to blame; else retry with feedback, or give up."""
     step = chart.steps[place.step_id]
     if outcome.transient and not outcome.succeeded:
-        delay = min(LONGEST_DELAY, 2.0 ** min(place.transients, 10))
+        backoff = min(LONGEST_DELAY, 2.0 ** min(place.transients, 10))
+        delay = max(backoff, min(LONGEST_WAIT, outcome.after))
         place = place._replace(transients=place.transients + 1, delay=delay)
         if place.transients <= chart.caps.transient:
             told = {"feedback": error, "retry": place.retry, "delay": place.delay}
             return state._replace(place=place).noticing("step_retrying", step.id, **told)
     else:
         place = place._replace(delay=0.0)
-    if place.retry < step.max_retries:
+    if place.retry < step.max_retries and not outcome.final:
         return again(state, place, error, step.max_retries)
     return give_up(chart, state, step, error)
 

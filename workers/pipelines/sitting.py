@@ -43,7 +43,6 @@ class Done:
     """What a sitting came to; `step` and `run` hold columns to write, `error` is None when good."""
 
     error: str | None = None
-    transient: bool = False
     step: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
 
@@ -163,6 +162,7 @@ class Sitting:
             temperature=self.spec.temperature if structured else None,
             thinking_level=level,
             declared=declared_outputs(self.spec),
+            silence=self.settings.model_silence,
         )
 
     def _begin(self, messages: tuple[Message, Message]) -> None:

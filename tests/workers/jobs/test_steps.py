@@ -141,6 +141,8 @@ def test_a_model_that_cannot_be_had_fails_the_step_with_words_that_help(
     failed = of(step)
     assert failed.state == steps.FAILED
     assert "OPENAI_API_KEY" in (failed.error or "")
+    assert failed.final
+    assert Run.get_by_id(step.run_id).state == runs.FAILED  # no retry would find a key
 
 
 def test_provider_trouble_is_waited_out_without_costing_a_retry(

@@ -10,7 +10,7 @@ from models.config import PROVIDER_KEYS, Credential
 from tests.servers.provider import Answer, Provider
 from workers.halting import Halt
 from workers.llm import open_model
-from workers.llm.base import Message, Options, Refused, Text
+from workers.llm.base import Denied, Message, Options, Text
 from workers.llm.catalogue import PROVIDERS, reasons
 
 
@@ -78,12 +78,12 @@ def test_servers_of_ones_own_need_no_key(server: Provider) -> None:
     ],
 )
 def test_what_is_missing_is_named(name: str, told: str) -> None:
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(Denied, match=told):
         open_model(name, {})
 
 
 def test_azure_is_found_by_its_resource_name_or_says_what_to_set() -> None:
-    with pytest.raises(Refused, match="AZURE_OPENAI_RESOURCE_NAME"):
+    with pytest.raises(Denied, match="AZURE_OPENAI_RESOURCE_NAME"):
         open_model("azure-openai-responses/gpt-4o", {"azure-openai-responses": Credential("k")})
     named = Credential("k", extra={"AZURE_OPENAI_RESOURCE_NAME": "acme"})
     assert open_model("azure-openai-responses/gpt-4o", {"azure-openai-responses": named})

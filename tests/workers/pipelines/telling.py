@@ -18,8 +18,8 @@ def done(step_id, **outputs) -> Outcome:
     return Outcome(step_id, True, outputs)
 
 
-def broke(step_id, error="it broke", transient=False) -> Outcome:
-    return Outcome(step_id, False, {}, error, transient)
+def broke(step_id, error="it broke", **blame) -> Outcome:
+    return Outcome(step_id, False, {}, error, **blame)
 
 
 def tell(definition, *outcomes, caps=None):

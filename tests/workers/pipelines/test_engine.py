@@ -136,6 +136,23 @@ def test_provider_trouble_waits_longer_each_time_and_costs_no_retry():
     assert isinstance(tell(run, *trouble, *trouble[:2]), Failed)
 
 
+def test_a_provider_that_asks_for_time_is_given_it_within_reason():
+    run = pipeline(step("A", max_retries=0))
+    asked = [broke("A", "429", transient=True, after=after) for after in (7.5, 0.2, 86_400)]
+    delays = [tell(run, *asked[:n]).delay for n in range(1, 4)]
+    assert delays == [7.5, 2, 600]
+    (notice,) = tell(run, asked[0]).notices
+    assert notice.data["delay"] == 7.5
+
+
+def test_what_no_repeating_would_change_is_not_repeated():
+    run = pipeline(step("A", max_retries=3, on_failure="B"), step("B", max_retries=3))
+    due = tell(run, broke("A", "no such model", final=True))
+    assert (due.step_id, due.feedback) == ("B", ("[FAILED A] no such model",))
+    failed = tell(run, broke("A", final=True), broke("B", "no credit", final=True))
+    assert (failed.error, failed.step_id) == ("no credit", "B")
+
+
 def test_a_result_may_ask_for_a_retry_with_a_limit_of_its_own():
     run = pipeline(step("A", "result", on_result={"AGAIN": Action(retry=True, max_retries=1)}))
     due = tell(run, done("A", result="again"))
