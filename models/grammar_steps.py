@@ -52,9 +52,7 @@ class Allowance:
 
 
 # What applies when neither the step nor the pipeline's defaults say anything.
-BUILT_IN = Allowance(
-    max_retries=3, max_turns=999, max_output_tokens=32_768, temperature=0.7
-)
+BUILT_IN = Allowance(max_retries=3, max_turns=999, max_output_tokens=32_768, temperature=0.7)
 
 
 def read_allowance(fields: Fields) -> Allowance:
