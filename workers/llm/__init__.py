@@ -14,7 +14,6 @@ ADAPTERS: Mapping[str, str] = {
     "anthropic": "workers.llm.anthropic_messages:AnthropicMessages",
 }
 SCRIPTED = "scripted/demo"
-LOCAL = "local/smollm2-135m"
 LOCAL_WINDOW = 4096  # tokens
 
 

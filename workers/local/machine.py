@@ -111,9 +111,9 @@ def _servers(settings: Settings, data: Path, stack: ExitStack, say: Say) -> dict
 
 def _local_model(settings: Settings) -> tuple[list[Program], dict[str, str]]:
     """The program that serves the local model, and the variable that names it to the others."""
-    from workers.llm.local_server import weights
+    from workers.llm.local_server import available
 
-    if settings.local_model_url or weights() is None:
+    if settings.local_model_url or not available():
         return [], {}
     port = free_port()
     command = f"{shlex.quote(sys.executable)} -m workers.llm.local_server --port {port}"

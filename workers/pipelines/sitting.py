@@ -11,6 +11,7 @@ from models.agents import Agent
 from models.blobs import Blobs
 from models.config import Settings
 from models.definitions import Definition, StepSpec
+from models.logs import log
 from models.pipelines import definition_of
 from models.runs import Run
 from models.sessions import Session
@@ -152,7 +153,10 @@ class Sitting:
                 "project_name": self.run.project_name or "",
             },
         )
-        return templates.render(self.spec.input, templates.variables(facts))
+        values = templates.variables(facts)
+        if unknown := templates.unknown_names(self.spec.input, values):
+            log.warning("nothing defines these names", step=self.spec.id, names=unknown)
+        return templates.render(self.spec.input, values)
 
     def _limits(self, structured: bool) -> Limits:
         level = self.spec.thinking_level or self.agent.config.get("thinking_level") or "off"
