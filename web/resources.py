@@ -50,15 +50,24 @@ class Blueprint(flask_smorest.Blueprint):
         return super().response(status_code, schema, **options)
 
     def arguments(self, schema: Any, *, location: str = "json", **options: Any) -> Any:
-        """As in flask-smorest, with an example made from the schema."""
+        """As in flask-smorest, with an example made from the schema.
+
+        The schema is made once: webargs would make a new one for every request.
+        """
+        schema = schema() if isinstance(schema, type) else schema
         if location == "json":
             options.setdefault("example", example_of(schema))
         return super().arguments(schema, location=location, **options)
 
 
-def visible(model: type[Row], key: str) -> Row:
-    """The row, if it is there and the caller may see it; NotFound says the same either way."""
+def visible(model: type[Row], key: str, *columns: Any) -> Row:
+    """The row, if it is there and the caller may see it; NotFound says the same either way.
+
+    With `columns` only those are read, where a row has large ones.
+    """
     mine = model.visible_to(g.principal)  # type: ignore[attr-defined]
+    if columns:
+        mine = mine.select(*columns)
     row: Row | None = mine.where(model._meta.primary_key == key).first()
     if row is None:
         raise model.missing(key)

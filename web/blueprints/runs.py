@@ -16,6 +16,7 @@ from web.resources import Blueprint, listed, newest_first, only, page, visible
 from web.schemas import runs as wire
 
 blueprint = Blueprint("runs", "Runs of pipelines")
+RUNNABLE = (Pipeline.id, Pipeline.version_id, Pipeline.errors)  # all that a new run asks of it
 
 
 @blueprint.route("/runs")
@@ -37,7 +38,7 @@ class Runs(MethodView):
     def post(self, header: dict[str, Any], form: dict[str, Any]) -> Any:
         """Ask for a run of a pipeline; it begins as soon as a worker is free."""
         wire.refuse_unknown_project(form)
-        pipeline = visible(Pipeline, form.pop("pipeline_id"))
+        pipeline = visible(Pipeline, form.pop("pipeline_id"), *RUNNABLE)
         return runs.start(g.principal, pipeline, form, header["key"])
 
     @blueprint.arguments(wire.EndedRunsForm, location="query")
