@@ -21,6 +21,7 @@ from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
 from workers.agents.events import Called, Compacted, Ending, Event, Replied, Returned, Spoke
+from workers.agents.tools.base import bounded
 from workers.halting import Stopped
 from workers.leases import LOST
 from workers.llm.base import Model, Reply, Thinking, Usage
@@ -109,7 +110,7 @@ class Transcript:
             call = self._call_row(reply, seconds, context_used)
             call.add()
             Session(id=self.step.session_id).put(turn_count=self.turns)
-            told = {"turn": self.turns, "text": reply.message.text[:RESULT_LIMIT]}
+            told = {"turn": self.turns, "text": bounded(reply.message.text, RESULT_LIMIT)}
             self._append(
                 run,
                 ("turn_end", {**told, "stop": reply.stop}),
@@ -179,7 +180,7 @@ def _tokens(usage: Usage) -> dict[str, int]:
 
 def _answer(event: Returned) -> dict[str, Any]:
     return {
-        "result": event.result.text[:RESULT_LIMIT],
+        "result": bounded(event.result.text, RESULT_LIMIT),
         "isError": event.result.is_error,
         "durationMs": round(event.seconds * 1000),
     }

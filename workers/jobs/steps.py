@@ -97,17 +97,17 @@ def settle(run: Run, step: Step, done: Done) -> None:
             conduct.fail(locked, step, done.error, **done.step)
 
 
-def give_back(run: Run, step: Step, counted: bool = False) -> None:
+def give_back(run: Run, step: Step, counted: bool = False, why: str = "worker lost") -> None:
     """Let another worker go on with the step; a drained one does not count as a try."""
     with db.atomic():
         locked = Run.locked(run.id, run.attempt)
         if locked is None or not step.held():
             return
         if counted and step.tries >= steps.MOST_TRIES:
-            conduct.fail(locked, step, f"worker lost {step.tries} times")
+            conduct.fail(locked, step, f"{why} {step.tries} times")
             return
         tries = step.tries if counted else step.tries - 1
-        step_tasks.requeue(step, "worker lost" if counted else "worker drained", tries)
+        step_tasks.requeue(step, why if counted else "worker drained", tries)
 
 
 def hindered(error: Exception) -> Done:
@@ -141,7 +141,8 @@ class GivenBackOnError:
     ) -> None:
         if isinstance(error, Exception):
             log.warning("step broke", run=self.run.id, step=self.step.step_id, error=repr(error))
-            give_back(self.run, self.step, counted=True)
+            why = f"an unexpected {type(error).__name__}, which the log shows, broke the step"
+            give_back(self.run, self.step, counted=True, why=why)
 
 
 def _begun(run: Run, step: Step) -> None:

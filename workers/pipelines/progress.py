@@ -8,8 +8,10 @@ from pathlib import Path
 from models.steps import Step
 from workers.agents.tools.base import bounded
 from workers.agents.tools.tree import OutOfBounds, Tree
+from workers.workspaces import trees
 
-FILE = ".djinn/progress.md"
+FOLDER = ".djinn"
+FILE = f"{FOLDER}/progress.md"
 ENTRY = 2_000  # characters of one entry
 KEPT = 200_000  # characters of the whole file
 SUBJECT = 100
@@ -31,7 +33,13 @@ def append(tree: Path, step: Step, summary: str) -> None:
         return
     day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     entry = f"{heading}\n\n{day}\n\n{bounded(summary.strip(), ENTRY)}\n\n"
-    Tree(tree).write(FILE, (before + entry)[-KEPT:].encode())
+    text = (before + entry)[-KEPT:].encode()
+    try:
+        Tree(tree).write(FILE, text)
+    except (OutOfBounds, OSError):  # an agent put something else in its place, or shut it
+        trees.loosen(tree)
+        trees.delete(tree / FOLDER)
+        Tree(tree).write(FILE, text)
 
 
 def commit_message(step: Step, summary: str) -> str:

@@ -22,7 +22,8 @@ def acquire(path: Path, patience: float = PATIENCE) -> int:
 
     Raises Busy after `patience` seconds.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Nobody else of this machine may enter: a program an agent left may carry the set-uid bit.
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

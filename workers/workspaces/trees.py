@@ -13,9 +13,10 @@ def forget_nested(tree: Path) -> None:
 
     Left alone they would stop `git add`, lose their files from the snapshot, and, once known to the
     index, have git read their configuration out here, where it can name programs to run.
+    Raises PermissionError for a folder that cannot be entered: git would just leave it out.
     """
     top = True
-    for _, folders, files, descriptor in os.fwalk(tree):
+    for _, folders, files, descriptor in os.fwalk(tree, onerror=_raised):
         for name in [each for each in (*folders, *files) if each.casefold() == ".git"]:
             if name in folders:
                 folders.remove(name)
@@ -40,6 +41,8 @@ def delete(tree: Path) -> None:
 
 def loosen(tree: Path) -> None:
     """Give ourselves back the permissions an agent took away."""
+    if not tree.is_symlink():
+        tree.chmod(stat.S_IMODE(tree.stat().st_mode) | stat.S_IRWXU)
     for _, folders, files, descriptor in os.fwalk(tree):
         for name in (*folders, *files):
             mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
@@ -47,6 +50,10 @@ def loosen(tree: Path) -> None:
                 os.chmod(name, mode | stat.S_IRWXU, dir_fd=descriptor)
             elif stat.S_ISREG(mode):
                 os.chmod(name, mode | stat.S_IRUSR | stat.S_IWUSR, dir_fd=descriptor)
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def _delete(name: str, descriptor: int) -> None:

@@ -99,12 +99,15 @@ class Workspace:
             bundle.unlink(missing_ok=True)
 
     def _stage(self) -> None:
-        trees.forget_nested(self.tree)
         try:
-            self.git("add", "--all")
-        except WorkspaceError:
+            self._add()
+        except (WorkspaceError, PermissionError):
             trees.loosen(self.tree)
-            self.git("add", "--all")
+            self._add()
+
+    def _add(self) -> None:
+        trees.forget_nested(self.tree)
+        self.git("add", "--all")
 
     def _step_of(self, commit: str) -> str:
         last = self.git("log", "-1", "--format=%B", commit).strip().rpartition("\n")[2]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from models.blobs import Blobs
 from tests.workers.workspaces.leaving import files, kept, nested
 from workers.workspaces import open_workspace, remove
+
+NOBODY = 65534
 
 
 def test_names_that_are_no_text_and_names_git_fears_come_back(root, elsewhere, blobs):
@@ -111,6 +118,53 @@ def test_files_an_agent_locked_away_from_us_are_committed_all_the_same(opened):
     (opened.tree / "shut").chmod(0)
     opened.commit("x", "finn", "exec_1")
     assert opened.git("ls-files").split() == ["shut/file"]
+
+
+def test_a_tree_an_agent_shut_altogether_is_opened_again_by_an_ordinary_user():
+    with ordinary_folder() as folder:
+        blobs = Blobs((folder / "blobs").as_uri())
+        with open_workspace(folder / "here", "run_1", None, blobs) as workspace:
+            (workspace.tree / "file").write_text("x")
+            workspace.tree.chmod(0)
+            saved = kept(workspace, blobs)
+            workspace.tree.chmod(0)
+        with open_workspace(folder / "here", "run_1", saved, blobs) as workspace:
+            assert files(workspace.tree) == {b"file": b"x"}
+            workspace.tree.chmod(0)
+        remove(folder / "here", "run_1")
+
+
+@contextmanager
+def ordinary_folder() -> Iterator[Path]:
+    """A folder of an ordinary user, who we are while the block lasts: root may enter anything."""
+    folder = Path(tempfile.mkdtemp())
+    was = os.geteuid()
+    if was == 0:
+        os.chown(folder, NOBODY, -1)
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        os.seteuid(was)
+        shutil.rmtree(folder)
+
+
+def test_a_repository_an_agent_shut_is_kept_as_plain_files_by_an_ordinary_user(monkeypatch):
+    with ordinary_folder() as folder:
+        monkeypatch.setenv("HOME", str(folder))
+        blobs = Blobs((folder / "blobs").as_uri())
+        with open_workspace(folder / "here", "run_1", None, blobs) as workspace:
+            shut = workspace.tree / "app"
+            nested(shut, commits=True)
+            for path in (shut / ".git" / "objects", shut):
+                path.chmod(0)
+            saved = kept(workspace, blobs)
+        with open_workspace(folder / "there", "run_1", saved, blobs) as workspace:
+            assert files(workspace.tree) == {b"app/inner.txt": b"inner"}
+
+
+def test_nobody_else_may_enter_the_workspaces(opened, root):
+    assert root.stat().st_mode & 0o077 == 0
 
 
 def test_ten_thousand_files_are_one_commit(opened, blobs):
