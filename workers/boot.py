@@ -93,7 +93,7 @@ def _beat(me: processes.Process) -> None:
     try:
         with base.db.connection_context():
             processes.heartbeat(me)
-    except peewee.DatabaseError as error:
+    except peewee.PeeweeException as error:
         log.warning("heartbeat missed", error=str(error).strip())
 
 

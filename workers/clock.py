@@ -51,7 +51,7 @@ class Clock:
         while not self.stopping.is_set():
             try:
                 self._lead(me)
-            except (psycopg2.Error, peewee.DatabaseError, redis.RedisError) as error:
+            except (psycopg2.Error, peewee.PeeweeException, redis.RedisError) as error:
                 log.warning("clock interrupted", error=str(error).strip())
                 self.stopping.wait(1)
         with db.connection_context():

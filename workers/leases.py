@@ -61,7 +61,7 @@ class Keeper:
             try:
                 self._renew()
                 heard = time.monotonic()
-            except peewee.DatabaseError as error:
+            except peewee.PeeweeException as error:
                 log.warning("leases not renewed", error=str(error).strip())
                 if time.monotonic() - heard > steps.LEASE_MS / 1000:
                     self._stop(set(self._halts))

@@ -1,0 +1,115 @@
+"""Postgres or Redis goes away and comes back: what callers notice in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from tests.processes.product import COMMANDS, Product, until
+from workers.local.postgres import postgres
+from workers.local.valkey import valkey
+
+PROMPT = 0.5  # seconds in which an answer comes, whatever is down
+
+
+class Server:
+    """A server that can be stopped and started again under the same address."""
+
+    def __init__(self, opened: Callable[[Path], AbstractContextManager[str]], folder: Path) -> None:
+        self.opened = opened
+        self.folder = folder
+        self.running = ExitStack()
+        self.url = ""
+
+    def start(self) -> None:
+        self.url = self.running.enter_context(self.opened(self.folder))
+
+    def stop(self) -> None:
+        self.running.close()
+
+
+class Stage:
+    """The product beside servers that come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.postgres = Server(postgres, folder / "servers")
+        self.redis = Server(valkey, folder / "servers")
+        self.postgres.start()
+        self.redis.start()
+        urls = {"DATABASE_URL": self.postgres.url, "REDIS_URL": self.redis.url}
+        self.product = Product(folder, urls | {"DJINN_DATA_PATH": str(folder / "data")})
+        self.product.migrate()
+        self.product.start(*COMMANDS)
+        self.product.ready()
+
+    def asked(self, method: str, path: str, **more: object) -> httpx.Response:
+        """The answer, which must not keep the caller waiting."""
+        began = time.monotonic()
+        answer = self.product.client.request(method, path, **more)
+        assert time.monotonic() - began < PROMPT, f"{method} {path}"
+        return answer
+
+    def close(self) -> None:
+        self.product.close()
+        self.redis.stop()
+        self.postgres.stop()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    made.close()
+
+
+def test_without_postgres_callers_are_told_at_once_and_nothing_has_to_be_restarted(stage: Stage):
+    running = stage.product
+    run = running.ended(running.run("bugfix", "x"))["id"]
+    with running.client.stream("GET", f"/v1/events/stream/{run}") as followed:
+        lines = followed.iter_lines()
+        next(lines)
+        stage.postgres.stop()
+        body = {"pipeline_id": "bugfix", "task_description": "x"}
+        for _ in range(3):
+            for answer in (
+                stage.asked("GET", "/v1/runs"),
+                stage.asked("GET", f"/v1/runs/{run}"),
+                stage.asked("POST", "/v1/runs", json=body),
+                stage.asked("GET", f"/v1/events/stream?run_id={run}"),
+            ):
+                assert answer.status_code == 503
+                assert int(answer.headers["Retry-After"]) > 0
+                assert answer.json()["detail"] == "The database is not available; try again"
+        assert stage.asked("GET", "/healthz").status_code == 200
+        assert stage.asked("GET", "/readyz").status_code == 503
+        until(lambda: stage.asked("GET", "/v1/status").json()["status"] == "degraded", 8)
+        stage.postgres.start()
+        until(lambda: stage.asked("GET", "/readyz").status_code == 200)
+        assert running.ended(running.run("bugfix", "again"))["status"] == "completed"
+        running.post(f"/runs/{run}/restart")
+        told = (line for line in lines if '"attempt":2' in line)
+        assert "RUN_STARTED" in next(told)
+
+
+def test_without_redis_work_is_accepted_and_followed_and_done_when_it_is_back(stage: Stage):
+    running = stage.product
+    stage.redis.stop()
+    asked = {"pipeline_id": "bugfix", "task_description": "x", "model_override": "scripted/demo"}
+    runs = [stage.asked("POST", "/v1/runs", json=asked).json()["id"] for _ in range(3)]
+    assert stage.asked("GET", "/readyz").json()["redis"] is False
+    until(lambda: stage.asked("GET", "/v1/status").json()["status"] == "degraded", 8)
+    everything = stage.asked("GET", "/v1/events/stream")
+    assert (everything.status_code, "Retry-After" in everything.headers) == (503, True)
+    with running.client.stream("GET", f"/v1/events/stream?run_id={runs[0]}") as followed:
+        lines = followed.iter_lines()
+        assert any("run_created" in line for line in lines)
+        assert stage.asked("POST", f"/v1/runs/{runs[0]}/cancel").status_code == 200
+        assert any("run_failed" in line for line in lines)
+        assert any("event: end" in line for line in lines)
+    stage.redis.start()
+    assert {running.ended(run)["status"] for run in runs[1:]} == {"completed"}
