@@ -39,7 +39,7 @@ def note(
 ) -> None:
     """Write timeline entries and tell the streams, in the current transaction."""
     db.later(
-        """
+        f"""
         WITH entries AS (
             INSERT INTO activities (agent_id, owner_id, run_id, type, data, created_at)
             SELECT %(agent)s, %(owner)s, %(run)s, kind, data, %(at)s
@@ -50,9 +50,10 @@ def note(
         SELECT %(queue)s, jsonb_build_object(
             'run', %(run)s, 'seq', NULL, 'owner', %(owner)s, 'project', NULL,
             'type', 'activity', 'at', %(at)s, 'data', jsonb_build_object(
-                'agentId', %(agent)s, 'id', id::text, 'activityType', type, 'data', data)), 0
+                'agentId', %(agent)s, 'id', id::text, 'activityType', type,
+                'data', {outbox.STREAMED})), 0
         FROM entries ORDER BY id
-        """,
+        """,  # noqa: S608
         {
             "agent": agent_id,
             "owner": owner_id,

@@ -60,12 +60,13 @@ def payload(kind: str, data: Mapping[str, Any], at: int) -> dict[str, Any]:
 def record(run_id: str, *happenings: Happening, session_id: str | None = None) -> None:
     """Append events to a run, in order, in the current transaction; nothing when it is gone.
 
-    Takes the run's row lock.
+    Takes the run's row lock. What is too large for the streams is cut there and says that it is
+    not `whole`.
     """
     kinds = [kind for kind, _ in happenings]
     datas = [dumps(data) for _, data in happenings]
     db.later(
-        """
+        f"""
         WITH counted AS (
             UPDATE runs SET event_seq = event_seq + %(count)s WHERE id = %(run)s
             RETURNING event_seq - %(count)s AS base, owner_id, project_id
@@ -79,9 +80,10 @@ def record(run_id: str, *happenings: Happening, session_id: str | None = None) -
         INSERT INTO outbox (queue, body, due_at)
         SELECT %(queue)s, jsonb_build_object(
             'run', %(run)s, 'seq', seq, 'owner', owner_id, 'project', project_id,
-            'type', type, 'data', data, 'at', %(at)s), 0
+            'type', type, 'data', {outbox.STREAMED}, 'at', %(at)s,
+            'whole', octet_length(data::text) <= {outbox.LARGEST}), 0
         FROM written, counted ORDER BY seq
-        """,
+        """,  # noqa: S608
         {
             "run": run_id,
             "count": len(kinds),

@@ -11,6 +11,10 @@ from models.base import JsonField, Model, db, dumps
 
 CHANNEL = "djinn_outbox"
 EVENTS = "events"  # the queue name of what goes to the streams instead of the broker
+LARGEST = 64 * 1024  # bytes of an event's data that the streams carry; Redis keeps thousands
+STREAMED = f"""CASE WHEN octet_length(data::text) <= {LARGEST} THEN data ELSE (
+    SELECT coalesce(jsonb_object_agg(key, value), '{{}}') || '{{"truncated": true}}'
+    FROM jsonb_each(data) WHERE octet_length(value::text) <= 1024) END"""  # noqa: S608
 
 
 class Outbox(Model):

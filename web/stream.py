@@ -135,9 +135,10 @@ class RunStream:
             if item.entry > self.entry and body["type"] not in EVERYWHERE:
                 yield self._rendered(item, f"{self.seq}.{written(item.entry)}")
         elif body["seq"] > self.seq:
-            if body["seq"] > self.seq + 1:
+            whole = body.get("whole", True)
+            if not whole or body["seq"] > self.seq + 1:
                 yield from self._fill()
-            if body["seq"] == self.seq + 1:
+            if whole and body["seq"] == self.seq + 1:
                 yield self._rendered(item, str(body["seq"]))
                 self._sent(body["seq"], body["type"])
 

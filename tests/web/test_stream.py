@@ -121,6 +121,25 @@ def test_what_the_stream_skips_is_fetched_from_postgres(
         assert messages(frames, 1)[0].data["chunk"] == "after"
 
 
+def test_a_large_event_is_whole_for_who_follows_its_run_and_small_in_redis(
+    owner: FlaskClient, run: str, settings: Settings, work: Work
+):
+    message = "word " * 50_000
+    with listening(owner, f"/v1/events/stream?run_id={run}&follow=true") as frames:
+        messages(frames, 1)
+        with db.atomic():
+            large = ("agent_message", {"from": "eric", "message": message})
+            Run.locked(run).record(large, ("agent_message", {"message": "small"}))
+        work()
+        told = messages(frames, 2)
+        assert [frame.id for frame in told] == ["2", "3"]
+        assert [frame.data["message"] for frame in told] == [message, "small"]
+    with redis.Redis.from_url(settings.redis_url) as client:
+        entries = streams.decoded(client.xrange(streams.KEY))
+    (cut,) = [entry for entry in entries if not entry.get("whole", True)]
+    assert cut["data"] == {"from": "eric", "truncated": True}
+
+
 def test_without_redis_events_come_from_postgres(settings: Settings, database: str, run: str):
     lonely = replace(settings, redis_url="redis://127.0.0.1:1/0", auth_enabled=False)
     app = create_app(lonely)

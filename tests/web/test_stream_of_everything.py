@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from flask.testing import FlaskClient
 
+from models import activities
+from models.base import db
 from models.config import Settings
+from models.runs import Run
 from tests.web.listening import Frame, kinds, listening, messages
 
 Work = Callable[..., int]
@@ -45,6 +48,34 @@ def test_the_stream_of_everything_resumes_after_an_entry(
     assert whole[0].data["runId"] == ids[0]
     with listening(owner, "/v1/events/stream", whole[4].id) as frames:
         assert [frame.id for frame in messages(frames, 15)] == [f.id for f in whole[5:]]
+
+
+def test_a_large_event_is_cut_for_who_follows_everything(owner: FlaskClient, run: str, work: Work):
+    with listening(owner, "/v1/events/stream") as frames:
+        next(frames)
+        with db.atomic():
+            outputs = {"report": "word " * 50_000}
+            Run.locked(run).record(("step_complete", {"stepId": "FIX", "outputs": outputs}))
+        work()
+        told = {frame.data["type"]: frame.data for frame in messages(frames, 2)}
+    assert told["step_complete"]["stepId"] == "FIX"
+    assert told["step_complete"]["truncated"] is True
+    assert "outputs" not in told["step_complete"]
+    assert "truncated" not in told["run_created"]
+
+
+def test_an_agents_large_outputs_do_not_fill_the_stream(
+    owner: FlaskClient, run: str, settings: Settings, work: Work
+):
+    with db.atomic():
+        told = {"runId": run, "stepId": "FIX", "outputs": {"report": "word " * 50_000}}
+        activities.note("yukihiro", "usr_owner", run, ("work_complete", told))
+    with listening(owner, "/v1/events/activity/yukihiro?limit=1") as frames:
+        past = messages(frames, 3)
+        work()
+        (live,) = messages(frames, 1)
+    assert past[0].data["data"] == told
+    assert live.data["data"] == {"runId": run, "stepId": "FIX", "truncated": True}
 
 
 def test_a_position_that_is_too_old_is_told_of_a_gap(owner: FlaskClient, run: str, work: Work):
