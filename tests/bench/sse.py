@@ -60,7 +60,10 @@ def main() -> None:
             opened(running.url, f"/v1/events/stream?run_id=run_bench{number}")
             for number in range(given.clients)
         ]
-        time.sleep(2)
+        for follower in followers:
+            while b"connected" not in follower.recv(1 << 16):
+                pass
+        time.sleep(1)
         show("SSE of /v1/events/stream", *listen(followers, running, given, publish_all))
         print(f"  web process {resident(running)} MB resident")
 
