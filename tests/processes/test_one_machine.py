@@ -176,3 +176,13 @@ def test_killing_the_command_leaves_nothing_running(tmp_path: Path) -> None:
         while using(tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.2)
+
+
+def test_without_any_key_the_first_command_works_on_the_local_model(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = djinn(tmp_path, "run", "feature", "Add a dark mode", LOCAL_MODEL_URL="")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - began < 90
+    assert "on local/smollm2-135m" in done.stdout
+    assert "completed" in done.stdout.splitlines()[-1] or "Outputs" in done.stdout
+    assert using(tmp_path) == []

@@ -11,6 +11,7 @@ from workers.llm.base import Shape
 # it drifts into markup and numbers.
 SENTENCES = "^[A-Z][A-Za-z0-9 ,.'()/-]{20,220}[.]$"
 MOST_ITEMS = 3
+JSON = "_json"  # how the names of outputs end that programs read
 
 
 def declared_outputs(step: StepSpec) -> tuple[str, ...]:
@@ -47,14 +48,16 @@ def _hint(key: str, step: StepSpec, definition: Definition) -> str:
     if key == step.result_key:
         return f"exactly one of {' | '.join(step.on_result)}"
     looping = _looping(key, definition)
-    return f"a JSON array; step {looping} works through its items" if looping else ""
+    if looping:
+        return f"a JSON array; step {looping} works through its items"
+    return "JSON text, nothing around it" if key.endswith(JSON) else ""
 
 
 def _schema(key: str, step: StepSpec, definition: Definition, small: bool) -> dict[str, Any]:
     if key == step.result_key:
         return {"type": "string", "enum": list(step.on_result)}
     words = {"type": "string", **({"pattern": SENTENCES} if small else {})}
-    if not _looping(key, definition):
+    if not _looping(key, definition) and not (small and key.endswith(JSON)):
         return words
     return {
         "type": "array",

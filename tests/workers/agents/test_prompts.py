@@ -75,6 +75,14 @@ def test_the_outputs_to_hand_over_are_listed_as_the_contract_says() -> None:
     )
 
 
+def test_an_output_named_json_is_asked_for_as_json_even_if_no_loop_needs_it() -> None:
+    step = replace(REVIEW, outputs=("plan_json", "notes"), on_result={})
+    assert "\n- plan_json: JSON text, nothing around it\n" in system(replace(BRIEF, step=step))
+    small, strong = (shape_for(step, PIPELINE, each).schema["properties"] for each in (True, False))
+    assert small["plan_json"]["type"] == "array"  # which is JSON, while a sentence would not be
+    assert strong["plan_json"] == {"type": "string"}
+
+
 def test_a_result_that_decides_the_way_is_owed_even_if_not_declared() -> None:
     step = replace(REVIEW, outputs=())
     assert declared_outputs(step) == ("result",)

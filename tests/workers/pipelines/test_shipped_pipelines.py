@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from models import grammar
 from models.definitions import Definition, StepSpec
 from workers.pipelines.engine import Dispatch, Finished, Outcome, next_step
+from workers.pipelines.templates import Facts, render, variables
 
 SHIPPED = sorted((Path(grammar.__file__).parent / "library" / "pipelines").glob("*.yml"))
 TASKS = json.dumps([{"key": key, "title": f"Build {key}"} for key in ("T1", "T2", "T3")])
@@ -99,3 +101,13 @@ def test_an_issue_gets_its_pull_request_only_after_a_pass() -> None:
     path = walked(read("resolve"), {"VALIDATE": [{"validation_result": "FAIL"}]})
 
     assert path == ["ANALYZE", "IMPLEMENT", "VALIDATE", "IMPLEMENT", "VALIDATE", "PR"]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in SHIPPED])
+def test_prompts_read_well_when_nothing_but_a_task_is_given(name: str) -> None:
+    task = "Add a search field"
+    for step in read(name).steps:
+        facts = Facts(task, "run_1", step.id, step.agent, 1)
+        text = render(step.input, variables(facts))
+        assert not re.search(r"#(?!\w)|``|\(\)|: *\.", text), step.id
+        assert "{" + "{" not in text
