@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from flask.testing import FlaskClient
 
@@ -10,3 +13,16 @@ from flask.testing import FlaskClient
 def run(owner: FlaskClient) -> str:
     """A run that nobody has worked on yet."""
     return owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).json["id"]
+
+
+@pytest.fixture
+def ask(owner: FlaskClient) -> Callable[..., dict[str, Any]]:
+    """Asks for a run as the owner and gives the answer."""
+
+    def start(task: str = "Mend the login", pipeline: str = "bugfix", **more: Any) -> Any:
+        body = {"pipeline_id": pipeline, "task_description": task, **more}
+        answer = owner.post("/v1/runs", json=body)
+        assert answer.status_code == 200, answer.json
+        return answer.json
+
+    return start
