@@ -83,7 +83,9 @@ def test_a_connection_that_the_server_ended_is_not_used_again(database: str) -> 
     db.close()
     other = psycopg2.connect(database)
     other.autocommit = True
-    ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s"
+    ended = """
+        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s
+    """
     other.cursor().execute(ended, ("djinnbot",))
     other.close()
     with db.connection_context():
