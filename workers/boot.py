@@ -70,6 +70,8 @@ def worker(queues: list[str], threads: int | None = None) -> None:
     declare_actors(broker)
     serving.start()
     log.info("worker ready", queues=queues, threads=serving.worker_threads)
+    if "agents" in queues and chosen.sandbox == "unsafe-local":
+        log.warning("SANDBOX=unsafe-local: agents' commands run unconfined, with my rights")
     while not stopping.wait(processes.HEARTBEAT_MS / 1000):
         _beat(me)
     log.info("draining")

@@ -130,9 +130,9 @@ def plain(event: Event, view: View) -> str | None:
         case "step_complete":
             took = f"{clock(step.elapsed(now))}, {spending(step.spent)}"
             return f"{at} {step.id} completed ({took})"
-        case "step_failed":
-            again = " (will be tried again)" if event.get("willRetry") else ""
-            return f"{at} {step.id} failed{again}: {shortened(step.error, 300)}"
+        case "step_failed" | "step_retrying" | "warning":
+            told = _trouble(kind, event, step)
+            return f"{at} {step.id} {told}" if told else None
         case "loop_item_complete" | "loop_item_failed":
             total = f"/{step.items}" if step.items is not None else ""
             return f"{at} {step.id} item {step.items_done + step.items_failed}{total} done"
@@ -141,6 +141,17 @@ def plain(event: Event, view: View) -> str | None:
         case "run_complete" | "run_failed":
             return f"{at} {view.run_id} {view.state} ({spending(view.spent)})"
     return None
+
+
+def _trouble(kind: str, event: Event, step: StepView) -> str | None:
+    """What went wrong, or for how long a provider that did not answer is given time."""
+    if kind == "warning":
+        return f"warning: {event.get('message')}"
+    if kind == "step_retrying":
+        seconds = float(event.get("delay") or 0)
+        return f"waits {clock(round(seconds * 1000))} before it is tried again" if seconds else None
+    again = " (will be tried again)" if event.get("willRetry") else ""
+    return f"failed{again}: {shortened(step.error, 300)}"
 
 
 def spending(spent: Spent) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -194,3 +195,15 @@ def test_strangers_on_the_machine_cannot_enter_the_workspaces(running: Product) 
     workspaces = running.folder / "data" / "workspaces"
     assert (workspaces / run["id"] / "tree" / "mine").exists()
     assert workspaces.stat().st_mode & 0o077 == 0
+
+
+def test_a_sandbox_that_confines_nothing_says_so_in_the_log_and_to_whoever_watches(
+    tmp_path: Path,
+) -> None:
+    with product(tmp_path, SANDBOX="unsafe-local") as unsafe:
+        unsafe.client.put("/v1/pipelines/hostile", json={"yaml_content": STEP}).raise_for_status()
+        run, _ = deed(unsafe, bash("echo free"))
+        (warning,) = [e for e in unsafe.events(run["id"]) if e["type"] == "warning"]
+        assert "unconfined" in warning["message"]
+        assert warning["stepId"] == "DO"
+        assert unsafe.log("agents").count("run unconfined") == 2  # on starting, and for the step

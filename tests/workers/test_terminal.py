@@ -195,6 +195,20 @@ def test_without_a_terminal_each_event_is_a_line() -> None:
     ]
 
 
+def test_trouble_and_the_time_it_is_given_are_lines_too() -> None:
+    view = seen([started("DESIGN", 0)])
+    lines = [
+        plain(event("warning", 100, "DESIGN", message="commands run unconfined"), view),
+        plain(event("step_retrying", 1000, "DESIGN", feedback="slow down", delay=90), view),
+        plain(event("step_retrying", 1000, "DESIGN", feedback="do better", delay=0), view),
+    ]
+    assert [line and line.partition("] ")[2] for line in lines] == [
+        "DESIGN warning: commands run unconfined",
+        "DESIGN waits 1:30 before it is tried again",
+        None,
+    ]
+
+
 def test_figures_are_short() -> None:
     assert [count(n) for n in (7, 12_345, 4_000_000)] == ["7", "12.3k", "4.0M"]
     assert [clock(ms) for ms in (4200, 185_000, 3_727_000)] == ["4.2 s", "3:05", "1:02:07"]
@@ -203,7 +217,8 @@ def test_figures_are_short() -> None:
 KINDS = [
     "run_created", "run_started", "step_queued", "step_started", "step_complete", "step_failed",
     "step_retrying", "step_cancelled", "loop_item_complete", "agent_output", "tool_call_start",
-    "tool_call_end", "llm_call", "run_complete", "run_failed", "never_heard_of",
+    "tool_call_end", "llm_call", "run_complete", "run_failed", "warning",
+    "never_heard_of",
 ]  # fmt: skip
 FIELDS = st.fixed_dictionaries(
     {"type": st.sampled_from(KINDS), "timestamp": st.integers(0, 10**7)},

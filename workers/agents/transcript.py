@@ -74,6 +74,11 @@ class Transcript:
             case Compacted():
                 self._compact(event)
 
+    def warn(self, message: str) -> None:
+        """Tell in the log and in the run's history what whoever runs this should know."""
+        log.warning(message, run=self.run.id, step=self.step.step_id)
+        self._record("warning", message=message)
+
     def flush(self) -> None:
         """Send the text that is held back to the live stream; losing it is fine."""
         if not self._pending or self.redis_url is None:

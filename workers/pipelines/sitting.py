@@ -36,6 +36,7 @@ from workers.sandboxes.base import Engine, Spec
 from workers.workspaces import Saved, Workspace, open_workspace
 
 FILE_TOOLS = frozenset({"read", "write", "edit", "bash", "grep", "find", "ls"})
+UNCONFINED = "SANDBOX=unsafe-local: this agent's commands run unconfined, with the worker's rights"
 FAILING = frozenset({"fail", "failed", "error"})
 
 
@@ -59,6 +60,7 @@ class Sitting:
         self.spec: StepSpec = self.definition.step(step.step_id)
         self.agent: Agent = agent_of(self.definition, step.agent_id)
         self.loop = LoopView(**step.loop) if step.loop else None
+        self.unconfined = False
 
     def work(self, halt: Halt) -> Done:
         """Let the agent work; raises Stopped, DeadlinePassed, ModelError and WorkspaceError."""
@@ -69,6 +71,8 @@ class Sitting:
             with ExitStack() as confined:  # no command may live on while the files are committed
                 messages, events = self._conversation(model, workspace, confined, halt)
                 self._begin(messages)
+                if self.unconfined:
+                    transcript.warn(UNCONFINED)
                 ending = transcript.follow(events)
             halt.check()
             return self._concluded(ending, transcript.said, workspace)
@@ -105,6 +109,7 @@ class Sitting:
         """A workbench whose commands run confined; they end with the step."""
         engine = Engine(self.settings.docker_host, self.settings.sandbox_image)
         backend = sandboxes.choose(self.settings.sandbox, engine)
+        self.unconfined = not backend.confines
         network = bool(self.agent.config.get("network", False))
         spec = Spec(workspace.tree, workspace.git_dir, network=network)
         sandbox = opened.enter_context(backend.open(spec))
