@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import peewee
-import redis
 from peewee import SQL, fn
 from playhouse.pool import MaxConnectionsExceeded
 
@@ -30,15 +29,6 @@ NOTHING = {
 }
 
 
-def redis_answers(url: str | None) -> bool:
-    """Whether Redis answers a ping."""
-    try:
-        return bool(url) and bool(streams.client(url or "").ping())
-    except redis.RedisError as error:
-        log.info("redis does not answer", error=str(error))
-        return False
-
-
 def figures() -> dict[str, Any] | None:
     """Counts of what there is; None when the database does not answer."""
     try:
@@ -60,7 +50,7 @@ def figures() -> dict[str, Any] | None:
 def report(settings: Settings) -> dict[str, Any]:
     """Everything `GET /v1/status` says."""
     counted = figures()
-    hears = redis_answers(settings.redis_url)
+    hears = streams.answers(settings.redis_url)
     return {
         "status": "ok" if counted is not None and hears else "degraded",
         "version": settings.build_version,

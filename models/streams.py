@@ -8,16 +8,39 @@ from typing import Any
 
 import orjson
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from models.logs import log
 
 KEY = "djinn:events"
 KEPT = 10_000  # entries, about
 FIELD = b"e"
+PROMPT = 0.2  # seconds a probe waits
 
 
 @cache
 def client(url: str) -> redis.Redis:
     """A client for short commands; one per process and URL."""
     return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
+
+
+@cache
+def _prober(url: str) -> redis.Redis:
+    """A client that waits for little; it tries twice, because a kept connection may be stale."""
+    once_more = Retry(NoBackoff(), 1)
+    return redis.Redis.from_url(
+        url, socket_timeout=PROMPT, socket_connect_timeout=PROMPT, retry=once_more
+    )
+
+
+def answers(url: str | None) -> bool:
+    """Whether Redis answers a ping, and soon."""
+    try:
+        return bool(url) and bool(_prober(url or "").ping())
+    except redis.RedisError as error:
+        log.info("redis does not answer", error=str(error))
+        return False
 
 
 def blocking(url: str) -> redis.Redis:

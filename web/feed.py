@@ -128,10 +128,7 @@ class Feed:
 
     def answers(self) -> bool:
         """Whether Redis is there."""
-        try:
-            return bool(self.redis_url) and bool(self._client().ping())
-        except redis.RedisError:
-            return False
+        return streams.answers(self.redis_url)
 
     def running_runs(self, principal: Principal) -> int:
         """How many runs that the caller may see are running, at most a second old."""

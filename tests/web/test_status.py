@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from dataclasses import replace
 
 from flask.testing import FlaskClient
@@ -37,6 +39,23 @@ def test_without_redis_work_is_still_accepted(settings: Settings, database: str)
     assert client.get("/readyz").json == {"status": "ok", "database": True, "redis": False}
     assert client.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).status_code == 200
     assert client.get("/v1/events/stream").status_code == 503
+
+
+def test_a_redis_that_says_nothing_keeps_nobody_waiting(settings: Settings, database: str):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        app = create_app(replace(settings, redis_url=url, auth_enabled=False))
+        client, run = app.test_client(), {"pipeline_id": "bugfix", "task": "x"}
+        for method, path, status in (
+            ("GET", "/v1/status", 200),
+            ("GET", "/readyz", 200),
+            ("POST", "/v1/runs", 200),
+            ("GET", "/v1/events/stream", 503),
+        ):
+            began = time.monotonic()
+            answer = client.open(path, method=method, json=run if method == "POST" else None)
+            assert answer.status_code == status
+            assert time.monotonic() - began < 0.5, path
 
 
 def test_durations_read_as_people_say_them():

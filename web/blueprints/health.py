@@ -7,7 +7,7 @@ from typing import Any
 from flask import current_app
 from flask.views import MethodView
 
-from models import health
+from models import health, streams
 from models.errors import Unavailable
 from web.resources import Blueprint
 from web.schemas import status as wire
@@ -34,5 +34,5 @@ class Ready(MethodView):
         """Work can be accepted: the database answers and is up to date. Redis may be away."""
         if not health.migrated():
             raise Unavailable("The database does not answer or has not been migrated")
-        hears = health.redis_answers(current_app.extensions["settings"].redis_url)
+        hears = streams.answers(current_app.extensions["settings"].redis_url)
         return {"status": "ok", "database": True, "redis": hears}
