@@ -7,13 +7,14 @@ from typing import Any, NoReturn
 import orjson
 from flask import Request, json
 from flask.json.provider import JSONProvider
+from gunicorn.http.errors import ParseException
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
 from webargs import flaskparser
 from webargs.multidictproxy import MultiDictProxy
 from werkzeug.exceptions import UnprocessableEntity, UnsupportedMediaType
 
 from models.base import clean
-from models.errors import Invalid
+from models.errors import Invalid, Malformed
 
 JSON = "application/json"
 LARGEST = 2**53 - 1  # what a JSON number holds everywhere
@@ -30,7 +31,7 @@ class Reader(flaskparser.FlaskParser):
     """webargs, but no body and `null` are `{}`, another media type is 415, broken JSON 422."""
 
     def load_json(self, req: Request, schema: Any) -> Any:
-        body = req.get_data(cache=True)
+        body = _received(req)
         if not body.strip():
             return {}
         if req.mimetype != JSON and not req.mimetype.endswith("+json"):
@@ -48,6 +49,14 @@ class Reader(flaskparser.FlaskParser):
         refusal = UnprocessableEntity()
         refusal.data = {"messages": error.messages}  # type: ignore[attr-defined]
         raise refusal
+
+
+def _received(req: Request) -> bytes:
+    """The whole body; Malformed when it stops early or its chunks are broken."""
+    try:
+        return req.get_data(cache=True)
+    except (OSError, ParseException) as error:
+        raise Malformed("The body did not arrive whole") from error
 
 
 def unreadable(why: str, place: int = 0) -> Invalid:

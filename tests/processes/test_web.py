@@ -50,6 +50,13 @@ def test_hundreds_listen_while_others_ask(running: Product) -> None:
         listener.close()
 
 
+def test_a_body_in_broken_chunks_is_the_clients_fault(running: Product) -> None:
+    head = "POST /v1/runs HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n".encode())
+        assert received(connection, b"\r\n").startswith(b"HTTP/1.1 400 ")
+
+
 def test_sigterm_ends_streams_and_leaves_soon(tmp_path: Path) -> None:
     with product(tmp_path) as running:
         connection = opened(running, "/v1/events/stream")
