@@ -37,6 +37,9 @@ NAMESPACES = (
     "workspace",
 )
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")
+# Where the kernel is told things. When the server runs as root, commands are root to these files
+# (whatever their user namespace calls them), and bubblewrap's own cover leaves some of them out.
+KERNEL = tuple(f"/proc/{name}" for name in ("sys", "fs", "mtrr", "pressure", "sysrq-trigger"))
 # What name look-ups and TLS need, and nothing that tells of this machine.
 NETWORK = (
     "/etc/resolv.conf",
@@ -110,7 +113,7 @@ class _Open:
             *["--ro-bind", str(self.scratch / "etc" / "group"), "/etc/group"],
             *_read_only(("/etc/ld.so.cache",)),
             *(_read_only(NETWORK) if self.spec.network else []),
-            *["--proc", "/proc", "--dev", "/dev"],
+            *["--proc", "/proc", *_read_only(KERNEL), "--dev", "/dev"],
             *["--size", str(SHARED_MEMORY_BYTES), "--tmpfs", SHARED_MEMORY, "--remount-ro", "/dev"],
             *["--bind", str(self.scratch / "tmp"), TEMPORARY],
             *["--bind", str(self.scratch / "home"), HOME],
