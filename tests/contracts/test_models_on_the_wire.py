@@ -175,6 +175,14 @@ def test_throttling_without_a_time_leaves_it_open(wired: Speaker) -> None:
     assert failure.value.after is None
 
 
+def test_a_server_in_trouble_that_says_for_how_long_is_given_the_time(wired: Speaker) -> None:
+    error = {"type": "overloaded_error", "message": "busy"}
+    with pytest.raises(Throttled, match="503") as failure:
+        collected(wired.ask(Answer(status=503, error=error, headers={"Retry-After": "7"})))
+
+    assert failure.value.after == 7
+
+
 def test_an_empty_account_is_refused_instead_of_waited_for(wired: Speaker) -> None:
     error = {"type": "insufficient_quota", "message": "You exceeded your current quota"}
 

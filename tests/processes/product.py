@@ -51,9 +51,13 @@ class Product:
             )
             log.close()
 
-    def migrate(self) -> None:
+    def djinn(self, *words: str) -> None:
+        """Run a `djinn` command to its end."""
         environment = {**os.environ, **self.environment}
-        subprocess.run([DJINN, "migrate"], env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([DJINN, *words], env=environment, check=True, stdout=subprocess.DEVNULL)
+
+    def migrate(self) -> None:
+        self.djinn("migrate")
 
     def kill(self, name: str) -> None:
         """kill -9, children and all."""

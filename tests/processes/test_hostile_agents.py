@@ -100,6 +100,22 @@ def test_the_platforms_servers_cannot_be_reached(running: Product) -> None:
     assert "reached\n" not in told.replace("unreached", "")
 
 
+def test_only_an_agent_whose_config_says_so_gets_the_network(running: Product) -> None:
+    library = running.folder / "library" / "agents" / "nettie"
+    library.mkdir(parents=True)
+    (library / "IDENTITY.md").write_text("# Nettie\n\n- **Name:** Nettie\n")
+    (library / "config.yml").write_text("network: true\n")
+    running.djinn("library", "load", str(library.parents[1]))
+    text = STEP.replace("yukihiro", "nettie").replace("hostile", "networked")
+    put = running.client.put("/v1/pipelines/networked", json={"yaml_content": text})
+    assert put.status_code == 200, put.text
+    knock = bash(f"echo x > /dev/tcp/127.0.0.1/{running.port} && echo arrived")
+    run_id = running.run("networked", scripted("Knock", DO=[{"calls": [knock]}]))
+    assert running.ended(run_id)["status"] == "completed"
+    ends = [e for e in running.events(run_id) if e["type"] == "tool_call_end"]
+    assert ends[0]["result"] == "arrived"
+
+
 def test_signals_reach_nobody_outside(running: Product) -> None:
     pids = [process.pid for process in running.processes.values()]
     shots = "; ".join(f"kill -9 {pid}" for pid in pids)

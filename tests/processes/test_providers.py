@@ -120,6 +120,18 @@ def test_arguments_that_are_no_json_are_told_to_the_model(crew: Team, model: str
 
 
 @wired
+def test_a_call_that_was_cut_off_did_not_run_and_is_made_again(crew: Team, model: str) -> None:
+    half = Answer(calls=(call("ls"), ("write", '{"path": "x", "content": "lo')), stop="length")
+    run = crew.run(model, half, finish())
+
+    assert run["status"] == "completed"
+    ends = crew.told(run, "tool_call_end")
+    assert [event["isError"] for event in ends] == [False, True, False]
+    assert "cut off at the output limit" in ends[1]["result"]
+    assert not (crew.tree(run) / "x").exists()
+
+
+@wired
 @pytest.mark.parametrize("method", ["response_format", "tool_use"])
 def test_a_structured_step_answers_in_its_schema(crew: Team, model: str, method: str) -> None:
     pipeline = crew.put(SHAPED.format(method=method))

@@ -43,8 +43,10 @@ def failure(
     if status == 429:
         return Throttled(told, retry_after(headers, datetime.now(UTC)))
     if status >= 500 or status in TRANSIENT:
-        # Some servers wrap "the prompt is too long" in a 500.
-        return Overflow(told) if TOO_LONG.search(message) else Unavailable(told)
+        if TOO_LONG.search(message):  # some servers wrap it in a 500
+            return Overflow(told)
+        wait = retry_after(headers, datetime.now(UTC))
+        return Unavailable(told) if wait is None else Throttled(told, wait)
     if status == 413 or (status in {400, 422} and TOO_LONG.search(message)):
         return Overflow(told)
     return Refused(told)
