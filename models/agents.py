@@ -109,10 +109,10 @@ def identity(text: str, fallback: str) -> dict[str, str | None]:
     return {column: value and value[: LONGEST.get(column)] for column, value in found.items()}
 
 
-def summaries(query: Any) -> list[dict[str, Any]]:
-    """What lists show of agents, without loading the texts of their files."""
+def summaries(query: Any) -> Any:
+    """The query for what lists show of agents, as dicts, without the texts of their files."""
     shown = (Agent.id, Agent.name, Agent.emoji, Agent.role, Agent.description)
     names = SQL("ARRAY(SELECT jsonb_object_keys(files))").alias("file_names")
     model = SQL("NULLIF(config->>'model', '')").alias("model")
     pulse = SQL("config->'pulse_enabled'").alias("pulse_enabled")
-    return list(query.select(*shown, names, model, pulse).order_by(Agent.id).dicts())
+    return query.select(*shown, names, model, pulse).order_by(Agent.id).dicts()

@@ -123,7 +123,9 @@ class Order:
         return here < there if self.descending else here > there
 
     def position(self, row: Any) -> list[Any]:
-        return [getattr(row, key.name) for key in self.keys]
+        """Where a row (a model's or a dict) stands in this order."""
+        columns = row if isinstance(row, dict) else row.__data__
+        return [columns[key.name] for key in self.keys]
 
 
 def newest_first(model: Any) -> Order:

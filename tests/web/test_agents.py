@@ -133,3 +133,12 @@ def test_one_agents_status_has_all_of_the_agent(owner: FlaskClient, work: Work):
     assert (told["status"], told["active_steps"], told["current_run"]) == ("idle", [], None)
     assert told["last_seen"] > 0
     assert told["name"] == "Yukihiro"
+
+
+def test_agents_come_in_pages(owner: FlaskClient):
+    first = owner.get("/v1/agents?limit=4")
+    assert [row["id"] for row in first.json] == ["chieko", "eric", "finn", "grace"]
+    assert first.headers["X-Total-Count"] == "11"
+    following = first.headers["Link"].split("<")[1].split(">")[0]
+    assert [row["id"] for row in owner.get(following).json][:2] == ["holt", "jim"]
+    assert owner.get("/v1/agents?limit=0").json == []

@@ -12,7 +12,7 @@ from models import presence
 from models.agents import Agent
 from models.runs import Run
 from tasks import agents
-from web.resources import Blueprint, PageForm, newest_first, page, visible
+from web.resources import Blueprint, Order, PageForm, newest_first, page, visible
 from web.schemas import agents as wire
 from web.security import admin
 
@@ -21,11 +21,13 @@ blueprint = Blueprint("agents", "Who does the work")
 
 @blueprint.route("/agents")
 class Agents(MethodView):
+    @blueprint.arguments(PageForm, location="query")
     @blueprint.response(200, wire.AgentItem(many=True))
-    def get(self) -> Any:
+    def get(self, form: dict[str, Any]) -> Any:
         """All agents by id."""
-        rows = known.summaries(Agent.visible_to(g.principal))
-        return [wire.summarised(row) for row in rows]
+        shown = known.summaries(Agent.visible_to(g.principal))
+        found = page(shown, form, Order((Agent.id,), descending=False))
+        return [wire.summarised(row) for row in found]
 
 
 @blueprint.route("/agents/status")
@@ -33,7 +35,7 @@ class Presences(MethodView):
     @blueprint.response(200, wire.Presences)
     def get(self) -> Any:
         """What every agent does right now, as far as the caller may see it."""
-        rows = known.summaries(Agent.visible_to(g.principal))
+        rows = list(known.summaries(Agent.visible_to(g.principal)))
         ids = [row["id"] for row in rows]
         return wire.present(rows, presence.presences(g.principal, ids))
 
