@@ -111,6 +111,8 @@ CREATE TABLE steps (
     text TEXT,
     error TEXT,
     transient BOOLEAN NOT NULL,
+    wait_ms INTEGER NOT NULL,
+    final BOOLEAN NOT NULL,
     model_used VARCHAR(256),
     session_id VARCHAR(128),
     "commit" VARCHAR(64),
