@@ -31,6 +31,7 @@ def connect(url: str, connections: int = 20) -> None:
         connect_timeout=5,
         application_name="djinnbot",
         keepalives_idle=30,
+        tcp_user_timeout=10_000,  # ms; a server that vanished without a word is given up
     )
 
 
