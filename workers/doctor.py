@@ -89,6 +89,13 @@ def _git() -> Finding:
     return Finding("git", OK, said.stdout.strip())
 
 
+def _user(_: Settings) -> Finding:
+    """Agents are confined whoever runs this; as root the sandbox is the only wall there is."""
+    if os.geteuid() == 0:
+        return Finding("user", NOTE, "root", "run it as an ordinary user: a second wall for agents")
+    return Finding("user", OK, f"number {os.geteuid()}, without special rights")
+
+
 def _postgres(settings: Settings) -> Finding:
     if settings.database_url:
         return _postgres_server(settings.database_url)
@@ -209,6 +216,7 @@ def _up(settings: Settings) -> Finding:
 
 
 _CHECKS: tuple[Callable[[Settings], Finding], ...] = (
+    _user,
     _data,
     _postgres,
     _schema,
