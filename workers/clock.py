@@ -86,7 +86,7 @@ class Clock:
 
 def _leads(cursor: psycopg2.extensions.cursor) -> bool:
     cursor.execute("SELECT pg_try_advisory_lock(%s)", (LEADER,))
-    return bool(cursor.fetchone()[0])
+    return cursor.fetchone() == (True,)
 
 
 def _listen(connection: psycopg2.extensions.connection, seconds: float) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import docker
 from docker.errors import DockerException, ImageNotFound
@@ -98,9 +98,13 @@ class _Open:
     container: Container
     spec: Spec
 
+    @property
+    def _api(self) -> docker.APIClient:
+        return cast(docker.DockerClient, self.container.client).api  # one made the container
+
     def run(self, argv: Sequence[str], timeout: float, halt: Halt) -> Output:
         halt.check()
-        api = self.container.client.api
+        api = self._api
         made = api.exec_create(
             self.container.id, list(argv), workdir=MOUNT, environment=self._env()
         )["Id"]
@@ -117,7 +121,7 @@ class _Open:
 
     def _ended(self, made: str, heard: threading.Event, seconds: float, halt: Halt) -> int | None:
         """The command's exit code; None when the time was up or the halt raised before."""
-        api, deadline = self.container.client.api, time.monotonic() + seconds
+        api, deadline = self._api, time.monotonic() + seconds
         while not halt.stopped and (left := deadline - time.monotonic()) > 0:
             heard.wait(min(left, LOOK_EVERY))
             state = api.exec_inspect(made)
