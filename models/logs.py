@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-log = structlog.get_logger()
+log = structlog.get_logger("djinn")
 
 
 def configure(level: str = "INFO") -> None:

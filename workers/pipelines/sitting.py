@@ -159,9 +159,13 @@ class Sitting:
             },
         )
         values = templates.variables(facts)
-        if unknown := templates.unknown_names(self.spec.input, values):
-            log.warning("nothing defines these names", step=self.spec.id, names=unknown)
+        if unknown := set(templates.unknown_names(self.spec.input, values)) - self._promised():
+            log.warning("nothing defines these names", step=self.spec.id, names=sorted(unknown))
         return templates.render(self.spec.input, values)
+
+    def _promised(self) -> set[str]:
+        """The outputs that some step of the pipeline hands over, if perhaps not yet."""
+        return {key for step in self.definition.steps for key in declared_outputs(step)}
 
     def _limits(self, structured: bool) -> Limits:
         level = self.spec.thinking_level or self.agent.config.get("thinking_level") or "off"
