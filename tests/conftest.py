@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -55,6 +56,11 @@ def servers(session: pytest.Config) -> dict[str, str]:
         make_template(urls["postgres"])
         session.stash[SERVERS] = running, urls
     return session.stash[SERVERS][1]
+
+
+def pytest_configure() -> None:
+    """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure_node(node: object) -> None:
