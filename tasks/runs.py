@@ -17,7 +17,7 @@ from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
 from tasks import task
-from tasks.steps import cancel_active
+from tasks.steps import cancel_active, interrupt
 
 BATCH = 500  # runs deleted in one transaction
 
@@ -89,7 +89,7 @@ def pause(run_id: str, now: bool = False) -> Run:
         run = _locked(run_id)
         run.move(runs.PAUSED)
         if now:
-            _interrupt(run)
+            interrupt(run, "Paused by a person")
         run.announce_state()
     return run
 
@@ -191,11 +191,6 @@ def _locked(run_id: str) -> Run:
     if run is None:
         raise Run.missing(run_id)
     return run
-
-
-def _interrupt(run: Run) -> None:
-    for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
-        step.move(steps.QUEUED, lease_id=None, leased_until=None, tries=step.tries - 1)
 
 
 def _undo_from(run: Run, step_id: str) -> Step:

@@ -31,6 +31,14 @@ def cancel_active(run: Run, reason: str) -> list[Step]:
     return cancelled
 
 
+def interrupt(run: Run, reason: str) -> None:
+    """Put the step under way back in the queue unasked; the caller holds the run's lock."""
+    for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
+        step.move(steps.QUEUED, lease_id=None, leased_until=None, tries=step.tries - 1)
+        sessions.close([step.id], sessions.CANCELLED, reason)
+        release_hands({step.agent_id})
+
+
 def requeue(step: Step, reason: str, tries: int) -> None:
     """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
     step.move(steps.QUEUED, step.holding(), lease_id=None, leased_until=None, tries=tries)

@@ -10,14 +10,17 @@ import pytest
 
 from models import base, events, runs
 from models.accounts import Principal
+from models.agents import Agent
 from models.errors import Conflict, Invalid, Malformed, NotFound
 from models.idempotency import KEPT_MS, IdempotencyKey
 from models.outbox import Outbox
 from models.pipelines import Pipeline
 from models.runs import Run
+from models.sessions import Session
 from models.steps import Step
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
+from workers.jobs import steps as jobs
 
 ANNA = Principal("usr_anna", "user")
 BEN = Principal("usr_ben", "user")
@@ -170,6 +173,25 @@ def test_pausing_at_once_puts_the_step_under_way_back(
     commands.resume(run.id)
     work()
     assert Run.get_by_id(run.id).state == runs.COMPLETED
+
+
+def test_pausing_at_once_ends_the_agents_session_and_frees_its_hand(
+    start: Callable[..., Run], work: Callable[[int], int]
+) -> None:
+    paused, other = start(), start()
+    work(2)
+    (step,) = Step.of(Run.get_by_id(paused.id))
+    (waiting,) = Step.of(Run.get_by_id(other.id))
+    Agent.update(concurrent_steps=1).where(Agent.id == step.agent_id).execute()
+    base.db.execute_sql("DELETE FROM outbox")
+    claimed = jobs.claim(step.id)
+    assert claimed is not None
+    assert jobs.claim(waiting.id) is None
+    commands.pause(paused.id, now=True)
+    assert Session.get_by_id(claimed[1].session_id).state == "cancelled"
+    asked = base.db.execute_sql("SELECT body->'args'->>0 FROM outbox WHERE queue = 'agents'")
+    assert asked.fetchall() == [(waiting.id,)]
+    Agent.update(concurrent_steps=2).where(Agent.id == step.agent_id).execute()
 
 
 def test_an_active_run_is_only_deleted_by_force(start: Callable[..., Run]) -> None:
