@@ -10,7 +10,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,24 +30,6 @@ confining = pytest.mark.parametrize("name", CONFINING)
 @pytest.fixture(params=USABLE)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-@pytest.fixture
-def chosen(name: str) -> Backend:
-    return choose(name, engine())
-
-
-@pytest.fixture
-def spec(tmp_path: Path) -> Spec:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    return Spec(tree, memory_mb=256, processes=64)
-
-
-@pytest.fixture
-def sandbox(chosen: Backend, spec: Spec) -> Iterator[Sandbox]:
-    with chosen.open(spec) as opened:
-        yield opened
 
 
 def bash(sandbox: Sandbox, command: str, timeout: float = 30) -> Output:

@@ -4,33 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from tests.contracts.test_sandboxes import bash, confining, engine, repository
-from workers.sandboxes import choose
+from tests.contracts.test_sandboxes import bash, confining, repository
 from workers.sandboxes.base import Backend, Sandbox, Spec
-
-
-@pytest.fixture
-def chosen(name: str) -> Backend:
-    return choose(name, engine())
-
-
-@pytest.fixture
-def spec(tmp_path: Path) -> Spec:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    return Spec(tree, memory_mb=256, processes=64)
-
-
-@pytest.fixture
-def sandbox(chosen: Backend, spec: Spec) -> Iterator[Sandbox]:
-    with chosen.open(spec) as opened:
-        yield opened
 
 
 @confining
