@@ -7,14 +7,14 @@ rows it speaks of do. Queues are duration classes: `short` (under a second), `ag
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, ParamSpec
 
 from models import outbox
 
 P = ParamSpec("P")
 
-QUEUES = ("short", "agents")
+QUEUES = ("short", "agents", "executors")
 TASKS: dict[str, Task[Any]] = {}
 
 
@@ -25,6 +25,10 @@ class Task(Generic[P]):
     name: str
     queue: str
     declaration: Callable[P, None]
+
+    def on(self, queue: str) -> Task[P]:
+        """The same task, asked for on another queue."""
+        return replace(self, queue=_known(queue))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Ask for it once the current transaction commits."""
@@ -44,8 +48,7 @@ class Task(Generic[P]):
 
 def task(queue: str) -> Callable[[Callable[P, None]], Task[P]]:
     """Declare a task; its name is `module.function`."""
-    if queue not in QUEUES:
-        raise ValueError(f"unknown queue {queue}")
+    _known(queue)
 
     def declare(declaration: Callable[P, None]) -> Task[P]:
         name = f"{declaration.__module__.removeprefix('tasks.')}.{declaration.__name__}"
@@ -53,3 +56,9 @@ def task(queue: str) -> Callable[[Callable[P, None]], Task[P]]:
         return declared
 
     return declare
+
+
+def _known(queue: str) -> str:
+    if queue not in QUEUES:
+        raise ValueError(f"unknown queue {queue}")
+    return queue

@@ -143,7 +143,9 @@ def web() -> None:
 
 @app.command()
 def worker(
-    queues: Annotated[str, typer.Option(help="Queues to serve, by comma.")] = "short,agents",
+    queues: Annotated[
+        str, typer.Option(help="Queues to serve, by comma.")
+    ] = "short,agents,executors",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Jobs at a time (default: WORKER_THREADS).")
     ] = None,
