@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from peewee import CharField, ForeignKeyField, IntegerField
+from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models import events
 from models.accounts import Principal
@@ -16,6 +16,8 @@ PENDING, RUNNING, PAUSED = "pending", "running", "paused"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 ACTIVE = (PENDING, RUNNING, PAUSED)
 OVER = (COMPLETED, FAILED, CANCELLED)
+
+PIPELINE, EXECUTOR, REPLAY = "pipeline", "executor", "replay"  # kinds of runs
 
 
 class Run(Stateful):
@@ -38,7 +40,7 @@ class Run(Stateful):
     attempt = IntegerField(default=1)  # a restart is a new attempt
     event_seq = IntegerField(default=0)
     priority = IntegerField(default=0)
-    kind = CharField(max_length=16, default="pipeline")
+    kind = CharField(max_length=16, default=PIPELINE)
     pipeline_id = CharField(max_length=IDENTIFIER)
     version = ForeignKeyField(PipelineVersion, on_delete="RESTRICT", index=False)
     task = LongText()
@@ -52,6 +54,11 @@ class Run(Stateful):
     meta = JsonField(default=dict)
     error = LongText(null=True)
     key_resolution = JsonField(null=True)
+    agent_id = CharField(max_length=IDENTIFIER, null=True)  # whose executor it is
+    parent_id = CharField(max_length=IDENTIFIER, null=True)  # the run that asked for it
+    origin_id = CharField(max_length=IDENTIFIER, null=True)  # the run it forks or replays
+    pause_reason = CharField(max_length=32, null=True)
+    quarantined = BooleanField(default=False)  # it took its worker down too often
     task_id = CharField(max_length=IDENTIFIER, null=True)
     task_branch = CharField(max_length=256, null=True)
     workspace_type = CharField(max_length=32, null=True)
@@ -70,6 +77,9 @@ class Run(Stateful):
             (("project_id", "created_at", "id"), False),
             (("pipeline_id", "created_at", "id"), False),
             (("state", "created_at", "id"), False),
+            (("agent_id", "created_at", "id"), False),
+            (("task_id", "created_at", "id"), False),
+            (("parent_id",), False),
         )
 
     @classmethod
@@ -108,3 +118,10 @@ class Run(Stateful):
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+
+def active_children(run_id: str) -> list[str]:
+    """The ids of the runs that this one has asked for and that are not over."""
+    mine = (Run.parent_id == run_id) & Run.state.in_(ACTIVE)
+    rows: Any = Run.select(Run.id).where(mine).tuples()
+    return [child_id for (child_id,) in rows]

@@ -15,12 +15,15 @@ from models.base import IDENTIFIER, JsonField, LongText, Moment, db, id_field, n
 from models.lifecycle import StateField, Stateful
 from models.runs import Run
 
-QUEUED, RUNNING, COMPLETED = "queued", "running", "completed"
-FAILED, CANCELLED = "failed", "cancelled"
-ACTIVE = (QUEUED, RUNNING)
+QUEUED, RUNNING, WAITING = "queued", "running", "waiting"
+COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
+ACTIVE = (QUEUED, RUNNING, WAITING)
 
-LEASE_MS = 5_000
-MOST_TRIES = 3  # a step that lost its worker this often is not tried again
+AGENTS, EXECUTORS = "agents", "executors"  # the queues that steps are worked on from
+
+LEASE_MS = 3_000
+MOST_TRIES = 3  # a step that lost its worker this often at the same act is not tried again
+SEALED = "(SELECT count(*) FROM ledger WHERE execution_id = %s AND sealed_at IS NOT NULL)"
 
 CLOCK = SQL("(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
 
@@ -41,7 +44,8 @@ class Step(Stateful):
     state = StateField(
         {
             QUEUED: {RUNNING, CANCELLED, FAILED},
-            RUNNING: {COMPLETED, FAILED, CANCELLED, QUEUED},
+            RUNNING: {COMPLETED, FAILED, CANCELLED, QUEUED, WAITING},
+            WAITING: {QUEUED, CANCELLED, FAILED},
             COMPLETED: set(),
             FAILED: set(),
             CANCELLED: set(),
@@ -67,9 +71,13 @@ class Step(Stateful):
     model_used = CharField(max_length=256, null=True)
     session_id = CharField(max_length=IDENTIFIER, null=True)
     commit = CharField(max_length=64, null=True)
+    queue = CharField(max_length=16, default=AGENTS)
+    origin_id = CharField(max_length=IDENTIFIER, null=True)  # the execution it shares or replays
+    waits_for = CharField(max_length=IDENTIFIER, null=True)  # the swarm or run it delegated to
     lease_id = CharField(max_length=32, null=True)
     leased_until = Moment(null=True)
-    tries = IntegerField(default=0)
+    tries = IntegerField(default=0)  # claims since the ledger had `mark` sealed entries
+    mark = IntegerField(default=0)
     created_at = Moment(default=now_ms)
     updated_at = Moment(default=now_ms)
     started_at = Moment(null=True)
@@ -95,32 +103,42 @@ class Step(Stateful):
         """Take a lease, if the step is due and its agent is busy with fewer than `hands` steps.
 
         The caller holds the locks of the run, under which it read this step, and of the agent.
-        The try is counted before the work.
+        The try is counted before the work; what counts are tries that seal nothing.
         """
-        busy, now = self._busy()
+        busy, sealed, now = self._busy()
         if self.due_at > now:
             return False
         if busy >= hands:
-            self.put(due_at=now)  # refused, see `waiting`
+            self.put(due_at=now)  # refused, see `refused`
             return False
         lease: Any = {"lease_id": secrets.token_hex(8), "leased_until": now + LEASE_MS}
-        self.move(RUNNING, **lease, tries=self.tries + 1, started_at=now_ms(), **changes)
+        tries = self.tries + 1 if sealed == self.mark else 1
+        counted = {"tries": tries, "mark": sealed, "started_at": now_ms()}
+        self.move(RUNNING, **lease, **counted, waits_for=None, **changes)
         return True
 
-    def _busy(self) -> tuple[int, int]:
-        """How many steps the agent has its hands on, and the database's time (ms)."""
+    def _busy(self) -> tuple[int, int, int]:
+        """How many steps the agent has its hands on, how many of this one's acts are sealed, and
+        the database's time (ms)."""
         rows = db.execute_sql(
-            """
+            f"""
             WITH clock AS (
                 SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
             )
-            SELECT count(steps.id), now FROM clock LEFT JOIN steps
-                ON agent_id = %s AND state = 'running' AND leased_until > now
+            SELECT count(steps.id), {SEALED}, now FROM clock LEFT JOIN steps
+                ON agent_id = %s AND queue = %s AND state = 'running' AND leased_until > now
             GROUP BY now
-            """,
-            (self.agent_id,),
+            """,  # noqa: S608
+            (self.id, self.agent_id, self.queue),
         )
         return tuple(rows.fetchone())
+
+    def poisoned(self) -> bool:
+        """Whether it lost its worker as often as may be without having sealed anything since."""
+        if self.tries < MOST_TRIES:
+            return False
+        rows = db.execute_sql(f"SELECT {SEALED}", (self.id,))
+        return bool(rows.fetchone()[0] == self.mark)
 
     def held(self) -> bool:
         """Whether this process still has the lease; ask while holding the run's lock."""
@@ -159,7 +177,7 @@ def expired(limit: int = 100) -> Sequence[Step]:
     return list(Step.select().where(silent()).limit(limit))
 
 
-def waiting(agent_id: str, limit: int) -> list[str]:
+def refused(agent_id: str, limit: int) -> list[str]:
     """The ids of the agent's steps that were due and refused, the most urgent and oldest first.
 
     One that is due from the start (`due_at` 0) is on its way to a worker. The caller holds the
@@ -168,7 +186,8 @@ def waiting(agent_id: str, limit: int) -> list[str]:
     rows = db.execute_sql(
         """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
-        WHERE steps.agent_id = %s AND steps.state = 'queued' AND runs.state = 'running'
+        WHERE steps.agent_id = %s AND steps.queue = 'agents'
+          AND steps.state = 'queued' AND runs.state = 'running'
           AND steps.due_at BETWEEN 1 AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint
         ORDER BY steps.priority DESC, steps.created_at, steps.id LIMIT %s
         """,
@@ -177,20 +196,35 @@ def waiting(agent_id: str, limit: int) -> list[str]:
     return [step_id for (step_id,) in rows]
 
 
-def forgotten(older_than_ms: int, limit: int = 200) -> list[str]:
-    """The ids of due steps whose agent has a hand free and yet nobody takes: requests got lost."""
+def forgotten(older_than_ms: int, limit: int = 200) -> list[tuple[str, str]]:
+    """Due steps (id, queue) that nobody takes though their agents have hands: requests lost."""
     rows = db.execute_sql(
         """
-        SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
+        SELECT steps.id, steps.queue FROM steps JOIN runs ON runs.id = steps.run_id
             LEFT JOIN agents ON agents.id = steps.agent_id
         WHERE steps.state = 'queued' AND runs.state = 'running'
-          AND (SELECT count(*) FROM steps busy
-               WHERE busy.agent_id = steps.agent_id AND busy.state = 'running')
-              < coalesce(agents.concurrent_steps, 2)
+          AND (steps.queue = 'executors' OR (SELECT count(*) FROM steps busy
+               WHERE busy.agent_id = steps.agent_id AND busy.queue = 'agents'
+                 AND busy.state = 'running') < coalesce(agents.concurrent_steps, 2))
           AND greatest(steps.due_at, steps.updated_at) + %s
               < (extract(epoch FROM clock_timestamp()) * 1000)::bigint
         ORDER BY steps.priority DESC, steps.created_at LIMIT %s
         """,
         (older_than_ms, limit),
+    )
+    return [(step_id, queue) for step_id, queue in rows]
+
+
+def overslept(limit: int = 200) -> list[str]:
+    """The ids of waiting steps that nobody woke although what they wait for has ended."""
+    rows = db.execute_sql(
+        """
+        SELECT steps.id FROM steps
+            LEFT JOIN runs AS delegate ON delegate.id = steps.waits_for
+        WHERE steps.state = 'waiting' AND steps.waits_for NOT LIKE 'swarm%%'
+          AND (delegate.id IS NULL OR delegate.state IN ('completed', 'failed', 'cancelled'))
+        LIMIT %s
+        """,
+        (limit,),
     )
     return [step_id for (step_id,) in rows]

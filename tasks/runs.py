@@ -28,6 +28,11 @@ def advance(run_id: str, attempt: int) -> None:
 
 
 @task(queue="short")
+def cancel_children(run_id: str) -> None:
+    """Cancel what an ended run has delegated and nobody waits for any more."""
+
+
+@task(queue="short")
 def remove_workspace(run_id: str) -> None:
     """Delete the folder of a run that no longer exists."""
 
@@ -64,6 +69,7 @@ def cancel(run_id: str) -> Run:
         reason = "Cancelled by a person"
         run.move(runs.CANCELLED, error=reason, completed_at=now_ms())
         cancel_active(run, reason)
+        cancel_children.enqueue(run.id)
         step = {"stepId": run.current_step or ""}
         run.record(("run_failed", {"error": reason, "cancelled": True, **step}))
         run.announce_state()
@@ -87,7 +93,7 @@ def pause(run_id: str, now: bool = False) -> Run:
     """Dispatch nothing further; with `now` the step under way goes back to the queue as well."""
     with db.atomic():
         run = _locked(run_id)
-        run.move(runs.PAUSED)
+        run.move(runs.PAUSED, pause_reason="asked")
         if now:
             interrupt(run, "Paused by a person")
         run.announce_state()
@@ -100,7 +106,7 @@ def resume(run_id: str) -> tuple[Run, int]:
         run = _locked(run_id)
         if run.state != runs.PAUSED:
             raise Conflict(f"Run {run.id} is not paused (it is {run.state})")
-        run.move(runs.RUNNING)
+        run.move(runs.RUNNING, pause_reason=None)
         waiting = Step.select().where((Step.run == run.id) & (Step.state == steps.QUEUED)).count()
         advance.enqueue(run.id, run.attempt)
         run.announce_state()
@@ -122,6 +128,8 @@ def restart(run_id: str, note: str | None = None) -> Run:
             current_step=None,
             started_at=None,
             completed_at=None,
+            quarantined=False,
+            pause_reason=None,
             workspace_commit=None,
             workspace_snapshot=None,
         )
@@ -139,7 +147,8 @@ def restart_step(run_id: str, step_id: str, note: str | None = None) -> Run:
             raise Conflict(f"Run {run.id} has not begun")
         undone = _undo_from(run, step_id)
         if run.state != runs.RUNNING:
-            run.move(runs.RUNNING, error=None, completed_at=None)
+            anew: Any = {"error": None, "completed_at": None, "quarantined": False}
+            run.move(runs.RUNNING, **anew, pause_reason=None)
             run.announce_state()
         context = {"action": "restart", "context": note}
         run.record(("human_intervention", {"stepId": undone.step_id, **context}))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from models import sessions, steps
 from models.agents import Agent
 from models.base import now_ms
@@ -9,8 +12,10 @@ from models.runs import Run
 from models.steps import Step
 from tasks import task
 
+FREE: dict[str, Any] = {"lease_id": None, "leased_until": None}
 
-@task(queue="agents")
+
+@task(queue=steps.AGENTS)
 def execute(execution_id: str) -> None:
     """Let the step's agent do its work, if the step still waits for somebody."""
 
@@ -20,6 +25,16 @@ def recover(execution_id: str) -> None:
     """Give a step whose worker went silent to another, or fail it when that happened too often."""
 
 
+@task(queue="short")
+def awaken(execution_id: str) -> None:
+    """Let a step go on whose swarm or executor has ended; asked by whoever ended that."""
+
+
+def ask_for(step: Step) -> None:
+    """Ask a worker of the step's queue to take it, when it is due."""
+    execute.on(step.queue).enqueue_at(step.due_at, step.id)
+
+
 def cancel_active(run: Run, reason: str) -> list[Step]:
     """Cancel whatever step of the run is waiting or under way; the caller holds the run's lock."""
     active = Step.select().where((Step.run == run.id) & Step.state.in_(steps.ACTIVE))
@@ -27,30 +42,37 @@ def cancel_active(run: Run, reason: str) -> list[Step]:
     if cancelled:
         run.record(*[("step_cancelled", _told(run, step, reason)) for step in cancelled])
         sessions.close([step.id for step in cancelled], sessions.CANCELLED, reason)
-        release_hands({step.agent_id for step in cancelled})
+        release_hands(cancelled)
     return cancelled
 
 
 def interrupt(run: Run, reason: str) -> None:
     """Put the step under way back in the queue unasked; the caller holds the run's lock."""
     for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
-        step.move(steps.QUEUED, lease_id=None, leased_until=None, tries=step.tries - 1)
+        step.move(steps.QUEUED, **FREE, tries=step.tries - 1)
         sessions.close([step.id], sessions.CANCELLED, reason)
-        release_hands({step.agent_id})
+        release_hands([step])
+
+
+def suspend(step: Step, waits_for: str) -> None:
+    """Let go of a step until what it delegated to has ended; the caller holds the run's lock."""
+    step.move(steps.WAITING, step.holding(), **FREE, waits_for=waits_for)
+    sessions.close([step.id], sessions.COMPLETED)
+    release_hands([step])
 
 
 def requeue(step: Step, reason: str, tries: int) -> None:
     """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
-    step.move(steps.QUEUED, step.holding(), lease_id=None, leased_until=None, tries=tries)
+    step.move(steps.QUEUED, step.holding(), **FREE, tries=tries)
     sessions.close([step.id], sessions.FAILED, reason)
-    execute.enqueue(step.id)
+    ask_for(step)
 
 
-def release_hands(agent_ids: set[str]) -> None:
-    """An agent finished something: ask for the next steps that wait for one of its hands."""
-    for agent_id in sorted(agent_ids):
+def release_hands(let_go: Iterable[Step]) -> None:
+    """Agents let go of these steps: ask for the next ones that wait for their hands."""
+    for agent_id in sorted({step.agent_id for step in let_go if step.queue == steps.AGENTS}):
         Agent.locked(agent_id)
-        for execution_id in steps.waiting(agent_id, limit=1):
+        for execution_id in steps.refused(agent_id, limit=1):
             execute.enqueue(execution_id)
 
 

@@ -105,8 +105,10 @@ def sweep_leases() -> None:
 def sweep_requests() -> None:
     """Ask again for due work whose request was lost on the way."""
     with db.atomic():
-        for execution_id in steps.forgotten(UNASKED_MS):
-            step_tasks.execute.enqueue_once(execution_id, execution_id)
+        for execution_id, queue in steps.forgotten(UNASKED_MS):
+            step_tasks.execute.on(queue).enqueue_once(execution_id, execution_id)
+        for execution_id in steps.overslept():
+            step_tasks.awaken.enqueue_once(execution_id, execution_id)
         for run in idle_runs():
             run_tasks.advance.enqueue_once(run.id, run.id, run.attempt)
 
@@ -119,7 +121,7 @@ def idle_runs() -> list[Run]:
 
 
 PERIODIC = (
-    Periodic(1, sweep_leases),
+    Periodic(0.5, sweep_leases),
     Periodic(1, sweep_requests),
     Periodic(600, idempotency.forget_old),
 )

@@ -14,7 +14,7 @@ from models.base import db
 from models.logs import log
 from workers.halting import Halt
 
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 0.75
 LOST = "lost"
 DRAINING = "draining"
 

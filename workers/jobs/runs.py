@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from models.base import db, now_ms
 from models.config import settings
-from models.runs import Run
+from models.errors import Conflict, NotFound
+from models.runs import Run, active_children
 from tasks import runs
 from workers import workspaces
 from workers.broker import performs
@@ -20,6 +23,14 @@ def advance(run_id: str, attempt: int) -> None:
         run = Run.locked(run_id, attempt)
         if run is not None:
             conduct.advance(run)
+
+
+@performs(runs.cancel_children)
+def cancel_children(run_id: str) -> None:
+    """Cancel the executors that the run has asked for, as far as they are still at work."""
+    for child_id in active_children(run_id):
+        with suppress(Conflict, NotFound):  # it has ended by itself, or was deleted, meanwhile
+            runs.cancel(child_id)
 
 
 @performs(runs.remove_workspace)

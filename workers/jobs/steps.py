@@ -61,6 +61,20 @@ def recover(execution_id: str) -> None:
         give_back(step.run, step, counted=True)
 
 
+@performs(step_tasks.awaken)
+def awaken(execution_id: str) -> None:
+    """Let a step go on whose swarm or executor has ended; a paused run's step stays queued."""
+    with db.atomic():
+        step = Step.find(execution_id)
+        run = Run.locked(step.run_id) if step else None
+        step = Step.find(execution_id)
+        if run is None or step is None or step.state != steps.WAITING:
+            return
+        step.move(steps.QUEUED, waits_for=None)
+        if run.state == RUNNING:
+            step_tasks.ask_for(step)
+
+
 def claim(execution_id: str) -> tuple[Run, Step] | None:
     """Take the step if it waits, its run runs and its agent has a hand free."""
     with db.atomic():

@@ -15,7 +15,7 @@ from models.events import Happening
 from models.pipelines import definition_of
 from models.runs import Run
 from models.steps import Step
-from tasks.steps import execute, release_hands
+from tasks.steps import ask_for, release_hands
 from workers.pipelines.engine import Dispatch, Failed, Finished, Notice, Outcome, next_step
 
 Decision = Dispatch | Finished | Failed
@@ -32,7 +32,7 @@ def advance(run: Run) -> None:
         active = [step for step in executions if step.state in steps.ACTIVE]
         for step in active:
             if step.state == steps.QUEUED:
-                execute.enqueue(step.id)
+                ask_for(step)
         if not active:
             _follow(run, _decide(run, executions), executions)
 
@@ -81,7 +81,7 @@ def _outcome(step: Step) -> Outcome:
 def _go_on(run: Run, step: Step, decision: Decision, executions: Sequence[Step]) -> None:
     if run.state == runs.RUNNING:
         _follow(run, decision, executions)
-    release_hands({step.agent_id})
+    release_hands([step])
 
 
 def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> None:
@@ -117,11 +117,12 @@ def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
         loop=asdict(decision.loop) if decision.loop else None,
         feedback=list(decision.feedback),
         human_context=_note_for(run, spec.id),
+        queue=steps.EXECUTORS if run.kind == runs.EXECUTOR else steps.AGENTS,
     )
     step.add()
     run.put(current_step=spec.id, outputs=dict(decision.outputs), updated_at=now)
     run.record(("step_queued", _of(step)))
-    execute.enqueue_at(step.due_at, step.id)
+    ask_for(step)
 
 
 def _last_number(run: Run) -> int:

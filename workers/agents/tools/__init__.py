@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from workers.agents.tools import files, lifecycle, search, shell
-from workers.agents.tools.base import Bench, Tool, ToolError, Verdict, tidy
+from workers.agents.tools.base import Bench, Effect, Tool, ToolError, Verdict, tidy
 from workers.agents.tools.tree import OutOfBounds
 from workers.halting import Halt
 from workers.llm.base import Call, Result, ToolSpec
@@ -41,8 +41,20 @@ class Toolbox:
     def specs(self) -> tuple[ToolSpec, ...]:
         return tuple(tool.spec for tool in self._tools.values())
 
+    def effect(self, name: str) -> Effect:
+        """What calling the tool may change."""
+        effect = self._tools[name].effect if name in self._tools else "none"
+        return "tree" if effect == "world" and self._bench.contained else effect
+
+    def ends(self, name: str) -> bool:
+        """Whether calling the tool ends the step; it changes nothing else."""
+        return name in self._tools and self._tools[name].lifecycle
+
     def run(self, call: Call, halt: Halt) -> Result:
-        """The tool's answer, or what was wrong with the call; raises only what `halt` raises."""
+        """The tool's answer, or what was wrong with the call.
+
+        Raises what `halt` raises, and Awaited where the tool has others do the work.
+        """
         try:
             return Result(call.id, tidy(self._act(call, halt)))
         except (ToolError, OutOfBounds) as error:

@@ -28,25 +28,42 @@ class Verdict:
     error: str = ""
 
 
+class Awaited(Exception):
+    """The tool delegates: the step lets go of its worker until what it asks for has ended."""
+
+    def __init__(self, kind: Literal["swarm", "executor"], arguments: dict[str, Any]) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.arguments = arguments
+
+
 @dataclass(frozen=True)
 class Bench:
-    """What a step's tools work on; `declared` are the outputs its pipeline asks for."""
+    """What a step's tools work on; `declared` are the outputs its pipeline asks for.
+
+    `contained` says that commands can change nothing but the tree: no network, no other files.
+    """
 
     tree: Tree
     sandbox: Sandbox
     declared: tuple[str, ...] = ()
+    contained: bool = False
 
 
 Answer = str | Verdict
 
+# What a tool changes: nothing, the tree alone, who knows what, or it has others do something.
+Effect = Literal["none", "tree", "world", "delegation"]
+
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool; `act` gets checked arguments and may raise ToolError."""
+    """One tool; `act` gets checked arguments and may raise ToolError or Awaited."""
 
     spec: ToolSpec
     act: Callable[[Bench, dict[str, Any], Halt], Answer]
     lifecycle: bool = False
+    effect: Effect = "none"
 
     @property
     def name(self) -> str:

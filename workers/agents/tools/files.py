@@ -84,6 +84,7 @@ TOOLS = (
             content=text("The whole new content"),
         ),
         write,
+        effect="tree",
     ),
     Tool(
         described(
@@ -95,5 +96,6 @@ TOOLS = (
             replace_all=flag("Replace every occurrence instead"),
         ),
         edit,
+        effect="tree",
     ),
 )

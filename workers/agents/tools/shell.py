@@ -39,5 +39,6 @@ TOOLS = (
             timeout=number("Seconds it may take", TIMEOUT, maximum=LONGEST),
         ),
         bash,
+        effect="world",
     ),
 )

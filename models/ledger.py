@@ -1,0 +1,103 @@
+"""The ledger: each act of a step execution, claimed before it is done and sealed with its answer.
+
+An act is asking a model or letting a tool run; entry 0 holds the messages the conversation opened
+with. Whoever takes a step over replays what is sealed and does the rest. Every write happens while
+the run's row lock is held and the step is still under the writer's lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from peewee import BigIntegerField, CharField, CompositeKey, ForeignKeyField, IntegerField
+
+from models.base import JsonField, Model, Moment, db, dumps, now_ms
+from models.llm_calls import dollars
+from models.steps import Step
+
+OPENING, MODEL, TOOL = "opening", "model", "tool"
+
+
+class Entry(Model):
+    """One act; `seq` counts 0, 1, 2 ... within the execution.
+
+    `key` is a digest of what was asked; `commit` and `snapshot` say how the files stood after a
+    tool had changed them; what was reserved is freed when the answer is sealed.
+    """
+
+    execution_id: str
+
+    execution = ForeignKeyField(Step, on_delete="CASCADE", index=False)
+    seq = IntegerField()
+    kind = CharField(max_length=16)
+    name = CharField(max_length=256)
+    key = CharField(max_length=64)
+    request = JsonField(null=True)
+    response = JsonField(null=True)
+    commit = CharField(max_length=64, null=True)
+    snapshot = CharField(max_length=64, null=True)
+    reserved_usd = dollars()
+    reserved_tokens = BigIntegerField(null=True)
+    tries = IntegerField(default=1)
+    claimed_at = Moment(default=now_ms)
+    sealed_at = Moment(null=True)
+
+    class Meta:
+        table_name = "ledger"
+        primary_key = CompositeKey("execution", "seq")
+
+    @property
+    def sealed(self) -> bool:
+        return self.sealed_at is not None
+
+    def claim(self) -> None:
+        """Write down, by the commit, that this is about to be done; doing it again counts."""
+        names = [field.column_name for field in self._meta.sorted_fields]
+        values = [field.db_value(getattr(self, field.name)) for field in self._meta.sorted_fields]
+        values[names.index("execution_id")] = self.execution_id
+        columns = ", ".join(f'"{name}"' for name in names)
+        places = ", ".join(["%s"] * len(names))
+        db.later(
+            f"""
+            INSERT INTO ledger ({columns}) VALUES ({places})
+            ON CONFLICT (execution_id, seq) DO UPDATE
+            SET kind = excluded.kind, name = excluded.name, key = excluded.key,
+                request = excluded.request, tries = ledger.tries + 1,
+                reserved_usd = excluded.reserved_usd, reserved_tokens = excluded.reserved_tokens,
+                claimed_at = excluded.claimed_at
+            """,  # noqa: S608
+            values,
+        )
+
+    def seal(self, response: Any, commit: str | None = None, snapshot: str | None = None) -> None:
+        """Write down, by the commit, what came of it; frees nothing of a budget by itself."""
+        self.response, self.commit, self.snapshot = response, commit, snapshot
+        self.sealed_at = now_ms()
+        db.later(
+            """
+            UPDATE ledger SET response = %s, "commit" = %s, snapshot = %s, sealed_at = %s,
+                reserved_usd = NULL, reserved_tokens = NULL
+            WHERE execution_id = %s AND seq = %s
+            """,
+            (dumps(response), commit, snapshot, self.sealed_at, self.execution_id, self.seq),
+        )
+
+    @property
+    def reserved(self) -> tuple[Decimal, int] | None:
+        """What its claim set aside of budgets (US dollars, tokens), until it is sealed."""
+        if self.reserved_usd is None and self.reserved_tokens is None:
+            return None
+        return self.reserved_usd or Decimal(0), self.reserved_tokens or 0
+
+
+def of(execution_id: str) -> Sequence[Entry]:
+    """The acts of an execution, in order."""
+    text = "SELECT * FROM ledger WHERE execution_id = %s ORDER BY seq"
+    return list(Entry.raw(text, execution_id))
+
+
+def cut(execution_id: str, seq: int) -> None:
+    """Forget the acts from number `seq` on: the conversation went another way."""
+    db.execute_sql("DELETE FROM ledger WHERE execution_id = %s AND seq >= %s", (execution_id, seq))
