@@ -43,14 +43,15 @@ SHARES = (0.5, 0.95, 0.99)
 
 
 class Contest:
-    """Contenders measured in turns, round by round; the first is the floor of the ratios."""
+    """Contenders measured in turns, round by round; the first is what the ratios are of."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, first: str = "the floor") -> None:
         self.title = title
+        self.first = first
         self.rates: dict[str, list[float]] = {}
         self.latencies: dict[str, list[float]] = {}
 
-    def add(self, name: str, rate: float, milliseconds: Sequence[float]) -> None:
+    def add(self, name: str, rate: float, milliseconds: Sequence[float] = ()) -> None:
         """One round's figures of a contender."""
         self.rates.setdefault(name, []).append(rate)
         self.latencies.setdefault(name, []).extend(milliseconds)
@@ -61,6 +62,7 @@ class Contest:
         floor = median(next(iter(self.rates.values())))
         for name, rates in self.rates.items():
             rate, worst = median(rates), min(rates)
-            ratio = f"x{rate / floor:.2f} of the floor" if rate != floor else "floor"
-            figures = f"{rate:8.1f}/s (worst round {worst:.1f})  {spread(self.latencies[name])}"
+            ratio = f"x{rate / floor:.2f} of {self.first}" if rate != floor else self.first
+            latencies = spread(self.latencies[name]) if self.latencies[name] else ""
+            figures = f"{rate:8.1f}/s (worst round {worst:.1f})  {latencies}"
             print(f"  {name:44} {figures}  {ratio}", flush=True)

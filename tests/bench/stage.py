@@ -1,4 +1,4 @@
-"""The product to be measured, as real processes, with bare servers beside it."""
+"""The product to be measured: as real processes, with bare servers beside it, or right here."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
+from models import base
+from models.agents import Agent
+from tasks import pipelines
 from tests.bench.figures import versions
 from tests.processes.product import Product, free_port, product, until
+from workers import boot
+from workers.local.postgres import postgres
+from workers.local.valkey import valkey
 
 STRUCTURED = """
 id: bench
@@ -50,6 +56,29 @@ def measured(*names: str, **environment: str) -> Iterator[Product]:
             with database(running) as connection:
                 connection.cursor().execute("UPDATE agents SET concurrent_steps = 1000")
             yield running
+
+
+@contextmanager
+def engine() -> Iterator[str]:
+    """The engine in this process, without any other: servers, schema, library and `bench`.
+
+    Yields the database's URL; the settings are those of the environment, which is changed.
+    """
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="djinn-bench-")))
+        folder.chmod(0o755)
+        url = opened.enter_context(postgres(folder))
+        os.environ["DATABASE_URL"] = url
+        os.environ["REDIS_URL"] = opened.enter_context(valkey(folder))
+        os.environ["DJINN_DATA_PATH"] = str(folder)
+        print(versions(url, os.environ["REDIS_URL"]))
+        boot.migrate()
+        boot.load_performers()
+        opened.callback(base.db.close_all)
+        with base.db.connection_context():
+            pipelines.put("bench", STRUCTURED)
+            Agent.update(concurrent_steps=1000).execute()
+        yield url
 
 
 @contextmanager
