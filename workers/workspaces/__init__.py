@@ -6,8 +6,24 @@ host's (a sandbox shows it read-only as `.git`), so nothing an agent writes can 
 
 from workers.workspaces.git import WorkspaceError
 from workers.workspaces.locks import Busy
+from workers.workspaces.merging import Merged, Report, merge
 from workers.workspaces.opening import open_workspace, remove
 from workers.workspaces.origins import Origin
-from workers.workspaces.workspace import Saved, Workspace
+from workers.workspaces.starts import Start
+from workers.workspaces.workspace import Conflict, Saved, Savepoint, Workspace
 
-__all__ = ["Busy", "Origin", "Saved", "Workspace", "WorkspaceError", "open_workspace", "remove"]
+__all__ = [
+    "Busy",
+    "Conflict",
+    "Merged",
+    "Origin",
+    "Report",
+    "Saved",
+    "Savepoint",
+    "Start",
+    "Workspace",
+    "WorkspaceError",
+    "merge",
+    "open_workspace",
+    "remove",
+]

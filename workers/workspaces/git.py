@@ -35,6 +35,15 @@ class WorkspaceError(Exception):
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """How a git command ended: its exit code, what it printed and what it complained of."""
+
+    code: int
+    said: str
+    complaint: str
+
+
+@dataclass(frozen=True)
 class Git:
     """Git on one repository; children keep the descriptor `lock`, so they hold the lock too."""
 
@@ -48,8 +57,26 @@ class Git:
         text: str = "",
         author: str = COMMITTER,
         seconds: float = SECONDS,
+        into: int = subprocess.PIPE,
     ) -> str:
-        """What git printed, given `text`; WorkspaceError when it fails or is too slow."""
+        """What git printed, given `text`; WorkspaceError when it fails or is too slow.
+
+        With `into` it prints to that file, and this is empty.
+        """
+        done = self.outcome(*arguments, text=text, author=author, seconds=seconds, into=into)
+        if done.code:
+            raise WorkspaceError(done.complaint or f"git ended with {done.code}")
+        return done.said
+
+    def outcome(
+        self,
+        *arguments: str,
+        text: str = "",
+        author: str = COMMITTER,
+        seconds: float = SECONDS,
+        into: int = subprocess.PIPE,
+    ) -> Outcome:
+        """How the command ended, also when it failed; WorkspaceError when it is too slow."""
         place = (f"--git-dir={self.git_dir}", f"--work-tree={self.tree}")
         settings = [word for setting in SETTINGS for word in ("-c", setting)]
         program = shutil.which("git")
@@ -59,7 +86,8 @@ class Git:
             done = subprocess.run(
                 [program, *settings, *place, *arguments],
                 input=text.encode("utf-8", "replace"),
-                capture_output=True,
+                stdout=into,
+                stderr=subprocess.PIPE,
                 timeout=seconds,
                 cwd=self.tree,
                 env=_environment(program, author),
@@ -70,9 +98,8 @@ class Git:
             raise WorkspaceError(f"git took longer than {seconds:g} s") from None
         except OSError as error:
             raise WorkspaceError(f"git could not be run: {error}") from error
-        if done.returncode:
-            raise WorkspaceError(_last_lines(done.stderr) or f"git ended with {done.returncode}")
-        return done.stdout.decode("utf-8", "replace")
+        said = (done.stdout or b"").decode("utf-8", "replace")
+        return Outcome(done.returncode, said, _last_lines(done.stderr))
 
 
 def _environment(program: str, author: str) -> Mapping[str, str]:

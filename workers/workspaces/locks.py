@@ -9,7 +9,6 @@ from pathlib import Path
 
 from workers.workspaces.git import WorkspaceError
 
-PATIENCE = 20.0
 PAUSE = 0.02
 
 
@@ -17,22 +16,30 @@ class Busy(WorkspaceError):
     """Another process on this machine has it open."""
 
 
-def acquire(path: Path, patience: float = PATIENCE) -> int:
+def acquire(path: Path, patience: float) -> int:
     """The descriptor that holds the lock at `path` until it is closed here and in every child.
 
     Raises Busy after `patience` seconds.
     """
-    # Nobody else of this machine may enter: a program an agent left may carry the set-uid bit.
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if _taken(descriptor, path):
+        descriptor = attempt(path)
+        if descriptor is not None:
             return descriptor
-        os.close(descriptor)
         if time.monotonic() > deadline:
             raise Busy(f"{path.stem} is in use by another process")
         time.sleep(PAUSE)
+
+
+def attempt(path: Path) -> int | None:
+    """The same at once, or None while another process holds it."""
+    # Nobody else of this machine may enter: a program an agent left may carry the set-uid bit.
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if _taken(descriptor, path):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _taken(descriptor: int, path: Path) -> bool:

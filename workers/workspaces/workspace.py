@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,12 +13,18 @@ from typing import Self
 from models.blobs import Blobs
 from workers.workspaces import trees
 from workers.workspaces.git import Git, WorkspaceError
+from workers.workspaces.objects import replace, write_bundle, write_commit
 
 TRAILER = "Djinn-Step: "
 STEP = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 MESSAGE_CHARS = 64_000
 LOG_CHARS = 200
 BASE = "refs/djinn/base"
+ACTS = "refs/djinn/acts"
+COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
+# The same files after the same act are the same commit: a savepoint made twice is made once.
+ACT_TIME = 946_684_800
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,26 @@ class Saved:
 
     commit: str
     snapshot: str
+
+
+@dataclass(frozen=True)
+class Savepoint:
+    """Where the files stood amid a step: a commit beside the branch, and the blob that leads to it.
+
+    The blob holds only what the savepoint before (for the first one: the branch) has not.
+    """
+
+    commit: str
+    snapshot: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A start that was left out: its name, its commit and the files it did not agree on."""
+
+    name: str
+    commit: str
+    files: tuple[str, ...]
 
 
 class Workspace:
@@ -37,6 +64,9 @@ class Workspace:
         self.git_dir = folder / "repo.git"
         self.branch = f"run/{run_id}"
         self.git = Git(self.git_dir, self.tree, lock)
+        self.conflicts: tuple[Conflict, ...] = ()
+        self.rebuild: Callable[[Workspace], None] | None = None  # makes a damaged folder anew
+        self._recorded = ("", "")  # a commit and its tree
         # A workspace nobody closed lets go of its lock when it is forgotten.
         self.close = weakref.finalize(self, os.close, lock)
 
@@ -48,8 +78,7 @@ class Workspace:
 
     def head(self) -> str | None:
         """The last commit, or None when there is none."""
-        path = self.git_dir / "refs" / "heads" / self.branch
-        return path.read_text().strip() if path.exists() else None
+        return self._named_by(f"refs/heads/{self.branch}")
 
     def log(self, n: int = 10) -> list[str]:
         """The last `n` commits as `<short hash> <subject>`, newest first."""
@@ -88,17 +117,109 @@ class Workspace:
 
     def snapshot(self, blobs: Blobs) -> str:
         """Store the branch since its origin as a git bundle; return the digest."""
-        bundle = self.folder / "snapshot.bundle"
-        known = (f"^{BASE}",) if (self.git_dir / BASE).exists() else ()
+        commit, reference = self.head(), f"refs/heads/{self.branch}"
+        if commit is None:
+            raise WorkspaceError(f"{self.branch} has no commit")
+        return self._bundle(reference, commit, self._named_by(BASE), blobs)
+
+    def savepoint(self, blobs: Blobs, previous: Savepoint | None) -> Savepoint | None:
+        """Record all files beside the branch; None when they are what `previous` has.
+
+        Without a `previous` the branch is what they are compared with. Leaves out what `commit`
+        leaves out, and the next `commit` is still one commit on top of the branch.
+        """
+        base = _full(previous.commit) if previous else self.head()
+        self._stage()
+        tree = self.git("write-tree").strip()
+        if tree == self._tree_of(base):
+            return None
+        commit = write_commit(self.git_dir, [base] if base else [], tree, "act", ACT_TIME)
+        self.point(ACTS, commit)
+        self._recorded = (commit, tree)
+        return Savepoint(commit, self._bundle(ACTS, commit, base, blobs))
+
+    def restore(self, savepoints: Sequence[Savepoint], blobs: Blobs) -> None:
+        """Put the files to the last of `savepoints` (all of a step's, in order); the branch stays.
+
+        Savepoints this machine lacks come from their blobs. Files .gitignore names stay as they
+        are. Raises WorkspaceError when they cannot be had, NotFound when a blob is gone.
+        """
+        if not savepoints:
+            return
+        last = _full(savepoints[-1].commit)
         try:
-            self.git(
-                "bundle", "create", "--quiet", str(bundle), f"refs/heads/{self.branch}", *known
-            )
+            self._put_back(last)
+        except WorkspaceError:  # another machine's act, or a folder that a crash damaged
+            self._learn(savepoints, blobs)
+            self._put_back(last)
+
+    def unbundle(self, snapshot: str, blobs: Blobs) -> None:
+        """Add the commits of a stored bundle, whatever branch it was made of; no branch moves."""
+        bundle = self.folder / "snapshot.bundle"
+        try:
+            blobs.save(snapshot, bundle)
+            self.git("bundle", "unbundle", str(bundle))
+        finally:
+            bundle.unlink(missing_ok=True)
+
+    def known(self, commits: Sequence[str]) -> set[str]:
+        """Those of `commits` that are here."""
+        asked = "\n".join(map(_full, commits))
+        lines = self.git("cat-file", "--batch-check=%(objectname) %(objecttype)", text=asked)
+        words = [line.split() for line in lines.splitlines()]
+        return {name for name, kind in words if kind == "commit"}
+
+    def point(self, reference: str, commit: str) -> None:
+        """Make `reference` (one of ours) name the commit; never half."""
+        path = self.git_dir / reference
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, f"{commit}\n".encode())
+
+    def forget_locks(self) -> None:
+        """Delete the locks of a git that was killed: while we have the folder, none is alive."""
+        for left in ("index.lock", "HEAD.lock", f"refs/heads/{self.branch}.lock"):
+            (self.git_dir / left).unlink(missing_ok=True)
+
+    def _named_by(self, reference: str) -> str | None:
+        path = self.git_dir / reference
+        return path.read_text().strip() if path.exists() else None
+
+    def _bundle(self, reference: str, commit: str, base: str | None, blobs: Blobs) -> str:
+        """The digest of the stored bundle of `commit` without what `base` reaches."""
+        bundle = self.folder / "snapshot.bundle"
+        try:
+            write_bundle(self.git, bundle, reference, commit, base)
             return blobs.put(bundle)
         finally:
             bundle.unlink(missing_ok=True)
 
+    def _tree_of(self, commit: str | None) -> str:
+        if commit is None:
+            return EMPTY_TREE
+        if commit != self._recorded[0]:
+            self._recorded = (commit, self.git("rev-parse", f"{commit}^{{tree}}").strip())
+        return self._recorded[1]
+
+    def _put_back(self, commit: str) -> None:
+        self.forget_locks()
+        self.git("read-tree", "--reset", "-u", commit)
+        self.git("clean", "-ffd", "--quiet")
+        self.point(ACTS, commit)
+
+    def _learn(self, savepoints: Sequence[Savepoint], blobs: Blobs) -> None:
+        """Have every savepoint here, if need be in a folder made anew."""
+        commits = [savepoint.commit for savepoint in savepoints]
+        here = self.known(commits)
+        if self.rebuild is not None and here.issuperset(commits):
+            self.rebuild(self)  # they are here and yet could not be put back
+            here = self.known(commits)
+        for savepoint in savepoints:
+            if savepoint.commit not in here:
+                self.unbundle(savepoint.snapshot, blobs)
+            self.point(ACTS, savepoint.commit)  # git builds only upon what a reference reaches
+
     def _stage(self) -> None:
+        self.forget_locks()
         try:
             self._add()
         except (WorkspaceError, PermissionError):
@@ -112,6 +233,13 @@ class Workspace:
     def _step_of(self, commit: str) -> str:
         last = self.git("log", "-1", "--format=%B", commit).strip().rpartition("\n")[2]
         return last.removeprefix(TRAILER) if last.startswith(TRAILER) else ""
+
+
+def _full(commit: str) -> str:
+    """`commit` if it is a commit's full name, so that git takes it for nothing else."""
+    if not COMMIT.fullmatch(commit):
+        raise WorkspaceError(f"{commit!r} is not a commit")
+    return commit
 
 
 def _plain(message: str) -> str:
