@@ -11,19 +11,24 @@ from pathlib import Path
 from models import base, logs, processes
 from models.config import Misconfigured, Settings, settings
 from models.logs import log
-from workers.broker import BellBroker, BellWorker, declare_actors
+from tasks import QUEUES
 from workers.leases import keeper
+from workers.serving import Pools
 
 DRAIN_MS = 18_000  # platforms kill after 30 s; we promise 20
+SPARE_CONNECTIONS = 4  # beside those of the threads: leases, heartbeats
 
 
-def connect() -> Settings:
-    """Point the models at the configured database and start logging."""
+def connect(least: int = 0) -> Settings:
+    """Point the models at the configured database and start logging.
+
+    The process may open as many connections as the settings say, and at any rate `least`.
+    """
     chosen = settings()
     logs.configure(chosen.log_level)
     if not chosen.database_url:
         raise Misconfigured("DATABASE_URL is not set; `djinn up` starts a database of its own")
-    base.connect(chosen.database_url, chosen.database_connections)
+    base.connect(chosen.database_url, max(least, chosen.database_connections))
     return chosen
 
 
@@ -58,27 +63,36 @@ def clock() -> None:
     ticking.run(stopping)
 
 
-def worker(queues: list[str], threads: int | None = None) -> None:
-    """Perform the jobs of `queues` until SIGTERM, then hand unfinished work to others."""
-    chosen = connect()
+def worker(queues: list[str], threads: int | None = None) -> int:
+    """Perform the jobs of `queues`, `threads` of each at a time, until SIGTERM; then let go.
+
+    Unfinished work goes to others. Gives the exit code: 1 for a process that has gone deaf, which
+    its platform should start anew.
+    """
+    unknown = sorted(set(queues) - set(QUEUES))
+    if unknown or not queues:
+        raise Misconfigured(f"no such queue: {', '.join(unknown)}. There are {', '.join(QUEUES)}")
+    threads = threads or settings().worker_threads
+    chosen = connect(least=len(queues) * threads + SPARE_CONNECTIONS)
     load_performers()
-    broker = BellBroker(_required(chosen.redis_url))
-    serving = BellWorker(broker, queues, threads or chosen.worker_threads)
+    pools = Pools(_required(chosen.redis_url), queues, threads)
     stopping = _told_to_stop()
     with base.db.connection_context():
         me = processes.register("worker", queues)
-    declare_actors(broker)
-    serving.start()
-    log.info("worker ready", queues=queues, threads=serving.worker_threads)
-    if "agents" in queues and chosen.sandbox == "unsafe-local":
+    pools.start()
+    log.info("worker ready", queues=queues, threads=threads)
+    if {"agents", "executors"} & set(queues) and chosen.sandbox == "unsafe-local":
         log.warning("SANDBOX=unsafe-local: agents' commands run unconfined, with my rights")
-    while not stopping.wait(processes.HEARTBEAT_MS / 1000):
+    deaf: list[str] = []
+    while not deaf and not stopping.wait(processes.HEARTBEAT_MS / 1000):
         _beat(me)
-    log.info("draining")
+        deaf = pools.deaf()
+    log.info("draining", deaf=deaf)
     keeper.drain()
-    serving.stop(timeout=DRAIN_MS)
+    pools.stop(DRAIN_MS)
     with base.db.connection_context():
         processes.leave(me)
+    return 1 if deaf else 0
 
 
 def load_performers() -> None:

@@ -1,14 +1,14 @@
-"""The Redis broker with a bell, and the table of who performs which task.
+"""The broker with a bell, and the table of who performs which task.
 
-Redis carries ids only and may be emptied at any moment: what is lost here, the sweep asks again.
-The options answer Dramatiq's defaults: no retries, no delays and no time limits of its own (a
-retry is a row, a delay is `due_at`, a deadline belongs to the job), prefetch equal to the threads,
-a logical database of its own because its maintenance scans all keys.
+Dramatiq's engine (messages, actors, worker threads) on a Redis that carries ids only and may be
+emptied at any moment: what is lost here, the sweep asks again. Of Dramatiq's own Redis broker
+nothing is left, because of what its defaults do: no retries, no delays, no time limits, no dead
+letters (a retry is a row, a delay is `due_at`, a deadline belongs to the job, a failure is a row).
 """
 
 from __future__ import annotations
 
-import threading
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -16,16 +16,47 @@ from urllib.parse import urlsplit, urlunsplit
 import dramatiq
 import redis
 import structlog
-from dramatiq.broker import MessageProxy
-from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
-from dramatiq.errors import ConnectionClosed
+from dramatiq.errors import ActorNotFound
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from models.base import db
 from models.logs import log
-from tasks import TASKS, Task
+from tasks import QUEUES, TASKS, Task
+from workers.bell import BELL_SECONDS, BellConsumer
 
-BELL_SECONDS = 1
-BELLS_KEPT = 64
+NAMESPACE = "djinn"
+GONE_SECONDS = 10  # without a heartbeat a process is dead, and what it held is put back
+EXCHANGE = """
+local now = redis.call('time')[1]
+redis.call('zadd', KEYS[3], now, ARGV[1])
+for place = 3, #ARGV do redis.call('lrem', KEYS[2], 1, ARGV[place]) end
+local taken = {}
+for place = 1, tonumber(ARGV[2]) do
+    local body = redis.call('lmove', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
+    if not body then break end
+    taken[place] = body
+end
+return taken
+"""
+GIVE_BACK = """
+for place = #ARGV, 1, -1 do
+    if redis.call('lrem', KEYS[2], 1, ARGV[place]) > 0 then
+        redis.call('lpush', KEYS[1], ARGV[place])
+    end
+end
+"""
+PUT_BACK_ORPHANS = """
+local gone = redis.call('zrangebyscore', KEYS[1], '-inf', redis.call('time')[1] - ARGV[2])
+for _, process in ipairs(gone) do
+    for place = 3, #ARGV do
+        local held = ARGV[1] .. ':held:' .. process .. ':' .. ARGV[place]
+        while redis.call('lmove', held, ARGV[1] .. ':' .. ARGV[place], 'RIGHT', 'LEFT') do end
+    end
+    redis.call('zrem', KEYS[1], process)
+end
+return #gone
+"""
 
 Performer = Callable[..., None]
 PERFORMERS: dict[str, Performer] = {}
@@ -54,116 +85,100 @@ def perform(name: str, *args: Any, **kwargs: Any) -> None:
             raise
 
 
-class BellConsumer(_RedisConsumer):
-    """A consumer that blocks on a bell instead of polling with growing pauses."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.freed = threading.Event()
-        self.drained = False  # whether the last fetch left nothing behind
-
-    def ack(self, message: MessageProxy) -> None:
-        try:
-            super().ack(message)
-        finally:
-            self.freed.set()
-
-    def nack(self, message: MessageProxy) -> None:
-        try:
-            super().nack(message)
-        finally:
-            self.freed.set()
-
-    def __next__(self) -> MessageProxy | None:
-        try:
-            return self._next()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise ConnectionClosed(error) from None
-
-    def _next(self) -> MessageProxy | None:
-        if not self.message_cache:
-            self._refill()
-        if not self.message_cache:
-            return None
-        message = dramatiq.Message.decode(self.message_cache.pop(0))
-        self.queued_message_ids.add(message.message_id)
-        return MessageProxy(message)
-
-    def _refill(self) -> None:
-        """Fetch what there is room for; what comes after a queue was drained rings the bell."""
-        self.freed.clear()
-        room = self.prefetch - self.outstanding_message_count
-        if room <= 0:
-            self.freed.wait(BELL_SECONDS)
-            return
-        bells, bell = self.broker.bells, self.broker.bell(self.queue_name)
-        if self.drained:
-            bells.blpop([bell], timeout=BELL_SECONDS)
-        self.message_cache = self.broker.do_fetch(self.queue_name, room)
-        self.drained = len(self.message_cache) < room
-        if len(self.message_cache) > 1:
-            bells.lpop(bell, len(self.message_cache) - 1)  # theirs, or each would wake somebody
-
-
-class BellBroker(RedisBroker):
-    """Dramatiq's Redis broker; every message also rings the bell of its queue."""
+class BellBroker(dramatiq.Broker):
+    """Dramatiq's engine on two Redis lists per queue; nothing in it polls."""
 
     def __init__(self, url: str) -> None:
+        super().__init__(middleware=[])
+        self.process = uuid.uuid4().hex
+        self.heartbeats = f"{NAMESPACE}:heartbeats"
+        self.queues: set[str] = set()
         url = broker_url(url)
-        client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
-        super().__init__(
-            client=client,
-            middleware=[],
-            namespace="djinn",
-            maintenance_chance=1_000_000,
-            heartbeat_timeout=10_000,
-        )
-        self.bells = redis.Redis.from_url(url, socket_timeout=BELL_SECONDS + 5)
+        # without its retries: a fetch that is repeated unseen would forget what the first one took
+        once: Any = {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": 2}
+        self.client = redis.Redis.from_url(url, socket_timeout=5, **once)
+        self.listener = redis.Redis.from_url(url, socket_timeout=BELL_SECONDS + 5, **once)
+        self._exchange = self.client.register_script(EXCHANGE)
+        self._give_back = self.client.register_script(GIVE_BACK)
+        self._put_back_orphans = self.client.register_script(PUT_BACK_ORPHANS)
 
-    @property
-    def consumer_class(self) -> type[BellConsumer]:
-        return BellConsumer
+    def waiting(self, queue: str) -> str:
+        """The list of what waits in a queue."""
+        return f"{NAMESPACE}:{queue}"
 
-    def bell(self, queue: str) -> str:
-        return f"{self.namespace}:bell:{queue}"
+    def holding(self, queue: str) -> str:
+        """The list of what this process has taken from a queue and not finished."""
+        return f"{NAMESPACE}:held:{self.process}:{queue}"
 
     def send(self, queue: str, bodies: Sequence[dict[str, Any]]) -> None:
-        """Hand requests of one queue to the workers, in order and in one round trip.
+        """Hand requests of one queue to the workers, in order and in one round trip."""
+        self.client.rpush(self.waiting(queue), *[_message(queue, body).encode() for body in bodies])
 
-        Writes what the `enqueue` of Dramatiq's dispatch.lua writes, which takes one at a time.
+    def exchange(self, queue: str, room: int, done: Sequence[bytes]) -> list[bytes]:
+        """Acknowledge `done`, give a sign of life, and take up to `room` messages."""
+        keys = [self.waiting(queue), self.holding(queue), self.heartbeats]
+        taken: list[bytes] = self._exchange(keys, [self.process, room, *done])
+        return taken
+
+    def give_back(self, queue: str, bodies: Sequence[bytes]) -> None:
+        """Put messages that this process holds before those that wait."""
+        if bodies:
+            self._give_back([self.waiting(queue), self.holding(queue)], bodies)
+
+    def put_back_orphans(self) -> int:
+        """Let others have what processes without a heartbeat held; gives how many were gone.
+
+        Looks at their lists by name: a search (KEYS) would read the whole logical database.
         """
-        messages = [_message(queue, body) for body in bodies]
-        texts: dict[Any, Any] = {each.message_id: each.encode() for each in messages}
-        pipeline = self.client.pipeline(transaction=False)
-        pipeline.hset(f"{self.namespace}:{queue}.msgs", mapping=texts)
-        pipeline.rpush(f"{self.namespace}:{queue}", *texts)
-        pipeline.rpush(self.bell(queue), *["1"] * min(len(messages), BELLS_KEPT))
-        pipeline.ltrim(self.bell(queue), 0, BELLS_KEPT - 1)
-        pipeline.execute()
+        return int(self._put_back_orphans([self.heartbeats], [NAMESPACE, GONE_SECONDS, *QUEUES]))
 
+    def obeys(self) -> bool:
+        """Whether Redis does such a thing as taking a message, just now."""
+        probe = f"{NAMESPACE}:probe"
+        try:
+            self.client.lmove(probe, probe, "LEFT", "RIGHT")
+        except redis.RedisError:
+            return False
+        return True
 
-class BellWorker(dramatiq.Worker):
-    """A worker that takes no more than it has threads for, and has no delay queues."""
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 0) -> BellConsumer:
+        return BellConsumer(self, queue_name, prefetch)
 
-    def __init__(self, broker: BellBroker, queues: Sequence[str], threads: int) -> None:
-        super().__init__(broker, queues=set(queues), worker_threads=threads)
-        self.queue_prefetch = threads
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
 
-    def _add_consumer(self, queue_name: str, *, delay: bool = False) -> None:
-        if not delay:
-            super()._add_consumer(queue_name)
+    def get_declared_queues(self) -> set[str]:
+        return set(self.queues)
+
+    def get_actor(self, actor_name: str) -> dramatiq.Actor[..., None]:
+        """The actor of a task; one that a newer version asked for fails by the usual way."""
+        try:
+            return super().get_actor(actor_name)
+        except ActorNotFound:
+            return _actor(self, actor_name, next(iter(self.queues)))
+
+    def close(self) -> None:
+        """Leave no heartbeat behind, unless something of ours is still to be put back."""
+        held = [self.holding(queue) for queue in QUEUES]
+        try:
+            if not self.client.exists(*held):
+                self.client.zrem(self.heartbeats, self.process)
+        except redis.RedisError as error:
+            log.warning("no farewell to Redis", error=str(error).strip())
+        self.client.close()
+        self.listener.close()
 
 
 def _message(queue: str, body: dict[str, Any]) -> dramatiq.Message[None]:
-    message: dramatiq.Message[None] = dramatiq.Message(
+    return dramatiq.Message(
         queue_name=queue,
         actor_name=body["task"],
         args=tuple(body["args"]),
         kwargs=body["kwargs"],
         options={},
     )
-    message.options["redis_message_id"] = message.message_id
-    return message
 
 
 def broker_url(url: str) -> str:
@@ -173,14 +188,17 @@ def broker_url(url: str) -> str:
     return urlunsplit(parts._replace(path=f"/{number + 1}"))
 
 
-def declare_actors(broker: BellBroker) -> None:
-    """Make every declared task an actor of `broker`."""
+def declare_actors(broker: BellBroker, queue: str) -> None:
+    """Make every declared task an actor of `broker`: any of them may be asked for on any queue."""
+    for name in TASKS:
+        _actor(broker, name, queue)
 
-    def actor_for(task: Task[Any]) -> None:
-        def act(*args: Any, **kwargs: Any) -> None:
-            perform(task.name, *args, **kwargs)
 
-        dramatiq.actor(actor_name=task.name, queue_name=task.queue, broker=broker)(act)
+def _actor(broker: BellBroker, name: str, queue: str) -> dramatiq.Actor[..., None]:
+    def act(*args: Any, **kwargs: Any) -> None:
+        perform(name, *args, **kwargs)
 
-    for task in TASKS.values():
-        actor_for(task)
+    made: dramatiq.Actor[..., None] = dramatiq.actor(
+        actor_name=name, queue_name=queue, broker=broker
+    )(act)
+    return made

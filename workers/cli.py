@@ -155,7 +155,7 @@ def worker(
     from workers.commands.complaints import plainly
 
     names = [name.strip() for name in queues.split(",") if name.strip()]
-    plainly(lambda: command(names, threads))
+    raise typer.Exit(plainly(lambda: command(names, threads)))
 
 
 @app.command()
