@@ -40,7 +40,7 @@ class Entry(Model):
     snapshot = CharField(max_length=64, null=True)
     reserved_usd = dollars()
     reserved_tokens = BigIntegerField(null=True)
-    tries = IntegerField(default=1)
+    tries = IntegerField(default=0)  # claims; more than one when a worker was lost in between
     claimed_at = Moment(default=now_ms)
     sealed_at = Moment(null=True)
 
@@ -54,6 +54,7 @@ class Entry(Model):
 
     def claim(self) -> None:
         """Write down, by the commit, that this is about to be done; doing it again counts."""
+        self.tries += 1
         names = [field.column_name for field in self._meta.sorted_fields]
         values = [field.db_value(getattr(self, field.name)) for field in self._meta.sorted_fields]
         values[names.index("execution_id")] = self.execution_id
@@ -64,7 +65,7 @@ class Entry(Model):
             INSERT INTO ledger ({columns}) VALUES ({places})
             ON CONFLICT (execution_id, seq) DO UPDATE
             SET kind = excluded.kind, name = excluded.name, key = excluded.key,
-                request = excluded.request, tries = ledger.tries + 1,
+                request = excluded.request, tries = excluded.tries,
                 reserved_usd = excluded.reserved_usd, reserved_tokens = excluded.reserved_tokens,
                 claimed_at = excluded.claimed_at
             """,  # noqa: S608

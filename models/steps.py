@@ -113,7 +113,7 @@ class Step(Stateful):
             return False
         lease: Any = {"lease_id": secrets.token_hex(8), "leased_until": now + LEASE_MS}
         tries = self.tries + 1 if sealed == self.mark else 1
-        counted = {"tries": tries, "mark": sealed, "started_at": now_ms()}
+        counted: Any = {"tries": tries, "mark": sealed, "started_at": now_ms()}
         self.move(RUNNING, **lease, **counted, waits_for=None, **changes)
         return True
 

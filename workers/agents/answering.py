@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jsonschema.validators import validator_for
 
 from workers.agents.asking import Question, ask
-from workers.agents.events import Ending, Event, Limits, Nudged, Replied, TurnStarted
+from workers.agents.events import Ending, Limits, Nudged, Replied, Talk, TurnStarted
 from workers.agents.finishing import as_outputs
 from workers.halting import Halt
 from workers.llm.base import Message, Model, Reply, Shape, Text
@@ -20,21 +20,22 @@ FAULTS_TOLD = 5
 
 def answer_in_shape(
     model: Model, shape: Shape, messages: Sequence[Message], limits: Limits, halt: Halt
-) -> Generator[Event, None, Ending]:
+) -> Talk[Ending]:
     """Ask for JSON of the shape's schema until it fits; a failed Ending says what never did."""
     talk = list(messages)
     faults: list[str] = []
     for turn in range(1, MENDS + 2):
         halt.check()
         yield TurnStarted(turn)
-        answer = yield from ask(model, Question(talk, limits, shape=shape), halt)
-        yield Replied(turn, answer.reply, answer.seconds, answer.context_used)
-        value, faults = checked(answer.reply, shape)
+        asked = yield from ask(model, Question(talk, limits, shape=shape), halt)
+        yield Replied(turn, asked.answer, asked.known)
+        reply = asked.answer.reply
+        value, faults = checked(reply, shape)
         if not faults:
             return Ending("completed", as_outputs(value, limits.declared))
         if turn <= MENDS:
             told = "Your answer does not fit: " + "; ".join(faults) + ". Answer again, whole."
-            talk += [_kept(answer.reply), Message("user", (Text(told),))]
+            talk += [_kept(reply), Message("user", (Text(told),))]
             yield Nudged(told)
     return Ending("failed", error=f"no answer in the shape {shape.name}: {'; '.join(faults)}")
 

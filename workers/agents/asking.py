@@ -6,9 +6,9 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from workers.agents.events import Limits, Spoke
+from workers.agents.events import Answer, Asking, Limits, Overflowed, Spoke, Talk
 from workers.halting import Halt
-from workers.llm.base import Message, Model, Options, Reply, Shape, ToolSpec
+from workers.llm.base import Delta, Message, Model, Options, Overflow, Reply, Shape, ToolSpec
 from workers.llm.estimating import weight
 
 LEAST_ROOM = 256  # tokens an answer always gets
@@ -25,31 +25,44 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
-    reply: Reply
-    seconds: float
-    context_used: int
+class Asked:
+    """The answer, and whether whoever drives the conversation knew it already."""
+
+    answer: Answer
+    known: bool
 
 
-def ask(model: Model, question: Question, halt: Halt) -> Generator[Spoke, None, Answer]:
-    """Stream one answer; raises what the model raises."""
+def ask(model: Model, question: Question, halt: Halt) -> Talk[Asked]:
+    """One answer, streamed unless it is known already; raises what the model raises."""
+    options = _options(model, question)
+    known = yield Asking(question.messages, question.tools, options)
+    if isinstance(known, Answer):
+        return Asked(known, known=True)
+    if isinstance(known, Overflow):
+        raise known
+    options = known if isinstance(known, Options) else options
     began = time.monotonic()
-    written = size(question.messages)
-    options = _options(model, question, written)
     stream = model.reply(question.messages, question.tools, options, halt)
     try:
-        while True:
-            try:
-                delta = next(stream)
-            except StopIteration as done:
-                reply: Reply = done.value
-                break
-            yield Spoke(delta.kind, delta.text)
+        reply = yield from _spoken(stream)
+    except Overflow as error:
+        yield Overflowed(str(error))
+        raise
     finally:
         stream.close()
     counted = reply.usage.input + reply.usage.output
-    used = counted or written + weight(reply.message)
-    return Answer(reply, time.monotonic() - began, used)
+    used = counted or size(question.messages) + weight(reply.message)
+    return Asked(Answer(reply, time.monotonic() - began, used), known=False)
+
+
+def _spoken(stream: Generator[Delta, None, Reply]) -> Talk[Reply]:
+    while True:
+        try:
+            delta = next(stream)
+        except StopIteration as done:
+            reply: Reply = done.value
+            return reply
+        yield Spoke(delta.kind, delta.text)
 
 
 def size(messages: Sequence[Message]) -> int:
@@ -57,9 +70,9 @@ def size(messages: Sequence[Message]) -> int:
     return sum(weight(message) for message in messages)
 
 
-def _options(model: Model, question: Question, written: int) -> Options:
+def _options(model: Model, question: Question) -> Options:
     limits = question.limits
-    room = max(LEAST_ROOM, model.window - written - LEAST_ROOM)
+    room = max(LEAST_ROOM, model.window - size(question.messages) - LEAST_ROOM)
     return Options(
         max_output_tokens=min(limits.max_output_tokens, room),
         temperature=limits.temperature,

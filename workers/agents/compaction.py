@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from workers.agents.asking import Answer, Question, ask, size
-from workers.agents.events import Compacted, Limits
+from workers.agents.asking import Asked, Question, ask, size
+from workers.agents.events import Compacted, Known, Limits, Spoke, Talk
 from workers.agents.tools.base import bounded
 from workers.halting import Halt
 from workers.llm.base import Call, Message, Model, Overflow, Result, Text, Thinking
@@ -42,7 +42,7 @@ def is_full(model: Model, used: int) -> bool:
     return used >= FULL * model.window
 
 
-def compact(model: Model, messages: Sequence[Message], halt: Halt) -> Compaction | None:
+def compact(model: Model, messages: Sequence[Message], halt: Halt) -> Talk[Compaction | None]:
     """Shorten old tool results or, when that is not enough, have the model condense old turns.
 
     None when nothing can be taken away. Raises what the model raises, except Overflow.
@@ -56,11 +56,11 @@ def compact(model: Model, messages: Sequence[Message], halt: Halt) -> Compaction
         recent = _shortened(messages, 0)
         gained = before - size(recent)
         return Compaction(recent, Compacted(before, size(recent))) if gained > 0 else None
-    answer = _condensed(model, middle, halt)
+    asked = yield from _condensed(model, middle, halt)
+    answer, known = (asked.answer, asked.known) if asked else (None, False)
     summary = (answer.reply.message.text.strip() if answer else "") or _digest(middle)
     shorter = [*opening, Message("user", (Text(RESUMED + summary),)), *recent]
-    reply, seconds = (answer.reply, answer.seconds) if answer else (None, 0.0)
-    return Compaction(shorter, Compacted(before, size(shorter), summary, reply, seconds))
+    return Compaction(shorter, Compacted(before, size(shorter), summary, answer, known))
 
 
 def _shortened(messages: Sequence[Message], protected: int) -> list[Message]:
@@ -93,26 +93,28 @@ def _divided(
     return messages[:task], messages[task:cut], messages[cut:]
 
 
-def _condensed(model: Model, middle: Sequence[Message], halt: Halt) -> Answer | None:
+def _condensed(model: Model, middle: Sequence[Message], halt: Halt) -> Talk[Asked | None]:
     """The model's own notes; None when even the record does not fit."""
     room = model.window * CHARACTERS_PER_TOKEN // 2
     record = Message("user", (Text(bounded(_record(middle), room)),))
     limits = Limits(max_output_tokens=min(SUMMARY_TOKENS, max(256, model.window // 8)))
     question = Question((Message("system", (Text(CONDENSE),)), record), limits)
     try:
-        return _drained(ask(model, question, halt))
+        return (yield from _unheard(ask(model, question, halt)))
     except Overflow:
         return None
 
 
-def _drained(stream: Generator[object, None, T]) -> T:
-    """The value a generator returns, its pieces dropped: notes are not the agent speaking."""
+def _unheard(talk: Talk[T]) -> Talk[T]:
+    """The same talk without its words: notes are not the agent speaking."""
+    known: Known = None
     while True:
         try:
-            next(stream)
+            event = talk.send(known)
         except StopIteration as done:
             value: T = done.value
             return value
+        known = None if isinstance(event, Spoke) else (yield event)
 
 
 def _record(messages: Sequence[Message]) -> str:

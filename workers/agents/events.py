@@ -1,11 +1,18 @@
-"""What a conversation says while it goes on, what bounds it, and how it ends."""
+"""What a conversation says while it goes on, what it may be told, what bounds it, how it ends.
+
+A conversation is a generator. Whoever drives it may answer `Asking` and `Called` with what is
+already known; then the model is not asked and the tool does not run.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
-from workers.llm.base import Call, Reply, Result, Shape
+from workers.llm.base import Call, Message, Options, Overflow, Reply, Result, Shape, ToolSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,18 +31,42 @@ class Spoke:
 
 
 @dataclass(frozen=True)
-class Replied:
-    """A whole reply; `context_used` counts the tokens of the conversation so far."""
+class Asking:
+    """A model is about to be asked this; may be told an Answer, an Overflow, or other Options."""
 
-    turn: int
+    messages: Sequence[Message]
+    tools: Sequence[ToolSpec]
+    options: Options
+
+
+@dataclass(frozen=True)
+class Overflowed:
+    """The model said that what it was asked does not fit its window."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered; `context_used` counts the tokens of the conversation so far."""
+
     reply: Reply
     seconds: float
     context_used: int
 
 
 @dataclass(frozen=True)
+class Replied:
+    """An agent's model has answered; `known` says that the answer came from the driver."""
+
+    turn: int
+    answer: Answer
+    known: bool = False
+
+
+@dataclass(frozen=True)
 class Called:
-    """A tool is about to run."""
+    """A tool is about to run; may be told its Result."""
 
     call: Call
     turn: int
@@ -54,14 +85,15 @@ class Returned:
 class Compacted:
     """The conversation was shortened from `before` to `after` tokens (estimates).
 
-    `summary` is empty and `reply` None when shortening old tool results was enough.
+    `summary` is empty and `answer` None when shortening old tool results was enough; `known` as in
+    Replied.
     """
 
     before: int
     after: int
     summary: str = ""
-    reply: Reply | None = None
-    seconds: float = 0.0
+    answer: Answer | None = None
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +103,9 @@ class Nudged:
     text: str
 
 
-Event = TurnStarted | Spoke | Replied | Called | Returned | Compacted | Nudged
+Event = TurnStarted | Asking | Overflowed | Spoke | Replied | Called | Returned | Compacted | Nudged
+Known = Answer | Overflow | Options | Result | None  # what a driver may tell
+Talk = Generator[Event, Known, T]
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from workers.agents import finishing
 from workers.agents.answering import answer_in_shape
-from workers.agents.asking import Answer, Question, ask
+from workers.agents.asking import Asked, Question, ask
 from workers.agents.compaction import compact, is_full
 from workers.agents.events import (
     Called,
     Ending,
-    Event,
     Limits,
     Nudged,
     Replied,
     Returned,
+    Talk,
     TurnStarted,
 )
 from workers.agents.tools.base import Verdict
@@ -58,14 +58,17 @@ class Tools(Protocol):
 
     def run(self, call: Call, halt: Halt) -> Result: ...
 
+    def ends(self, name: str) -> bool: ...
+
 
 def converse(
     model: Model, toolbox: Tools, messages: Sequence[Message], limits: Limits, halt: Halt
-) -> Generator[Event, None, Ending]:
+) -> Talk[Ending]:
     """Work until the agent ends the step or a limit does, telling what happens.
 
-    Raises Throttled, Unavailable, Refused, an Overflow no shortening helps against, and whatever
-    `halt` raises.
+    Given the same answers and results it asks and does the same: a driver that knows them can have
+    it repeated. Raises Throttled, Unavailable, Refused, an Overflow no shortening helps against,
+    Awaited, and whatever `halt` raises.
     """
     if limits.shape:
         return (yield from answer_in_shape(model, limits.shape, messages, limits, halt))
@@ -83,21 +86,21 @@ class _Conversation:
     nudges: int = 0
     unheeded: int = field(default=0)
 
-    def turns(self) -> Generator[Event, None, Ending]:
+    def turns(self) -> Talk[Ending]:
         for turn in range(1, self.limits.max_turns + 1):
             self.halt.check()
             yield TurnStarted(turn)
-            answer = yield from self._asked()
-            yield Replied(turn, answer.reply, answer.seconds, answer.context_used)
-            ending = yield from self._after(answer.reply, turn)
+            asked = yield from self._asked()
+            yield Replied(turn, asked.answer, asked.known)
+            ending = yield from self._after(asked.answer.reply, turn)
             if ending:
                 return ending
-            if is_full(self.model, answer.context_used):
+            if is_full(self.model, asked.answer.context_used):
                 yield from self._compacted()
         error = f"{finishing.UNFINISHED}: all {self.limits.max_turns} turns are used up"
         return Ending("failed", error=error)
 
-    def _asked(self) -> Generator[Event, None, Answer]:
+    def _asked(self) -> Talk[Asked]:
         """The model's answer, the conversation shortened as often as it has to be."""
         for _ in range(COMPACTIONS_A_TURN):
             try:
@@ -107,19 +110,19 @@ class _Conversation:
                     raise
         return (yield from self._ask())
 
-    def _ask(self) -> Generator[Event, None, Answer]:
+    def _ask(self) -> Talk[Asked]:
         question = Question(self.messages, self.limits, self.toolbox.specs)
         return (yield from ask(self.model, question, self.halt))
 
-    def _compacted(self) -> Generator[Event, None, bool]:
-        made = compact(self.model, self.messages, self.halt)
+    def _compacted(self) -> Talk[bool]:
+        made = yield from compact(self.model, self.messages, self.halt)
         if made is None:
             return False
         self.messages = made.messages
         yield made.event
         return True
 
-    def _after(self, reply: Reply, turn: int) -> Generator[Event, None, Ending | None]:
+    def _after(self, reply: Reply, turn: int) -> Talk[Ending | None]:
         text = reply.message.text.strip()
         if text or reply.message.calls:  # providers refuse an empty message sent back
             self.messages.append(reply.message)
@@ -127,16 +130,12 @@ class _Conversation:
             return (yield from self._worked(reply, turn))
         return (yield from self._talked(reply, text))
 
-    def _worked(self, reply: Reply, turn: int) -> Generator[Event, None, Ending | None]:
+    def _worked(self, reply: Reply, turn: int) -> Talk[Ending | None]:
         """Run the calls in order; the first that ends the step ends it."""
         results = []
         for call in reply.message.calls:
             self.halt.check()
-            yield Called(call, turn)
-            began = time.monotonic()
-            result = self._run(call, reply)
-            yield Returned(call, result, time.monotonic() - began)
-            results.append(result)
+            results.append((yield from self._called(call, reply, turn)))
             if self.toolbox.verdict:
                 return _ending(self.toolbox.verdict)
         self.messages.append(Message("tool", tuple(results)))
@@ -146,13 +145,24 @@ class _Conversation:
             yield self._nudged(NOTE.format(calls=self.calls))
         return None
 
+    def _called(self, call: Call, reply: Reply, turn: int) -> Talk[Result]:
+        """What the tool says; one that ends the step is asked again even if that is known."""
+        known = yield Called(call, turn)
+        began = time.monotonic()
+        if isinstance(known, Result) and not self.toolbox.ends(call.name):
+            return known
+        result = self._run(call, reply)
+        if known is None:
+            yield Returned(call, result, time.monotonic() - began)
+        return result
+
     def _run(self, call: Call, reply: Reply) -> Result:
         last = call is reply.message.calls[-1]
         if last and reply.stop == "length" and not _is_json(call.arguments):
             return Result(call.id, CUT_OFF, is_error=True)
         return self.toolbox.run(call, self.halt)
 
-    def _talked(self, reply: Reply, text: str) -> Generator[Event, None, Ending | None]:
+    def _talked(self, reply: Reply, text: str) -> Talk[Ending | None]:
         """The model said something and called nothing: it is done, or it is told to go on."""
         outputs = finishing.read_text(text)
         missing = finishing.owed(outputs, self.limits.declared)

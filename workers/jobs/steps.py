@@ -25,6 +25,7 @@ from workers.pipelines.sitting import Done, Sitting, model_name
 from workers.sandboxes.base import SandboxUnavailable
 from workers.workspaces import Busy, WorkspaceError
 
+LOST = "its worker was lost"
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
 
 
@@ -58,7 +59,7 @@ def recover(execution_id: str) -> None:
     step = Step.get_or_none((Step.id == execution_id) & steps.silent())
     if step is not None:
         log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
-        give_back(step.run, step, counted=True)
+        give_back(step.run, step, lost=LOST)
 
 
 @performs(step_tasks.awaken)
@@ -103,6 +104,7 @@ def settle(run: Run, step: Step, done: Done) -> None:
         if locked is None or not step.held():
             log.info("result dropped", run=run.id, step=step.step_id)
             return
+        done.unwritten(locked)
         if done.run:
             locked.put(**done.run)
         if done.error is None:
@@ -111,17 +113,22 @@ def settle(run: Run, step: Step, done: Done) -> None:
             conduct.fail(locked, step, done.error, **done.step)
 
 
-def give_back(run: Run, step: Step, counted: bool = False, why: str = "worker lost") -> None:
-    """Let another worker go on with the step; a drained one does not count as a try."""
+def give_back(run: Run, step: Step, lost: str | None = None) -> None:
+    """Let another worker go on with the step.
+
+    `lost` says what broke it; a step that broke too often at the same act takes its run out of
+    circulation. A worker that is going away (`lost` None) does not count.
+    """
     with db.atomic():
         locked = Run.locked(run.id, run.attempt)
         if locked is None or not step.held():
             return
-        if counted and step.tries >= steps.MOST_TRIES:
-            conduct.fail(locked, step, f"{why} {step.tries} times")
-            return
-        tries = step.tries if counted else step.tries - 1
-        step_tasks.requeue(step, why if counted else "worker drained", tries)
+        if lost is None:
+            step_tasks.requeue(step, "worker drained", step.tries - 1)
+        elif step.poisoned():
+            conduct.quarantine(locked, step, lost)
+        else:
+            step_tasks.requeue(step, lost, step.tries)
 
 
 def hindered(error: Exception) -> Done:
@@ -155,8 +162,8 @@ class GivenBackOnError:
     ) -> None:
         if isinstance(error, Exception):
             log.warning("step broke", run=self.run.id, step=self.step.step_id, error=repr(error))
-            why = f"an unexpected {type(error).__name__}, which the log shows, broke the step"
-            give_back(self.run, self.step, counted=True, why=why)
+            lost = f"an unexpected {type(error).__name__}, which the log shows, broke the step"
+            give_back(self.run, self.step, lost)
 
 
 def _begun(run: Run, step: Step) -> None:
@@ -177,6 +184,7 @@ def _begun(run: Run, step: Step) -> None:
     scripted = (step.model_used or "").startswith("scripted/")
     about = {"stepId": step.step_id, "agentId": step.agent_id, "sessionId": step.session_id}
     how = {"model": step.model_used, "scripted": scripted, "attempt": step.tries}
+    how["sealedActs"] = step.mark
     which = {"visit": step.visit, "retryCount": step.retry, "executionId": step.id}
     run.record(("step_started", {**about, **how, **which}), session_id=step.session_id)
     work = {"runId": run.id, "stepId": step.step_id, "stepType": "pipeline"}

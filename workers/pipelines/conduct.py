@@ -61,6 +61,13 @@ def fail(run: Run, step: Step, error: str, **result: Any) -> None:
     _go_on(run, step, decision, executions)
 
 
+def quarantine(run: Run, step: Step, why: str) -> None:
+    """End a run whose step broke its worker again and again; only a person starts it anew."""
+    run.put(quarantined=True)
+    error = f"quarantined: {why}, {step.tries} times at the same point of step {step.step_id}"
+    fail(run, step, error, final=True)
+
+
 def _decide(run: Run, executions: Sequence[Step]) -> Decision:
     over = [step for step in executions if step.state in (steps.COMPLETED, steps.FAILED)]
     return next_step(definition_of(run.version_id), [_outcome(step) for step in over])
@@ -152,6 +159,7 @@ def _give_up(run: Run, decision: Failed) -> None:
     outputs = dict(decision.outputs)
     run.move(runs.FAILED, error=decision.error, outputs=outputs, completed_at=now_ms())
     failure = {"error": decision.error, "stepId": decision.step_id, "cancelled": False}
+    failure["quarantined"] = run.quarantined
     run.record(("run_failed", failure))
     run.announce_state()
 

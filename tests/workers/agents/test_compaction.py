@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from tests.workers.agents.recital import Reciter, call, opening, says
 from workers.agents.asking import size
-from workers.agents.compaction import SHORT_CHARS, compact, is_full
+from workers.agents.compaction import SHORT_CHARS, Compaction, compact, is_full
 from workers.halting import Halt
 from workers.llm.base import Message, Overflow, Result
 
@@ -30,6 +30,16 @@ def paired(messages: list[Message]) -> bool:
     return True
 
 
+def compacted(model: Reciter, messages: list[Message] | tuple, halt: Halt) -> Compaction | None:
+    """What comes of compacting, nobody knowing any answer beforehand."""
+    talk = compact(model, messages, halt)
+    while True:
+        try:
+            next(talk)
+        except StopIteration as done:
+            return done.value
+
+
 def test_a_window_counts_as_full_before_it_is() -> None:
     model = Reciter([], window=100_000)
     assert not is_full(model, 84_999)
@@ -38,7 +48,7 @@ def test_a_window_counts_as_full_before_it_is() -> None:
 
 def test_old_tool_results_are_shortened_first_and_new_ones_left_whole() -> None:
     model = Reciter([])
-    made = compact(model, history([LONG] * 6), Halt())
+    made = compacted(model, history([LONG] * 6), Halt())
     assert made is not None
     lengths = [len(message.parts[0].text) for message in made.messages if message.role == "tool"]
     assert lengths[-2:] == [len(LONG)] * 2
@@ -50,7 +60,7 @@ def test_old_tool_results_are_shortened_first_and_new_ones_left_whole() -> None:
 
 def test_when_that_frees_too_little_the_model_condenses_the_old_turns() -> None:
     model = Reciter([says("The tests pass; the docs are left.")])
-    made = compact(model, history(["short"] * 10), Halt())
+    made = compacted(model, history(["short"] * 10), Halt())
     assert made is not None
     assert made.event.summary == "The tests pass; the docs are left."
     assert [message.role for message in made.messages] == [
@@ -64,23 +74,23 @@ def test_when_that_frees_too_little_the_model_condenses_the_old_turns() -> None:
 
 
 def test_condensing_again_takes_in_the_earlier_notes() -> None:
-    first = compact(Reciter([says("first notes")]), history(["short"] * 6), Halt())
+    first = compacted(Reciter([says("first notes")]), history(["short"] * 6), Halt())
     assert first is not None
     longer = [*first.messages, *history(["short"] * 4)[2:]]
     model = Reciter([says("second notes")])
-    second = compact(model, longer, Halt())
+    second = compacted(model, longer, Halt())
     assert second is not None
     assert "first notes" in model.heard[0].messages[1].text
     assert sum("notes" in message.text for message in second.messages) == 1
 
 
 def test_notes_that_cannot_be_made_are_replaced_by_a_list_of_calls() -> None:
-    made = compact(Reciter([Overflow("even that is too long")]), history(["short"] * 6), Halt())
+    made = compacted(Reciter([Overflow("even that is too long")]), history(["short"] * 6), Halt())
     assert made is not None
     assert "- bash" in made.event.summary
-    assert made.event.reply is None
+    assert made.event.answer is None
 
 
 def test_nothing_is_promised_where_nothing_can_be_taken_away() -> None:
-    assert compact(Reciter([]), opening(), Halt()) is None
-    assert compact(Reciter([]), history(["short"]), Halt()) is None
+    assert compacted(Reciter([]), opening(), Halt()) is None
+    assert compacted(Reciter([]), history(["short"]), Halt()) is None

@@ -9,6 +9,7 @@ import pytest
 from tests.workers.agents.conftest import MakeToolbox
 from tests.workers.agents.recital import Reciter, call, calls, opening, says
 from workers.agents.events import (
+    Asking,
     Called,
     Compacted,
     Ending,
@@ -62,7 +63,7 @@ def test_an_agent_works_with_its_tools_and_hands_over(
     assert told.ending == Ending("completed", {"result": "PASS"}, "All green.")
     assert (workspace / "a.txt").read_text() == "hello"
     kinds = [type(event) for event in told.events if not isinstance(event, Spoke)]
-    turn = [TurnStarted, Replied, Called, Returned]
+    turn = [TurnStarted, Asking, Replied, Called, Returned]
     assert kinds == turn * 2
 
 
@@ -235,7 +236,7 @@ def test_a_conversation_that_outgrows_the_window_is_condensed_and_goes_on(
     told = held(model, toolbox())
     compacted = told.of(Compacted)[0]
     assert compacted.summary == "Notes: five listings."
-    assert compacted.reply is not None
+    assert compacted.answer is not None
     assert told.ending.kind == "completed"
     last = model.heard[-1].messages
     assert [message.role for message in last[:4]] == ["system", "user", "user", "assistant"]

@@ -93,12 +93,17 @@ def test_a_worker_that_was_taken_over_cannot_write(step: Step, work: Callable[[]
     assert kinds(step) == told
 
 
-def test_a_step_that_kills_its_worker_three_times_fails(step: Step) -> None:
+def test_a_run_that_kills_its_worker_three_times_is_quarantined(step: Step) -> None:
     for _ in range(steps.MOST_TRIES):
         assert jobs.claim(step.id) is not None
         expire(step)
     lost = of(step)
-    assert (lost.state, lost.error) == (steps.FAILED, "worker lost 3 times")
+    assert lost.state == steps.FAILED
+    run = Run.get_by_id(step.run_id)
+    assert (run.state, run.quarantined) == (runs.FAILED, True)
+    assert run.error == (
+        f"quarantined: its worker was lost, 3 times at the same point of step {step.step_id}"
+    )
 
 
 def test_a_drained_worker_gives_its_step_back_without_a_try(step: Step) -> None:

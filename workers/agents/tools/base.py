@@ -35,6 +35,7 @@ class Awaited(Exception):
         super().__init__(kind)
         self.kind = kind
         self.arguments = arguments
+        self.asked_by = ""  # the act, by the name it keeps when it is tried again
 
 
 @dataclass(frozen=True)

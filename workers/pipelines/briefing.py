@@ -1,0 +1,107 @@
+"""What an agent is told when it sits down at a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from models.agents import Agent
+from models.definitions import Definition, StepSpec
+from models.logs import log
+from models.runs import Run
+from models.steps import Step
+from workers.agents.handover import declared_outputs
+from workers.agents.prompts import Brief
+from workers.pipelines import progress, templates
+from workers.pipelines.decisions import LoopView
+from workers.workspaces import Workspace
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there was to see in the workspace when the step began."""
+
+    git_log: tuple[str, ...] = ()
+    progress: str = ""
+
+    @classmethod
+    def at(cls, workspace: Workspace | None) -> Self:
+        """The workspace as it is now; nothing where there is none."""
+        if workspace is None:
+            return cls()
+        return cls(tuple(workspace.log()), progress.read(workspace.tree))
+
+    def row(self) -> dict[str, Any]:
+        """The look as JSON, for the ledger."""
+        return {"git_log": list(self.git_log), "progress": self.progress}
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The look that was written as `row`."""
+        return cls(tuple(row["git_log"]), row["progress"])
+
+
+class Briefing:
+    """Tells an agent its step: the pipeline's words filled in with what this run knows."""
+
+    def __init__(self, run: Run, step: Step, definition: Definition, agent: Agent) -> None:
+        self.run = run
+        self.step = step
+        self.definition = definition
+        self.agent = agent
+        self.spec: StepSpec = definition.step(step.step_id)
+        self.loop = LoopView(**step.loop) if step.loop else None
+
+    def brief(self, look: Look, tools: tuple[str, ...], small: bool) -> Brief:
+        """All that the opening messages are made of."""
+        return Brief(
+            run_id=self.run.id,
+            step=self.spec,
+            definition=self.definition,
+            task=self.run.task,
+            input=self._input(),
+            files=self.agent.files,
+            outputs=self.step.inputs,
+            feedback=tuple(self.step.feedback),
+            human_note="\n\n".join(filter(None, [self._note(), self.step.human_context])),
+            loop=self.loop,
+            git_log=look.git_log,
+            progress=look.progress,
+            visit=self.step.visit,
+            retry=self.step.retry,
+            execution=self.step.execution,
+            tools=tools,
+            small=small,
+        )
+
+    def _note(self) -> str:
+        """What a person said with the request, unless the template or a machine uses it."""
+        note = self.run.human_context or ""
+        used = templates.context_fields(note) or "human_context" in self.spec.input
+        return "" if used else note
+
+    def _input(self) -> str:
+        facts = templates.Facts(
+            task=self.run.task,
+            run_id=self.run.id,
+            step_id=self.spec.id,
+            agent_id=self.spec.agent,
+            execution=self.step.execution,
+            human_context=self.run.human_context or "",
+            feedback=tuple(self.step.feedback),
+            outputs=self.step.inputs,
+            loop=self.loop,
+            project={
+                "project_id": self.run.project_id or "",
+                "project_name": self.run.project_name or "",
+            },
+        )
+        values = templates.variables(facts)
+        if unknown := set(templates.unknown_names(self.spec.input, values)) - self._promised():
+            log.warning("nothing defines these names", step=self.spec.id, names=sorted(unknown))
+        return templates.render(self.spec.input, values)
+
+    def _promised(self) -> set[str]:
+        """The outputs that some step of the pipeline hands over, if perhaps not yet."""
+        return {key for step in self.definition.steps for key in declared_outputs(step)}
