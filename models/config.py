@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+MOST_DOLLARS = 1_000_000  # what a budget may be
+MOST_TOKENS = 2**53 - 1
 
 PROVIDER_KEYS: Mapping[str, str] = {
     "opencode": "OPENCODE_API_KEY",
@@ -77,6 +81,10 @@ class Settings:
     step_timeout: int = 300
     model_silence: int = 180
     body_limit: int = 2 * 1024 * 1024
+    run_budget_usd: Decimal | None = None
+    run_budget_tokens: int | None = None
+    user_daily_budget_usd: Decimal | None = None
+    user_daily_budget_tokens: int | None = None
 
     @classmethod
     def read(cls, source: Mapping[str, str]) -> Settings:
@@ -112,6 +120,7 @@ class _Reader:
             local_model_url=local,
             providers=providers,
             **self._plain(),
+            **self._budgets(),
         )
         if self.faults:
             raise Misconfigured("; ".join(self.faults))
@@ -134,6 +143,27 @@ class _Reader:
         }
         present = {key: row for key, row in table.items() if row[0] in self.source}
         return {key: self._made(name, make) for key, (name, make) in present.items()}
+
+    def _budgets(self) -> dict[str, Any]:
+        """Limits of spending: US dollars and tokens; one that is not set is none."""
+        return {
+            f"{whose}_budget_{unit}": self._budget(f"{whose}_budget_{unit}".upper(), make, most)
+            for whose in ("run", "user_daily")
+            for unit, make, most in (("usd", Decimal, MOST_DOLLARS), ("tokens", int, MOST_TOKENS))
+        }
+
+    def _budget(self, name: str, make: Callable[[str], Any], most: int) -> Any:
+        if name not in self.source:
+            return None
+        try:
+            limit = make(self.source[name])
+            fits = 0 < limit <= most
+        except (ValueError, InvalidOperation):
+            limit, fits = None, False
+        if not fits:
+            kind = "a whole number of tokens" if make is int else "an amount of US dollars"
+            self.faults.append(f"{name} must be {kind} above 0, at most {most}, or not set at all")
+        return limit
 
     def _made(self, name: str, make: Callable[[str], T]) -> T | None:
         try:

@@ -58,6 +58,7 @@ class Run(Stateful):
     parent_id = CharField(max_length=IDENTIFIER, null=True)  # the run that asked for it
     origin_id = CharField(max_length=IDENTIFIER, null=True)  # the run it forks or replays
     pause_reason = CharField(max_length=32, null=True)
+    budgeted = BooleanField(default=False)  # it has or had a limit of its own: models.budgets
     quarantined = BooleanField(default=False)  # it took its worker down too often
     task_id = CharField(max_length=IDENTIFIER, null=True)
     task_branch = CharField(max_length=256, null=True)

@@ -35,7 +35,8 @@ CAST = {
 }
 TEMPLATE = "djinn_template"
 VOLATILE = (
-    "outbox, runs, steps, sessions, events, llm_calls, activities, idempotency_keys, processes"
+    "outbox, runs, steps, sessions, events, llm_calls, activities, idempotency_keys, processes,"
+    " budgets, reservations"
 )
 SERVERS = pytest.StashKey[tuple[ExitStack, dict[str, str]]]()
 

@@ -1,0 +1,161 @@
+"""Budgets: how much runs and users may spend, what they have spent, what calls have set aside.
+
+Rows exist where there are limits: `run:<id>`, and `user:<id>:<day>` (UTC) while the settings have
+a daily limit. They are locked after the run's row and in the order of their keys, because calls
+of several runs share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+from peewee import BigIntegerField, CharField, CompositeKey, DecimalField, ForeignKeyField
+
+from models.base import IDENTIFIER, Model, db
+from models.config import settings
+from models.llm_calls import dollars
+from models.runs import Run
+
+FINEST = Decimal("0.00000001")  # US dollars, what the columns resolve
+LONGEST_KEY = 160
+
+
+def known_dollars() -> DecimalField:
+    """US dollars that are always known."""
+    return DecimalField(max_digits=16, decimal_places=8, default=Decimal(0))
+
+
+class Budget(Model):
+    """What one run, or one user on one day, may spend, has spent, and has set aside."""
+
+    label = "Budget"
+    run_id: str | None
+
+    key = CharField(max_length=LONGEST_KEY, primary_key=True)
+    run = ForeignKeyField(Run, null=True, on_delete="CASCADE")
+    limit_usd = dollars()
+    limit_tokens = BigIntegerField(null=True)
+    spent_usd = known_dollars()
+    spent_tokens = BigIntegerField(default=0)
+    reserved_usd = known_dollars()
+    reserved_tokens = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "budgets"
+
+    @property
+    def scope(self) -> str:
+        """Whose budget it is: `run` or `user_day`."""
+        return "run" if self.run_id else "user_day"
+
+
+class Reservation(Model):
+    """What the call under way of one execution of a step has set aside of one budget."""
+
+    execution_id = CharField(max_length=IDENTIFIER)
+    key = CharField(max_length=LONGEST_KEY)
+    usd = known_dollars()
+    tokens = BigIntegerField()
+
+    class Meta:
+        table_name = "reservations"
+        primary_key = CompositeKey("execution_id", "key")
+
+
+def limit(run: Run, limits: Mapping[str, Any]) -> None:
+    """Set or take away (None) the limits of a run: `limit_usd`, `limit_tokens`.
+
+    The caller holds the run's lock. What is not named stays as it is. A run without a budget so
+    far starts with what its calls, and those of the runs it asked for, have cost.
+    """
+    if not limits:
+        return
+    changed = ", ".join(f"{name} = excluded.{name}" for name in sorted(stored(limits)))
+    db.later(_LIMIT + changed, {"key": run_key(run.id), "run": run.id, **_UNLIMITED, **limits})
+    if not run.budgeted:
+        run.put(budgeted=True)
+
+
+def limit_day(user_id: str, limits: Mapping[str, Any]) -> None:
+    """Set or take away (None) the limits of a user's present day, UTC."""
+    begin_day(user_id)
+    if limits:
+        text = f"{Budget.updating(tuple(limits))} WHERE key = %s"
+        db.execute_sql(text, [*stored(limits).values(), day_key(user_id)])
+
+
+def begin_day(user_id: str) -> None:
+    """Make the budget of the user's present day; it starts with what the day's calls have cost."""
+    now = datetime.now(UTC)
+    since = int(datetime(now.year, now.month, now.day, tzinfo=UTC).timestamp() * 1000)
+    values = {"key": day_key(user_id, now), "user": user_id, "since": since}
+    db.later(_BEGIN_DAY, values | stored(daily()))
+
+
+def of_run(run: Run) -> Budget | None:
+    """The run's own budget; None when it never had a limit."""
+    return _read(run_key(run.id)) if run.budgeted else None
+
+
+def of_day(user_id: str) -> Budget:
+    """The user's budget of today as it stands, or as the first call will find it."""
+    key = day_key(user_id)
+    return _read(key) or Budget(key=key, **daily())
+
+
+def daily() -> dict[str, Any]:
+    """What a user may spend a day where nobody said otherwise."""
+    told = settings()
+    return {
+        "limit_usd": told.user_daily_budget_usd,
+        "limit_tokens": told.user_daily_budget_tokens,
+    }
+
+
+def run_key(run_id: str) -> str:
+    """The key of a run's budget."""
+    return f"run:{run_id}"
+
+
+def day_key(user_id: str, at: datetime | None = None) -> str:
+    """The key of a user's day, UTC; today by default."""
+    return f"user:{user_id}:{(at or datetime.now(UTC)).date().isoformat()}"
+
+
+def exact(usd: Decimal | float) -> Decimal:
+    """Dollars rounded up to what the columns resolve."""
+    return Decimal(str(usd)).quantize(FINEST, ROUND_CEILING)
+
+
+def stored(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits as the columns take them."""
+    usd = limits.get("limit_usd")
+    return dict(limits) if usd is None else {**limits, "limit_usd": exact(usd)}
+
+
+def _read(key: str) -> Budget | None:
+    return next(iter(Budget.raw("SELECT * FROM budgets WHERE key = %s", key)), None)
+
+
+_UNLIMITED = {"limit_usd": None, "limit_tokens": None}
+_LIMIT = """
+    INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
+        spent_usd, spent_tokens, reserved_usd, reserved_tokens)
+    SELECT %(key)s, %(run)s, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
+        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
+    FROM llm_calls
+    WHERE run_id = %(run)s OR run_id IN (SELECT id FROM runs WHERE parent_id = %(run)s)
+    ON CONFLICT (key) DO UPDATE SET
+"""
+_BEGIN_DAY = """
+    INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
+        spent_usd, spent_tokens, reserved_usd, reserved_tokens)
+    SELECT %(key)s, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
+        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
+    FROM llm_calls WHERE owner_id = %(user)s AND created_at >= %(since)s
+    HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE key = %(key)s)
+    ON CONFLICT (key) DO NOTHING
+"""
