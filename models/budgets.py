@@ -51,6 +51,16 @@ class Budget(Model):
         """Whose budget it is: `run` or `user_day`."""
         return "run" if self.run_id else "user_day"
 
+    @property
+    def holder(self) -> str:
+        """The id of the run or user."""
+        return self.run_id or self.key.removeprefix("user:").rpartition(":")[0]
+
+    @property
+    def day(self) -> str:
+        """The day of a user's budget, YYYY-MM-DD."""
+        return self.key.rpartition(":")[2]
+
 
 class Reservation(Model):
     """What the call under way of one execution of a step has set aside of one budget."""
@@ -63,6 +73,15 @@ class Reservation(Model):
     class Meta:
         table_name = "reservations"
         primary_key = CompositeKey("execution_id", "key")
+
+
+def parted(form: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The limits a request for a run asks for, or else those of the settings; and the rest."""
+    told = settings()
+    usual = {"limit_usd": told.run_budget_usd, "limit_tokens": told.run_budget_tokens}
+    limits = usual | {name: form[name] for name in usual if name in form}
+    rest = {name: value for name, value in form.items() if name not in usual}
+    return {name: value for name, value in limits.items() if value is not None}, rest
 
 
 def limit(run: Run, limits: Mapping[str, Any]) -> None:
@@ -113,6 +132,11 @@ def daily() -> dict[str, Any]:
         "limit_usd": told.user_daily_budget_usd,
         "limit_tokens": told.user_daily_budget_tokens,
     }
+
+
+def has_days() -> bool:
+    """Whether users have a budget for each day."""
+    return any(limit is not None for limit in daily().values())
 
 
 def run_key(run_id: str) -> str:

@@ -73,10 +73,13 @@ def reserve(run: Run, execution_id: str, amount: Amount) -> Granted | Busy | Rea
 
 
 def settle(run: Run, execution_id: str, spent: Amount) -> None:
-    """Free what the execution's call has set aside and count what it really took."""
+    """Free what the execution's call has set aside and count what it really took.
+
+    Where nobody knows its price after all, what was set aside is counted.
+    """
     keys = _run_keys(run)
     if keys or _has_days(run):
-        usd = budgets.exact(spent.usd or 0)
+        usd = None if spent.usd is None else budgets.exact(spent.usd)
         values = {"execution": execution_id, "keys": keys, "usd": usd, "tokens": spent.tokens}
         db.later(_SETTLE, values)
 
@@ -105,7 +108,7 @@ def _run_keys(run: Run) -> list[str]:
 
 
 def _has_days(run: Run) -> bool:
-    return run.owner_id is not None and any(budgets.daily().values())
+    return run.owner_id is not None and budgets.has_days()
 
 
 def _left(found: Sequence[Budget], unit: str) -> Any:

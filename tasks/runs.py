@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models import events, idempotency, runs, steps
+from models import budgets, events, idempotency, runs, steps
 from models.accounts import Principal
 from models.activities import Activity
 from models.base import db, now_ms
@@ -41,12 +41,13 @@ def start(
     principal: Principal, pipeline: Pipeline, form: Mapping[str, Any], key: str | None = None
 ) -> Run:
     """Make a run and ask for it; with an idempotency key the same request gives the same run."""
+    limits, columns = budgets.parted(form)
     run = Run(
         id=Run.id.default(),
         pipeline_id=pipeline.id,
         version=pipeline.runnable(),
         owner_id=principal.id,
-        **form,
+        **columns,
     )
     with db.atomic():
         if key is not None:
@@ -55,6 +56,7 @@ def start(
             if bound != run.id:
                 return _kept(bound)
         run.add()
+        budgets.limit(run, limits)
         run.record(("run_created", {"pipelineId": pipeline.id, "taskDescription": run.task}))
         advance.enqueue(run.id, run.attempt)
     return run
@@ -100,12 +102,16 @@ def pause(run_id: str, now: bool = False) -> Run:
     return run
 
 
-def resume(run_id: str) -> tuple[Run, int]:
-    """Go on with a paused run; also tells how many waiting steps are asked for again."""
+def resume(run_id: str, limits: Mapping[str, Any] | None = None) -> tuple[Run, int]:
+    """Go on with a paused run, within other `limits` of its budget if any are given.
+
+    Also tells how many waiting steps are asked for again.
+    """
     with db.atomic():
         run = _locked(run_id)
         if run.state != runs.PAUSED:
             raise Conflict(f"Run {run.id} is not paused (it is {run.state})")
+        budgets.limit(run, limits or {})
         run.move(runs.RUNNING, pause_reason=None)
         waiting = Step.select().where((Step.run == run.id) & (Step.state == steps.QUEUED)).count()
         advance.enqueue(run.id, run.attempt)

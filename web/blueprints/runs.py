@@ -14,6 +14,7 @@ from tasks import runs
 from web import history
 from web.resources import Blueprint, listed, newest_first, only, page, visible
 from web.schemas import runs as wire
+from web.schemas.budgets import BudgetForm
 
 blueprint = Blueprint("runs", "Runs of pipelines")
 RUNNABLE = (Pipeline.id, Pipeline.version_id, Pipeline.errors)  # all that a new run asks of it
@@ -88,10 +89,11 @@ class Pause(MethodView):
 
 @blueprint.route("/runs/<run_id>/resume")
 class Resume(MethodView):
+    @blueprint.arguments(BudgetForm, required=False)
     @blueprint.response(200, wire.Resumed)
-    def post(self, run_id: str) -> Any:
-        """Go on with a paused run."""
-        run, waiting = runs.resume(visible(Run, run_id).id)
+    def post(self, form: dict[str, Any], run_id: str) -> Any:
+        """Go on with a paused run; limits of its budget may be set with that."""
+        run, waiting = runs.resume(visible(Run, run_id).id, form)
         return {"run_id": run.id, "status": run.state, "requeued_steps": waiting}
 
 

@@ -82,6 +82,7 @@ _KINDS: Mapping[type, type[fields.Field]] = {
     JsonField: fields.Raw,
     peewee.BigAutoField: fields.Integer,
     peewee.IntegerField: fields.Integer,
+    peewee.BigIntegerField: fields.Integer,
     peewee.BooleanField: fields.Boolean,
     peewee.DecimalField: fields.Float,
 }

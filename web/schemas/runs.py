@@ -8,15 +8,16 @@ from flask import current_app, g
 from marshmallow import Schema, fields, pre_load, validate
 from marshmallow.utils import get_value
 
-from models import agents
+from models import agents, budgets
 from models.config import Settings
 from models.errors import NotFound
 from models.pipelines import definition_of
-from models.runs import OVER, Run
+from models.runs import OVER, PAUSED, Run
 from models.standing import standings
 from web.bodies import LARGEST, Form, Text
 from web.resources import PageForm
 from web.schemas.base import Free, Milliseconds, derived, made, opened
+from web.schemas.budgets import BudgetForm, BudgetView
 from web.schemas.steps import StepView, described
 
 STATES = list(Run.state.arrows)
@@ -73,6 +74,11 @@ RunDetail = made(
         ),
         "workspace_exists": fields.Boolean(),
         "workspace_has_git": fields.Boolean(),
+        "budget": fields.Nested(BudgetView, allow_none=True),
+        "pause_reason": fields.String(
+            allow_none=True,
+            metadata={"description": "Why a paused run is: asked | budget_reached"},
+        ),
         "steps": fields.List(fields.Nested(StepView)),
     },
 )
@@ -88,11 +94,13 @@ def detailed(run: Run, history: bool = False) -> dict[str, Any]:
         "workspace_path": str(tree) if tree.is_dir() else None,
         "workspace_exists": run.workspace_commit is not None,
         "workspace_has_git": run.workspace_commit is not None,
+        "budget": budgets.of_run(run),
+        "pause_reason": run.pause_reason if run.state == PAUSED else None,
         "steps": [described(standing, history) for standing in standings(run, history)],
     }
 
 
-class RunForm(Form):
+class RunForm(BudgetForm):
     """A request for a run. `task` and `context` are the older names of two keys."""
 
     pipeline_id = Text(required=True, validate=validate.Length(max=128))

@@ -1,0 +1,93 @@
+"""Asking about budgets: set and raise them, and what happens when one is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models import budgets, runs
+from models.base import db
+from models.budgets import Budget
+from models.errors import Conflict
+from models.runs import Run
+from models.spending import Reached
+from tasks.steps import interrupt
+
+REACHED = "budget_reached"  # the event and the reason for the pause
+
+
+def raise_run(run_id: str, limits: Mapping[str, Any]) -> Budget:
+    """Set or take away (None) limits of a run; gives its budget."""
+    with db.atomic():
+        run = Run.locked(run_id)
+        if run is None:
+            raise Run.missing(run_id)
+        budgets.limit(run, limits)
+        return budgets.of_run(run) or Budget(run=run.id)
+
+
+def raise_day(user_id: str, limits: Mapping[str, Any]) -> Budget:
+    """Set or take away (None) limits of what a user may spend today, UTC; gives the budget.
+
+    Conflict where the settings give users no daily budget: then nobody counts.
+    """
+    if not budgets.has_days():
+        raise Conflict(
+            "Users have no daily budget here: it takes USER_DAILY_BUDGET_USD or"
+            " USER_DAILY_BUDGET_TOKENS in the settings"
+        )
+    with db.atomic():
+        budgets.limit_day(user_id, limits)
+        return budgets.of_day(user_id)
+
+
+def pause(run: Run, reached: Reached) -> None:
+    """Pause a run whose next call does not fit a budget; the caller holds the run's lock.
+
+    The step under way goes back to the queue unasked and goes on from there when it is resumed.
+    """
+    if run.state == runs.PAUSED:
+        run.put(pause_reason=REACHED)
+    else:
+        run.move(runs.PAUSED, pause_reason=REACHED)
+    interrupt(run, "Budget reached")
+    run.record((REACHED, {"stepId": run.current_step or "", **told(reached)}))
+    run.announce_state()
+
+
+def told(reached: Reached) -> dict[str, Any]:
+    """What the event says: whose limit, how much of it is spent, and how to go on."""
+    budget = reached.budget
+    return {
+        "scope": budget.scope,
+        "of": budget.holder,
+        "limitUsd": _number(budget.limit_usd),
+        "limitTokens": budget.limit_tokens,
+        "spentUsd": _number(budget.spent_usd),
+        "spentTokens": budget.spent_tokens,
+        "needsUsd": _number(reached.needs.usd),
+        "needsTokens": reached.needs.tokens,
+        "raise": _remedy(reached),
+    }
+
+
+def _remedy(reached: Reached) -> str:
+    budget = reached.budget
+    if budget.limit_usd is not None and reached.needs.usd is None:
+        return (
+            "Nobody knows what this model costs, so no limit in dollars can be kept: take it away"
+            " (budget_usd: null), limit budget_tokens instead, or use another model."
+        )
+    if budget.run_id:
+        return (
+            f"Set a higher budget_usd or budget_tokens with PUT /v1/runs/{budget.run_id}/budget,"
+            " then resume the run."
+        )
+    return (
+        "Resume the run on the next day (UTC), or after an admin has set a higher budget_usd or"
+        " budget_tokens for today with PUT /v1/usage/budget."
+    )
+
+
+def _number(usd: Any) -> float | None:
+    return None if usd is None else float(usd)
