@@ -32,6 +32,8 @@ def connect(url: str, connections: int = 20) -> None:
         application_name="djinnbot",
         keepalives_idle=30,
         tcp_user_timeout=10_000,  # ms; a server that vanished without a word is given up
+        # ms; a process stopped amid a transaction must not keep its locks from its successor
+        options="-c idle_in_transaction_session_timeout=5000",
     )
 
 

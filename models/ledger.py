@@ -8,13 +8,11 @@ the run's row lock is held and the step is still under the writer's lease.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
-from peewee import BigIntegerField, CharField, CompositeKey, ForeignKeyField, IntegerField
+from peewee import CharField, CompositeKey, ForeignKeyField, IntegerField
 
 from models.base import JsonField, Model, Moment, db, dumps, now_ms
-from models.llm_calls import dollars
 from models.steps import Step
 
 OPENING, MODEL, TOOL = "opening", "model", "tool"
@@ -24,7 +22,7 @@ class Entry(Model):
     """One act; `seq` counts 0, 1, 2 ... within the execution.
 
     `key` is a digest of what was asked; `commit` and `snapshot` say how the files stood after a
-    tool had changed them; what was reserved is freed when the answer is sealed.
+    tool had changed them.
     """
 
     execution_id: str
@@ -38,8 +36,6 @@ class Entry(Model):
     response = JsonField(null=True)
     commit = CharField(max_length=64, null=True)
     snapshot = CharField(max_length=64, null=True)
-    reserved_usd = dollars()
-    reserved_tokens = BigIntegerField(null=True)
     tries = IntegerField(default=0)  # claims; more than one when a worker was lost in between
     claimed_at = Moment(default=now_ms)
     sealed_at = Moment(null=True)
@@ -66,31 +62,22 @@ class Entry(Model):
             ON CONFLICT (execution_id, seq) DO UPDATE
             SET kind = excluded.kind, name = excluded.name, key = excluded.key,
                 request = excluded.request, tries = excluded.tries,
-                reserved_usd = excluded.reserved_usd, reserved_tokens = excluded.reserved_tokens,
                 claimed_at = excluded.claimed_at
             """,  # noqa: S608
             values,
         )
 
     def seal(self, response: Any, commit: str | None = None, snapshot: str | None = None) -> None:
-        """Write down, by the commit, what came of it; frees nothing of a budget by itself."""
+        """Write down, by the commit, what came of it."""
         self.response, self.commit, self.snapshot = response, commit, snapshot
         self.sealed_at = now_ms()
         db.later(
             """
-            UPDATE ledger SET response = %s, "commit" = %s, snapshot = %s, sealed_at = %s,
-                reserved_usd = NULL, reserved_tokens = NULL
+            UPDATE ledger SET response = %s, "commit" = %s, snapshot = %s, sealed_at = %s
             WHERE execution_id = %s AND seq = %s
             """,
             (dumps(response), commit, snapshot, self.sealed_at, self.execution_id, self.seq),
         )
-
-    @property
-    def reserved(self) -> tuple[Decimal, int] | None:
-        """What its claim set aside of budgets (US dollars, tokens), until it is sealed."""
-        if self.reserved_usd is None and self.reserved_tokens is None:
-            return None
-        return self.reserved_usd or Decimal(0), self.reserved_tokens or 0
 
 
 def of(execution_id: str) -> Sequence[Entry]:

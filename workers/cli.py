@@ -114,11 +114,17 @@ def tail(
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    invariants: Annotated[
+        bool, typer.Option("--invariants", help="Check what must hold of the rows instead.")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Say what is missing on this machine and how to mend it. Exit code 1 if it is essential."""
     from workers import doctor as command
+    from workers.commands import database
 
+    if invariants:
+        raise typer.Exit(database.invariants(_texts({"DJINN_DATA_PATH": data})))
     raise typer.Exit(command.doctor(_texts({"DJINN_DATA_PATH": data}), as_json))
 
 

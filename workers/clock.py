@@ -19,11 +19,13 @@ from models.runs import Run
 from models.steps import Step
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
+from tasks import swarms as swarm_tasks
 from workers.broker import BellBroker
 from workers.relay import Relay
 
 LEADER = 0x646A_696E  # the advisory lock of the leading clock
 IDLE_SECONDS = 0.5  # how long a relay sleeps when no bell rings
+SILENT_SECONDS = 4  # after which a leader that keeps the lock is deposed
 UNASKED_MS = 3_000  # work that waits this long without a request is asked for again
 
 
@@ -66,13 +68,19 @@ class Clock:
             with db.connection_context():
                 while not self.stopping.is_set() and not _leads(cursor):
                     processes.heartbeat(me)
+                    _depose_silent(cursor, SILENT_SECONDS)
                     self.stopping.wait(1)
                 self._work(connection, me)
         finally:
             connection.close()
 
     def _work(self, connection: psycopg2.extensions.connection, me: processes.Process) -> None:
-        table = [*PERIODIC, Periodic(5, lambda: processes.heartbeat(me))]
+        cursor = connection.cursor()
+        table = [
+            *PERIODIC,
+            Periodic(1, lambda: cursor.execute("SELECT 'leading'")),
+            Periodic(5, lambda: processes.heartbeat(me)),
+        ]
         due = [0.0] * len(table)
         while not self.stopping.is_set():
             now = time.monotonic()
@@ -87,6 +95,26 @@ class Clock:
 def _leads(cursor: psycopg2.extensions.cursor) -> bool:
     cursor.execute("SELECT pg_try_advisory_lock(%s)", (LEADER,))
     return cursor.fetchone() == (True,)
+
+
+def _depose_silent(cursor: psycopg2.extensions.cursor, seconds: float) -> None:
+    """Take the lock from a leader that keeps it but has said nothing: one that was stopped.
+
+    It speaks every second on the connection that holds the lock. Once awake it finds that
+    connection closed and stands by.
+    """
+    cursor.execute(
+        """
+        SELECT pg_terminate_backend(pid)
+        FROM pg_locks JOIN pg_stat_activity AS leader USING (pid)
+        WHERE locktype = 'advisory' AND classid = 0 AND objid = %s AND granted
+          AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND greatest(state_change, backend_start) < clock_timestamp() - %s * interval '1 second'
+        """,
+        (LEADER, seconds),
+    )
+    if cursor.rowcount:
+        log.warning("a silent clock was deposed")
 
 
 def _listen(connection: psycopg2.extensions.connection, seconds: float) -> None:
@@ -113,6 +141,11 @@ def sweep_requests() -> None:
             run_tasks.advance.enqueue_once(run.id, run.id, run.attempt)
 
 
+def sweep_swarms() -> None:
+    """Ask again for what swarms wait for."""
+    swarm_tasks.sweep(UNASKED_MS)
+
+
 def idle_runs() -> list[Run]:
     """Runs that should move but have no step under way or waiting."""
     active = Step.select().where((Step.run == Run.id) & Step.state.in_(steps.ACTIVE))
@@ -123,5 +156,6 @@ def idle_runs() -> list[Run]:
 PERIODIC = (
     Periodic(0.5, sweep_leases),
     Periodic(1, sweep_requests),
+    Periodic(1, sweep_swarms),
     Periodic(600, idempotency.forget_old),
 )

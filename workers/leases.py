@@ -20,9 +20,14 @@ DRAINING = "draining"
 
 
 class Keeper:
-    """The leases this process holds; `drain` calls everything off."""
+    """The leases this process holds; `drain` calls everything off.
+
+    `suspect` is held by the one step at a time whose worker died more than once: should it be what
+    kills this process too, no other suspect is counted down with it.
+    """
 
     def __init__(self) -> None:
+        self.suspect = threading.Lock()
         self._halts: dict[str, Halt] = {}
         self._lock = threading.Lock()
         self._drained = False

@@ -32,8 +32,6 @@ CREATE TABLE ledger (
     response JSONB,
     "commit" VARCHAR(64),
     snapshot VARCHAR(64),
-    reserved_usd NUMERIC(16, 8),
-    reserved_tokens BIGINT,
     tries INTEGER NOT NULL,
     claimed_at BIGINT NOT NULL,
     sealed_at BIGINT,

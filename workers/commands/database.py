@@ -1,4 +1,4 @@
-"""Commands that need only the database: `djinn migrate` and `djinn library load`."""
+"""Commands that need only the database: migrate, library load, doctor --invariants."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def load(path: Path, given: Mapping[str, str]) -> int:
     )
 
 
+def invariants(given: Mapping[str, str]) -> int:
+    """Say which rows break what must always hold; gives the exit code, 1 when any do."""
+    return plainly(lambda: _on_a_database(given, ["doctor", "--invariants"], _invariants))
+
+
 def _migrate() -> int:
     from workers.boot import migrate as bring_up_to_date
 
@@ -39,6 +44,20 @@ def _load(path: Path) -> int:
     for line in load_library(path):
         say(line)
     return 0
+
+
+def _invariants() -> int:
+    from models.base import db
+    from models.invariants import INVARIANTS, breaches
+    from workers.boot import connect
+
+    connect()
+    with db.connection_context():
+        broken = breaches()
+    for breach in broken:
+        say(f"broken: {breach.invariant}: {', '.join(breach.rows)}")
+    say(f"{len(INVARIANTS) - len(broken)} of {len(INVARIANTS)} invariants hold")
+    return 1 if broken else 0
 
 
 def _on_a_database(given: Mapping[str, str], argv: list[str], act: Callable[[], int]) -> int:

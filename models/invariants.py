@@ -1,0 +1,110 @@
+"""What must hold of the rows at any moment: whatever is not final has an owner or a deadline.
+
+Each invariant is a query for the rows that break it. What is on its way (a request in the outbox
+or in Redis, a lease about to be recovered) has `GRACE_MS` to arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.base import db
+
+GRACE_MS = 10_000
+NAMED = 20  # rows that a breach names
+
+_LATE = "< (extract(epoch FROM clock_timestamp()) * 1000)::bigint - %(grace)s"
+_OVER = "('completed', 'failed', 'cancelled')"
+
+
+@dataclass(frozen=True)
+class Breach:
+    """An invariant that does not hold, and the ids of rows that show it (the first of them)."""
+
+    invariant: str
+    rows: tuple[str, ...]
+
+
+def breaches(grace_ms: int = GRACE_MS) -> list[Breach]:
+    """Every invariant that is broken right now; nothing when all is well."""
+    found = []
+    for invariant, query in INVARIANTS.items():
+        rows = db.execute_sql(f"{query} LIMIT {NAMED}", {"grace": grace_ms}).fetchall()
+        if rows:
+            found.append(Breach(invariant, tuple(str(row[0]) for row in rows)))
+    return found
+
+
+INVARIANTS: Mapping[str, str] = {
+    "a run that should move has a step at work, waiting or asked for": f"""
+        SELECT id FROM runs WHERE state IN ('pending', 'running') AND updated_at {_LATE}
+          AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
+              AND steps.state IN ('queued', 'running', 'waiting'))""",
+    "a step that is due is taken while a worker of its queue lives and nobody is at work": f"""
+        SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
+        WHERE steps.state = 'queued' AND runs.state = 'running'
+          AND greatest(steps.due_at, steps.updated_at) {_LATE}
+          AND EXISTS (SELECT FROM processes WHERE processes.queues ? steps.queue
+                      AND NOT seen_at {_LATE})
+          AND NOT EXISTS (SELECT FROM steps AS busy WHERE busy.state = 'running')""",
+    "a step at work has a lease that somebody renews": f"""
+        SELECT id FROM steps WHERE state = 'running' AND leased_until {_LATE}""",
+    "a step that waits for a run is woken when that ends": f"""
+        SELECT steps.id FROM steps LEFT JOIN runs AS delegate ON delegate.id = steps.waits_for
+        WHERE steps.state = 'waiting' AND steps.waits_for NOT LIKE 'swarm%%'
+          AND (delegate.id IS NULL
+               OR delegate.state IN {_OVER} AND delegate.completed_at {_LATE})""",
+    "a step that waits for a swarm is woken when that ends": f"""
+        SELECT steps.id FROM steps LEFT JOIN swarms ON swarms.id = steps.waits_for
+        WHERE steps.state = 'waiting' AND steps.waits_for LIKE 'swarm%%'
+          AND (swarms.id IS NULL OR swarms.state IN {_OVER} AND swarms.completed_at {_LATE})""",
+    "a run that is over has no step that is not": f"""
+        SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
+        WHERE runs.state IN {_OVER} AND steps.state IN ('queued', 'running', 'waiting')""",
+    "a session at work belongs to a step at work": """
+        SELECT sessions.id FROM sessions LEFT JOIN steps ON steps.session_id = sessions.id
+        WHERE sessions.state IN ('starting', 'running') AND sessions.execution_id IS NOT NULL
+          AND (steps.id IS NULL OR steps.state <> 'running')""",
+    "a swarm ends by its deadline": f"""
+        SELECT id FROM swarms WHERE state IN ('pending', 'running') AND deadline {_LATE}""",
+    "a task at work in a swarm has a run that is at work": f"""
+        SELECT swarm_tasks.id FROM swarm_tasks LEFT JOIN runs ON runs.id = swarm_tasks.run_id
+        WHERE swarm_tasks.state = 'running'
+          AND (runs.id IS NULL OR runs.state IN {_OVER} AND runs.completed_at {_LATE})""",
+    "a swarm that is over has no task or executor that is not": f"""
+        SELECT swarm_tasks.id FROM swarm_tasks JOIN swarms ON swarms.id = swarm_tasks.swarm_id
+            LEFT JOIN runs ON runs.id = swarm_tasks.run_id
+        WHERE swarms.state IN {_OVER} AND swarms.completed_at {_LATE}
+          AND (swarm_tasks.state IN ('pending', 'ready', 'running')
+               OR runs.state IN ('pending', 'running', 'paused'))""",
+    "money is set aside only for steps at work": """
+        SELECT reservations.execution_id FROM reservations
+            LEFT JOIN steps ON steps.id = reservations.execution_id
+        WHERE steps.id IS NULL OR steps.state IN ('completed', 'failed', 'cancelled')""",
+    "what budgets have set aside is what calls have reserved": """
+        SELECT budgets.key FROM budgets LEFT JOIN (
+            SELECT key, sum(usd) AS usd, sum(tokens) AS tokens FROM reservations GROUP BY key
+        ) AS open USING (key)
+        WHERE budgets.reserved_usd <> coalesce(open.usd, 0)
+           OR budgets.reserved_tokens <> coalesce(open.tokens, 0)""",
+    "the events of a run are numbered 1, 2, 3 without a gap": """
+        SELECT runs.id FROM runs LEFT JOIN (
+            SELECT run_id, count(*) AS number, max(seq) AS last FROM events GROUP BY run_id
+        ) AS told ON told.run_id = runs.id
+        WHERE runs.event_seq <> coalesce(told.number, 0)
+           OR runs.event_seq <> coalesce(told.last, 0)""",
+    "a run ends once: its last event says so, and only one does in each attempt": """
+        SELECT run_id FROM events WHERE type = 'run_complete'
+        GROUP BY run_id HAVING count(*) > (SELECT attempt FROM runs WHERE runs.id = run_id)
+            + (SELECT count(*) FROM events AS undone WHERE undone.run_id = events.run_id
+               AND undone.type = 'human_intervention')""",
+    "the acts of an execution are numbered 0, 1, 2 without a gap, all but the last sealed": """
+        SELECT execution_id FROM ledger GROUP BY execution_id
+        HAVING count(*) <> max(seq) + 1
+            OR bool_or(sealed_at IS NULL AND seq < (
+                SELECT max(seq) FROM ledger AS later
+                WHERE later.execution_id = ledger.execution_id))""",
+    "what is due is handed to the broker": f"""
+        SELECT id FROM outbox WHERE due_at {_LATE} AND due_at > 0""",
+}
