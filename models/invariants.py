@@ -14,8 +14,10 @@ from models.base import db
 GRACE_MS = 10_000
 NAMED = 20  # rows that a breach names
 
-_LATE = "< (extract(epoch FROM clock_timestamp()) * 1000)::bigint - %(grace)s"
-_OVER = "('completed', 'failed', 'cancelled')"
+_WORDS = {
+    "<late>": "< (extract(epoch FROM clock_timestamp()) * 1000)::bigint - %(grace)s",
+    "<over>": "('completed', 'failed', 'cancelled')",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ def breaches(grace_ms: int = GRACE_MS) -> list[Breach]:
     """Every invariant that is broken right now; nothing when all is well."""
     found = []
     for invariant, query in INVARIANTS.items():
+        for word, meaning in _WORDS.items():
+            query = query.replace(word, meaning)
         rows = db.execute_sql(f"{query} LIMIT {NAMED}", {"grace": grace_ms}).fetchall()
         if rows:
             found.append(Breach(invariant, tuple(str(row[0]) for row in rows)))
@@ -37,45 +41,45 @@ def breaches(grace_ms: int = GRACE_MS) -> list[Breach]:
 
 
 INVARIANTS: Mapping[str, str] = {
-    "a run that should move has a step at work, waiting or asked for": f"""
-        SELECT id FROM runs WHERE state IN ('pending', 'running') AND updated_at {_LATE}
+    "a run that should move has a step at work, waiting or asked for": """
+        SELECT id FROM runs WHERE state IN ('pending', 'running') AND updated_at <late>
           AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
               AND steps.state IN ('queued', 'running', 'waiting'))""",
-    "a step that is due is taken while a worker of its queue lives and nobody is at work": f"""
+    "a step that is due is taken while a worker of its queue lives and nobody is at work": """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
         WHERE steps.state = 'queued' AND runs.state = 'running'
-          AND greatest(steps.due_at, steps.updated_at) {_LATE}
+          AND greatest(steps.due_at, steps.updated_at) <late>
           AND EXISTS (SELECT FROM processes WHERE processes.queues ? steps.queue
-                      AND NOT seen_at {_LATE})
+                      AND NOT seen_at <late>)
           AND NOT EXISTS (SELECT FROM steps AS busy WHERE busy.state = 'running')""",
-    "a step at work has a lease that somebody renews": f"""
-        SELECT id FROM steps WHERE state = 'running' AND leased_until {_LATE}""",
-    "a step that waits for a run is woken when that ends": f"""
+    "a step at work has a lease that somebody renews": """
+        SELECT id FROM steps WHERE state = 'running' AND leased_until <late>""",
+    "a step that waits for a run is woken when that ends": """
         SELECT steps.id FROM steps LEFT JOIN runs AS delegate ON delegate.id = steps.waits_for
         WHERE steps.state = 'waiting' AND steps.waits_for NOT LIKE 'swarm%%'
           AND (delegate.id IS NULL
-               OR delegate.state IN {_OVER} AND delegate.completed_at {_LATE})""",
-    "a step that waits for a swarm is woken when that ends": f"""
+               OR delegate.state IN <over> AND delegate.completed_at <late>)""",
+    "a step that waits for a swarm is woken when that ends": """
         SELECT steps.id FROM steps LEFT JOIN swarms ON swarms.id = steps.waits_for
         WHERE steps.state = 'waiting' AND steps.waits_for LIKE 'swarm%%'
-          AND (swarms.id IS NULL OR swarms.state IN {_OVER} AND swarms.completed_at {_LATE})""",
-    "a run that is over has no step that is not": f"""
+          AND (swarms.id IS NULL OR swarms.state IN <over> AND swarms.completed_at <late>)""",
+    "a run that is over has no step that is not": """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
-        WHERE runs.state IN {_OVER} AND steps.state IN ('queued', 'running', 'waiting')""",
+        WHERE runs.state IN <over> AND steps.state IN ('queued', 'running', 'waiting')""",
     "a session at work belongs to a step at work": """
         SELECT sessions.id FROM sessions LEFT JOIN steps ON steps.session_id = sessions.id
         WHERE sessions.state IN ('starting', 'running') AND sessions.execution_id IS NOT NULL
           AND (steps.id IS NULL OR steps.state <> 'running')""",
-    "a swarm ends by its deadline": f"""
-        SELECT id FROM swarms WHERE state IN ('pending', 'running') AND deadline {_LATE}""",
-    "a task at work in a swarm has a run that is at work": f"""
+    "a swarm ends by its deadline": """
+        SELECT id FROM swarms WHERE state IN ('pending', 'running') AND deadline <late>""",
+    "a task at work in a swarm has a run that is at work": """
         SELECT swarm_tasks.id FROM swarm_tasks LEFT JOIN runs ON runs.id = swarm_tasks.run_id
         WHERE swarm_tasks.state = 'running'
-          AND (runs.id IS NULL OR runs.state IN {_OVER} AND runs.completed_at {_LATE})""",
-    "a swarm that is over has no task or executor that is not": f"""
+          AND (runs.id IS NULL OR runs.state IN <over> AND runs.completed_at <late>)""",
+    "a swarm that is over has no task or executor that is not": """
         SELECT swarm_tasks.id FROM swarm_tasks JOIN swarms ON swarms.id = swarm_tasks.swarm_id
             LEFT JOIN runs ON runs.id = swarm_tasks.run_id
-        WHERE swarms.state IN {_OVER} AND swarms.completed_at {_LATE}
+        WHERE swarms.state IN <over> AND swarms.completed_at <late>
           AND (swarm_tasks.state IN ('pending', 'ready', 'running')
                OR runs.state IN ('pending', 'running', 'paused'))""",
     "money is set aside only for steps at work": """
@@ -105,6 +109,6 @@ INVARIANTS: Mapping[str, str] = {
             OR bool_or(sealed_at IS NULL AND seq < (
                 SELECT max(seq) FROM ledger AS later
                 WHERE later.execution_id = ledger.execution_id))""",
-    "what is due is handed to the broker": f"""
-        SELECT id FROM outbox WHERE due_at {_LATE} AND due_at > 0""",
+    "what is due is handed to the broker": """
+        SELECT id FROM outbox WHERE due_at <late> AND due_at > 0""",
 }

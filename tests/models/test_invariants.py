@@ -25,8 +25,8 @@ BROKEN = {
     "waits for a run": "UPDATE steps SET state = 'waiting', waits_for = 'pulse_exec_gone'",
     "waits for a swarm": "UPDATE steps SET state = 'waiting', waits_for = 'swarm_gone'",
     "a run that is over has no step": "UPDATE runs SET state = 'failed', completed_at = 1",
-    "a session at work": "INSERT INTO sessions SELECT 'ses_1', 'running', 'finn', 'pipeline', NULL, "
-    "'{run}', '{step}', NULL, NULL, NULL, NULL, NULL, 0, NULL, 1, 1, 1, NULL",
+    "a session at work": "INSERT INTO sessions SELECT 'ses_1', 'running', 'finn', 'pipeline', "
+    "NULL, '{run}', '{step}', NULL, NULL, NULL, NULL, NULL, 0, NULL, 1, 1, 1, NULL",
     "money is set aside": "INSERT INTO reservations (execution_id, key, usd, tokens) "
     "VALUES ('gone', 'run:gone', 1, 1)",
     "numbered 1, 2, 3": "DELETE FROM events WHERE seq = 1",
@@ -59,7 +59,8 @@ def test_a_broken_row_is_named(run: Run, words: str) -> None:
 
 def test_a_breach_names_only_the_first_rows(run: Run) -> None:
     db.execute_sql(
-        "INSERT INTO outbox (queue, body, due_at) SELECT 'short', '{}', 1 FROM generate_series(1, 50)"
+        "INSERT INTO outbox (queue, body, due_at) "
+        "SELECT 'short', '{}', 1 FROM generate_series(1, 50)"
     )
     (breach,) = breaches()
     assert len(breach.rows) == invariants.NAMED
