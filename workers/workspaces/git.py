@@ -13,6 +13,7 @@ COMMITTER = "DjinnBot"
 DOMAIN = "djinnbot.invalid"
 SECONDS = 120.0
 ERROR_LINES = 5
+NOWHERE = {"PATH": "/nonexistent", "GIT_EXEC_PATH": "/nonexistent"}
 
 SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -45,11 +46,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Git:
-    """Git on one repository; children keep the descriptor `lock`, so they hold the lock too."""
+    """Git on one repository; children keep the descriptor `lock`, so they hold the lock too.
+
+    One that is `childless` can start no program, itself included: a repository that appears in the
+    tree while git goes through it would otherwise be asked for its status, and name what to run.
+    """
 
     git_dir: Path
     tree: Path
     lock: int
+    childless: bool = False
 
     def __call__(
         self,
@@ -90,7 +96,7 @@ class Git:
                 stderr=subprocess.PIPE,
                 timeout=seconds,
                 cwd=self.tree,
-                env=_environment(program, author),
+                env={**_environment(program, author), **(NOWHERE if self.childless else {})},
                 pass_fds=(self.lock,),
                 check=False,
             )

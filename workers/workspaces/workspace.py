@@ -19,6 +19,7 @@ TRAILER = "Djinn-Step: "
 STEP = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 MESSAGE_CHARS = 64_000
 LOG_CHARS = 200
+STAGINGS = 8
 BASE = "refs/djinn/base"
 ACTS = "refs/djinn/acts"
 COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
@@ -64,6 +65,7 @@ class Workspace:
         self.git_dir = folder / "repo.git"
         self.branch = f"run/{run_id}"
         self.git = Git(self.git_dir, self.tree, lock)
+        self.alone = Git(self.git_dir, self.tree, lock, childless=True)
         self.conflicts: tuple[Conflict, ...] = ()
         self.rebuild: Callable[[Workspace], None] | None = None  # makes a damaged folder anew
         self._recorded = ("", "")  # a commit and its tree
@@ -89,7 +91,7 @@ class Workspace:
 
     def changed(self) -> bool:
         """Whether the tree differs from the last commit."""
-        return bool(self.git("status", "--porcelain", "--ignore-submodules=all"))
+        return bool(self.alone("status", "--porcelain", "--ignore-submodules=all"))
 
     def commit(self, message: str, author: str, step: str) -> str:
         """Commit everything in the tree for the step execution `step`; return the commit.
@@ -103,7 +105,7 @@ class Workspace:
         head = self.head()
         if head is not None and self._step_of(head) == step:
             return head
-        self._stage()
+        self._insist(self._stage)
         self.git(
             *("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--no-status"),
             *("--allow-empty", "--cleanup=verbatim", "--file=-"),
@@ -126,17 +128,29 @@ class Workspace:
         """Record all files beside the branch; None when they are what `previous` has.
 
         Without a `previous` the branch is what they are compared with. Leaves out what `commit`
-        leaves out, and the next `commit` is still one commit on top of the branch.
+        leaves out, and the next `commit` is still one commit on top of the branch. Programs of the
+        agent may be running, and its nested repositories stay what they are.
         """
         base = _full(previous.commit) if previous else self.head()
-        self._stage()
-        tree = self.git("write-tree").strip()
+        self._insist(self._stage_amid)
+        tree = self.alone("write-tree").strip()
         if tree == self._tree_of(base):
             return None
         commit = write_commit(self.git_dir, [base] if base else [], tree, "act", ACT_TIME)
         self.point(ACTS, commit)
         self._recorded = (commit, tree)
         return Savepoint(commit, self._bundle(ACTS, commit, base, blobs))
+
+    def packed(self, at: Savepoint | None, blobs: Blobs) -> Saved | None:
+        """All files as `at` (None: the branch) has them, for others to begin with; None: no files.
+
+        Unlike a savepoint's own blob this one needs no other.
+        """
+        commit = at.commit if at else self.head()
+        if commit is None:
+            return None
+        reference = ACTS if at else f"refs/heads/{self.branch}"
+        return Saved(commit, self._bundle(reference, commit, self._named_by(BASE), blobs))
 
     def restore(self, savepoints: Sequence[Savepoint], blobs: Blobs) -> None:
         """Put the files to the last of `savepoints` (all of a step's, in order); the branch stays.
@@ -149,9 +163,8 @@ class Workspace:
         last = _full(savepoints[-1].commit)
         try:
             self._put_back(last)
-        except WorkspaceError:  # another machine's act, or a folder that a crash damaged
-            self._learn(savepoints, blobs)
-            self._put_back(last)
+        except WorkspaceError:
+            self._catch_up(savepoints, blobs)
 
     def unbundle(self, snapshot: str, blobs: Blobs) -> None:
         """Add the commits of a stored bundle, whatever branch it was made of; no branch moves."""
@@ -202,33 +215,66 @@ class Workspace:
 
     def _put_back(self, commit: str) -> None:
         self.forget_locks()
-        self.git("read-tree", "--reset", "-u", commit)
-        self.git("clean", "-ffd", "--quiet")
+        self.alone("read-tree", "--reset", "-u", commit)
+        self.alone("clean", "-ffd", "--quiet")
         self.point(ACTS, commit)
 
+    def _catch_up(self, savepoints: Sequence[Savepoint], blobs: Blobs) -> None:
+        """Put the files to savepoints of another machine, or of a folder that a crash damaged."""
+        try:
+            self._learn(savepoints, blobs)
+        except WorkspaceError:
+            if self.rebuild is None:
+                raise
+            self.rebuild(self)
+            self._learn(savepoints, blobs)
+
     def _learn(self, savepoints: Sequence[Savepoint], blobs: Blobs) -> None:
-        """Have every savepoint here, if need be in a folder made anew."""
-        commits = [savepoint.commit for savepoint in savepoints]
-        here = self.known(commits)
-        if self.rebuild is not None and here.issuperset(commits):
-            self.rebuild(self)  # they are here and yet could not be put back
-            here = self.known(commits)
+        """Have every savepoint here, each built upon the one before, and put the files to it."""
+        here = self.known([savepoint.commit for savepoint in savepoints])
         for savepoint in savepoints:
             if savepoint.commit not in here:
                 self.unbundle(savepoint.snapshot, blobs)
             self.point(ACTS, savepoint.commit)  # git builds only upon what a reference reaches
+        self._put_back(savepoints[-1].commit)
 
     def _stage(self) -> None:
-        self.forget_locks()
-        try:
-            self._add()
-        except (WorkspaceError, PermissionError):
-            trees.loosen(self.tree)
-            self._add()
-
-    def _add(self) -> None:
+        """Put everything into the index; nested repositories are none afterwards."""
         trees.forget_nested(self.tree)
-        self.git("add", "--all")
+        self._add(nested=True)
+
+    def _stage_amid(self) -> None:
+        """The same while the agent works: its nested repositories stay what they are."""
+        with trees.without_nested(self.tree, self.folder / "aside") as nested:
+            self._add(nested)
+
+    def _add(self, nested: bool) -> None:
+        self.alone("add", "--all")
+        if nested and (filled := self._filled_links()):
+            self.alone("update-index", "--force-remove", "-z", "--stdin", text="\0".join(filled))
+            self.alone("add", "--all")
+
+    def _filled_links(self) -> list[str]:
+        """The submodules somebody put files into, which git passes over.
+
+        A program still running may have made one of a folder while git was going through it.
+        """
+        entries = self.alone("ls-files", "--stage", "-z").split("\0")
+        links = [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
+        return [link for link in links if any((self.tree / link).glob("*"))]
+
+    def _insist(self, stage: Callable[[], None]) -> None:
+        """Programs an agent left running may make, change and delete files all the while."""
+        for tries in range(1, STAGINGS + 1):
+            try:
+                self.forget_locks()
+                stage()
+            except (WorkspaceError, OSError) as error:
+                if tries == STAGINGS:
+                    raise WorkspaceError(f"The files cannot be read: {error}") from error
+                trees.loosen(self.tree)
+            else:
+                return
 
     def _step_of(self, commit: str) -> str:
         last = self.git("log", "-1", "--format=%B", commit).strip().rpartition("\n")[2]

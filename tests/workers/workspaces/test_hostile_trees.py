@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from models.blobs import Blobs
 from tests.workers.workspaces.leaving import files, kept, nested
-from workers.workspaces import open_workspace, remove
+from workers.workspaces import Savepoint, WorkspaceError, open_workspace, remove
 
 NOBODY = 65534
 
@@ -87,6 +89,125 @@ def test_nothing_an_agent_configures_runs_on_the_host(root, blobs, tmp_path):
     with open_workspace(root, "run_1", saved, blobs) as workspace:
         kept(workspace, blobs, "exec_2")
     assert not ran.exists()
+
+
+def test_a_repository_the_agent_works_with_outlives_a_savepoint(root, elsewhere, blobs):
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        app = nested(workspace.tree / "app", commits=True)
+        deeper = nested(app / "deeper", commits=True)
+        point = workspace.savepoint(blobs, None)
+        assert workspace.savepoint(blobs, point) is None
+        for folder in (app, deeper):
+            log = subprocess.run(["git", "-C", folder, "log", "--format=%s"], capture_output=True)
+            assert log.stdout == b"x\n"
+        saved = kept(workspace, blobs)
+    with open_workspace(elsewhere, "run_1", None, blobs) as workspace:
+        workspace.restore([point], blobs)
+        assert set(files(workspace.tree)) == {b"app/inner.txt", b"app/deeper/inner.txt"}
+    with open_workspace(elsewhere, "run_1", saved, blobs) as workspace:
+        assert set(files(workspace.tree)) == {b"app/inner.txt", b"app/deeper/inner.txt"}
+
+
+def test_a_submodule_somebody_filled_becomes_plain_files(root, elsewhere, blobs):
+    link = ["update-index", "--add", "--cacheinfo", f"160000,{'a' * 40},"]
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        for name in ("filled", "empty"):
+            workspace.git(*link[:-1], f"{link[-1]}{name}")
+            nested(workspace.tree / name, commits=True)
+        (workspace.tree / "empty" / "inner.txt").unlink()
+        saved = kept(workspace, blobs)
+        assert "160000 commit" in workspace.git("ls-tree", saved.commit, "empty")
+    with open_workspace(elsewhere, "run_1", saved, blobs) as workspace:
+        assert files(workspace.tree) == {b"filled/inner.txt": b"inner"}
+
+
+def test_git_asks_no_repository_that_appears_while_it_looks(root, blobs, tmp_path):
+    ran, evil = tmp_path / "ran", tmp_path / "evil"
+    evil.write_text(f"#!/bin/sh\necho ran >> {ran}\ncat\n")
+    evil.chmod(0o755)
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        app = nested(workspace.tree / "app", commits=True)
+        (app / ".gitattributes").write_text("inner.txt filter=evil\n")
+        with (app / ".git" / "config").open("a") as config:
+            config.write(f'[filter "evil"]\n\tclean = {evil}\n')
+        workspace.alone("add", "--all")
+        (app / "inner.txt").write_text("other")
+        with pytest.raises(WorkspaceError, match="git status"):
+            workspace.alone("add", "--all")
+        assert not ran.exists()
+        workspace.git("add", "--all")
+        assert ran.exists(), "what staging guards against"
+
+
+RESTLESS = """
+import os, shutil, sys, time
+app, stash = sys.argv[1:]
+os.write(1, b"!")
+while True:
+    try:
+        shutil.copytree(stash, app + "/.git", dirs_exist_ok=True)
+    except (OSError, shutil.Error):
+        pass
+    open(f"{app}/passing", "w").close()
+    time.sleep(0.005)
+    os.unlink(f"{app}/passing")
+    time.sleep(0.005)
+"""
+
+
+@contextmanager
+def restless(app: Path, stash: Path) -> Iterator[None]:
+    """A program of the agent's that makes `app` a repository again and again, and a file in it."""
+    arguments = [sys.executable, "-c", RESTLESS, str(app), str(stash)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        program.stdout.read(1)
+        try:
+            yield
+        finally:
+            program.kill()
+
+
+def test_a_program_still_running_makes_a_savepoint_neither_fail_nor_run_anything(
+    root, elsewhere, blobs, tmp_path
+):
+    ran, evil = tmp_path / "ran", tmp_path / "evil"
+    evil.write_text(f"#!/bin/sh\necho ran >> {ran}\ncat\n")
+    evil.chmod(0o755)
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        app = nested(workspace.tree / "app", commits=True)
+        (app / ".gitattributes").write_text("inner.txt filter=evil\n")
+        with (app / ".git" / "config").open("a") as config:
+            config.write(f'[filter "evil"]\n\tclean = {evil}\n[core]\n\tfsmonitor = {evil}\n')
+        shutil.copytree(app / ".git", tmp_path / "stash")
+        points: list[Savepoint] = []
+        with restless(app, tmp_path / "stash"):
+            for number in range(25):
+                (app / "inner.txt").write_text(f"{number}")
+                with suppress(WorkspaceError):  # it may well outrun us; never may it run out here
+                    point = workspace.savepoint(blobs, points[-1] if points else None)
+                    points += [point] if point else []
+        (app / "inner.txt").write_text("at last")
+        last = workspace.savepoint(blobs, points[-1] if points else None)
+        assert last is not None
+    assert not ran.exists()
+    with open_workspace(elsewhere, "run_1", None, blobs) as workspace:
+        workspace.restore([*points, last], blobs)
+        assert files(workspace.tree)[b"app/inner.txt"] == b"at last"
+
+
+def test_files_that_come_and_go_meanwhile_stop_no_savepoint(root, blobs, tmp_path):
+    with open_workspace(root, "run_1", None, blobs) as workspace:
+        (workspace.tree / "app").mkdir()
+        points: list[Savepoint] = []
+        with restless(workspace.tree / "app", tmp_path / "nothing"):
+            for number in range(25):
+                (workspace.tree / "kept").write_text(f"{number}")
+                point = workspace.savepoint(blobs, points[-1] if points else None)
+                assert point is not None
+                points.append(point)
+        workspace.restore(points, blobs)
+        assert files(workspace.tree)[b"kept"] == b"24"
 
 
 def test_a_link_out_of_the_tree_is_kept_as_a_link_and_never_followed(
