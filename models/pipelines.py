@@ -87,7 +87,7 @@ class Pipeline(Model):
             "version": str(raw.get("version") or "1.0.0")[:64],
             "yaml": text,
             "raw": raw,
-            "version_id": _pin(parsed.definition, now),
+            "version_id": parsed.definition and pin(parsed.definition),
             "errors": [str(problem) for problem in parsed.errors],
             "warnings": [str(problem) for problem in parsed.warnings],
             "shipped": shipped,
@@ -98,10 +98,9 @@ class Pipeline(Model):
         return cls.get_by_id(pipeline_id)
 
 
-def _pin(definition: definitions.Definition | None, now: int) -> str | None:
-    if definition is None:
-        return None
+def pin(definition: definitions.Definition) -> str:
+    """Keep a definition for the runs that follow it; gives the id of its version."""
     version = grammar.fingerprint(definition)
-    row = {"id": version, "definition": grammar.to_json(definition), "created_at": now}
+    row = {"id": version, "definition": grammar.to_json(definition), "created_at": now_ms()}
     PipelineVersion.insert(row).on_conflict_ignore().execute()
     return version

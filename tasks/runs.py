@@ -18,6 +18,7 @@ from models.sessions import Session
 from models.steps import Step
 from tasks import task
 from tasks.steps import cancel_active, interrupt
+from tasks.swarms import run_ended
 
 BATCH = 500  # runs deleted in one transaction
 
@@ -72,6 +73,7 @@ def cancel(run_id: str) -> Run:
         run.move(runs.CANCELLED, error=reason, completed_at=now_ms())
         cancel_active(run, reason)
         cancel_children.enqueue(run.id)
+        run_ended(run)
         step = {"stepId": run.current_step or ""}
         run.record(("run_failed", {"error": reason, "cancelled": True, **step}))
         run.announce_state()

@@ -27,6 +27,7 @@ INPUT = 60_000
 ITEM = 8_000
 COMPLETED = 3_000
 COMMITS = 10
+RULES = 8_000
 BY_CHANCE = 60
 
 FILES = {
@@ -52,9 +53,32 @@ Call `fail` when the work cannot be done as asked: say what stands in the way an
 An honest failure is worth more than a result that only looks done.
 For example: complete(outputs={example}, summary="what was done, in a sentence")"""
 
+AS_EXECUTOR = """You carry out one order, alone, and nobody can be asked. It is over when you \
+call `executor_complete` or `executor_fail`; the first such call counts and nothing you do \
+afterwards is seen.
+Call `executor_complete` once the work is done and checked. Say with `status` success that all of \
+it is, with partial what is left and why; with `deviations` where you left the order. Whoever gave \
+the order sees your report and the files, not this conversation. The platform commits what you \
+leave and adds which files that were.
+Call `executor_fail` when the order cannot be carried out: say what stands in the way and what you \
+tried. For example: executor_complete(status="success", summary="what was done, in a sentence")"""
+
+DEVIATIONS = """An order cannot foresee everything. Where it does not fit what you find:
+- A fault in something you wrote yourself: mend it on the spot.
+- A check or a guard that is plainly missing where your work is: add it, and say so.
+- Something small that keeps you from going on (a missing folder, import or setting): put it right \
+in the least way that works, and say so.
+- A choice that shapes more than this order (another structure, another library, a change to data \
+or to what others call): do not make it. Stop and report it in `blocked_by`.
+- At most three attempts at the same problem; then report what you tried and what you saw.
+- Nothing beyond the order, however tempting: what you notice on the way goes into your report."""
+
 WITH_SHAPE = "Answer with one JSON value of the shape `{name}` and nothing around it."
 SMALL = "You help a team that builds software. You write short, concrete notes about the task."
 WITHOUT_TOOLS = "Answer with one JSON object that has exactly these keys. Be brief and concrete."
+
+LEFT_OUT = """These branches contradict the others in the files named; the workspace lacks them. \
+`git show <commit>:<file>` shows what they have; bring together what your order needs."""
 
 AGAIN = """This step was tried before and not accepted. Mend the cause named here; the workspace \
 still holds what earlier attempts left."""
@@ -65,8 +89,9 @@ class Brief:
     """Everything one execution of a step is told.
 
     `files` maps the names of the agent's files to their texts; `outputs` are those of earlier
-    steps, the newest last; `git_log` has one line a commit, the newest first; `small` asks for a
-    prompt of at most about 1,500 tokens.
+    steps, the newest last; `git_log` has one line a commit, the newest first; `left_out` names
+    branches that could not be merged into the workspace, `rules` say when an executor may leave
+    its order; `small` asks for a prompt of at most about 1,500 tokens.
     """
 
     run_id: str
@@ -81,6 +106,8 @@ class Brief:
     loop: LoopView | None = None
     git_log: tuple[str, ...] = ()
     progress: str = ""
+    left_out: tuple[str, ...] = ()
+    rules: str = ""
     visit: int = 1
     retry: int = 0
     execution: int = 1
@@ -112,6 +139,7 @@ def _system(brief: Brief) -> str:
         *files[1:],
         ("ENVIRONMENT", _environment(brief)),
         ("FINISHING", _finishing(brief)),
+        ("WHEN THE ORDER DOES NOT FIT", _deviations(brief)),
     ]
     return _joined(sections)
 
@@ -123,6 +151,7 @@ def _user(brief: Brief) -> str:
         ("Feedback on earlier attempts", _feedback(brief, FEEDBACK)),
         ("Note from a person", bounded(brief.human_note, NOTE)),
         ("Workspace history", "\n".join(brief.git_log[:COMMITS])),
+        ("Work that is missing", _left_out(brief)),
         ("Your Task", bounded(brief.input, INPUT)),
         ("Loop Context", _loop(brief, ITEM)),
     ]
@@ -179,9 +208,31 @@ def _how_to_finish(brief: Brief, listed: list[str]) -> str:
         return WITH_SHAPE.format(name=brief.step.output_schema.name)
     if not brief.tools:
         return WITHOUT_TOOLS
+    if _is_executor(brief):
+        return AS_EXECUTOR
     keys = [line.removeprefix("- ").partition(":")[0] for line in listed]
     example = ", ".join(f'"{key}": "..."' for key in keys)
     return WITH_TOOLS.format(example=f"{{{example}}}")
+
+
+def _left_out(brief: Brief) -> str:
+    if not brief.left_out:
+        return ""
+    return "\n".join([LEFT_OUT, *(f"- {bounded(line, 1_000)}" for line in brief.left_out)])
+
+
+def _deviations(brief: Brief) -> str:
+    """The usual rules of executors and those that came with the order, which win."""
+    if not _is_executor(brief):
+        return ""
+    if not brief.rules.strip():
+        return DEVIATIONS
+    own = bounded(brief.rules.strip(), RULES)
+    return f"{DEVIATIONS}\nWhoever gave the order adds, and this goes first:\n{own}"
+
+
+def _is_executor(brief: Brief) -> bool:
+    return "executor_complete" in brief.tools
 
 
 def _context(brief: Brief) -> str:

@@ -15,7 +15,7 @@ from workers.agents.handover import declared_outputs
 from workers.agents.prompts import Brief
 from workers.pipelines import progress, templates
 from workers.pipelines.decisions import LoopView
-from workers.workspaces import Workspace
+from workers.workspaces import Conflict, Workspace
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,25 @@ class Look:
 
     git_log: tuple[str, ...] = ()
     progress: str = ""
+    left_out: tuple[str, ...] = ()  # branches that did not fit the others, one line each
 
     @classmethod
     def at(cls, workspace: Workspace | None) -> Self:
         """The workspace as it is now; nothing where there is none."""
         if workspace is None:
             return cls()
-        return cls(tuple(workspace.log()), progress.read(workspace.tree))
+        left_out = [_said(conflict) for conflict in workspace.conflicts]
+        return cls(tuple(workspace.log()), progress.read(workspace.tree), tuple(left_out))
 
     def row(self) -> dict[str, Any]:
         """The look as JSON, for the ledger."""
-        return {"git_log": list(self.git_log), "progress": self.progress}
+        shown = {"git_log": list(self.git_log), "progress": self.progress}
+        return {**shown, "left_out": list(self.left_out)}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The look that was written as `row`."""
-        return cls(tuple(row["git_log"]), row["progress"])
+        return cls(tuple(row["git_log"]), row["progress"], tuple(row["left_out"]))
 
 
 class Briefing:
@@ -68,6 +71,8 @@ class Briefing:
             loop=self.loop,
             git_log=look.git_log,
             progress=look.progress,
+            left_out=look.left_out,
+            rules=self.run.meta.get("deviation_rules") or "",
             visit=self.step.visit,
             retry=self.step.retry,
             execution=self.step.execution,
@@ -105,3 +110,7 @@ class Briefing:
     def _promised(self) -> set[str]:
         """The outputs that some step of the pipeline hands over, if perhaps not yet."""
         return {key for step in self.definition.steps for key in declared_outputs(step)}
+
+
+def _said(conflict: Conflict) -> str:
+    return f"{conflict.name} at commit {conflict.commit}: {', '.join(conflict.files[:20])}"

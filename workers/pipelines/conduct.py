@@ -16,6 +16,7 @@ from models.pipelines import definition_of
 from models.runs import Run
 from models.steps import Step
 from tasks.steps import ask_for, release_hands
+from tasks.swarms import run_ended
 from workers.pipelines.engine import Dispatch, Failed, Finished, Notice, Outcome, next_step
 
 Decision = Dispatch | Finished | Failed
@@ -99,7 +100,7 @@ def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> None:
     elif isinstance(decision, Finished):
         _finish(run, decision)
     else:
-        _give_up(run, decision)
+        _give_up(run, decision, executions)
 
 
 def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
@@ -153,15 +154,19 @@ def _finish(run: Run, decision: Finished) -> None:
     duration = now - (run.started_at or run.created_at)
     run.record(("run_complete", {"outputs": run.outputs, "durationMs": duration}))
     run.announce_state()
+    run_ended(run)
 
 
-def _give_up(run: Run, decision: Failed) -> None:
+def _give_up(run: Run, decision: Failed, executions: Sequence[Step]) -> None:
     outputs = dict(decision.outputs)
+    if run.kind == runs.EXECUTOR:  # its only step may have failed with a report
+        outputs |= executions[-1].outputs
     run.move(runs.FAILED, error=decision.error, outputs=outputs, completed_at=now_ms())
     failure = {"error": decision.error, "stepId": decision.step_id, "cancelled": False}
     failure["quarantined"] = run.quarantined
     run.record(("run_failed", failure))
     run.announce_state()
+    run_ended(run)
 
 
 def _close(run: Run, step: Step, state: str) -> None:

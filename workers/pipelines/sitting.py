@@ -12,7 +12,7 @@ from models.blobs import Blobs
 from models.config import Settings
 from models.definitions import Definition, StepSpec
 from models.pipelines import definition_of
-from models.runs import Run
+from models.runs import EXECUTOR, Run
 from models.steps import Step
 from workers import sandboxes
 from workers.agents import sealing
@@ -32,7 +32,7 @@ from workers.agents.voice import Voice
 from workers.halting import Halt
 from workers.llm import open_model
 from workers.llm.base import Message, Model
-from workers.pipelines import progress
+from workers.pipelines import executing, progress
 from workers.pipelines.briefing import Briefing, Look
 from workers.sandboxes.base import Engine, Spec
 from workers.workspaces import Saved, Workspace, open_workspace
@@ -101,8 +101,8 @@ class Sitting:
             return None
         commit, snapshot = self.run.workspace_commit, self.run.workspace_snapshot
         saved = Saved(commit, snapshot) if commit and snapshot else None
-        root = self.settings.data / "workspaces"
-        workspace = opened.enter_context(open_workspace(root, self.run.id, saved, self.blobs))
+        root, begin = self.settings.data / "workspaces", saved or executing.starts_of(self.run)
+        workspace = opened.enter_context(open_workspace(root, self.run.id, begin, self.blobs))
         if self.journal.savepoints:
             workspace.restore(self.journal.savepoints, self.blobs)
         return workspace
@@ -174,7 +174,7 @@ class Sitting:
         )
 
     def _concluded(self, ending: Ending, transcript: Transcript) -> Done:
-        outputs = handed_over(ending, self.spec)
+        outputs = executing.reported(self.run, ending, handed_over(ending, self.spec))
         step = {"outputs": outputs, "text": transcript.said or ending.summary}
         return Done(fault(ending, self.spec), step, unwritten=transcript.write)
 
@@ -183,11 +183,15 @@ class Sitting:
         if done.error is not None:
             return done
         summary = ending.summary or next(iter(done.step["outputs"].values()), "")
-        progress.append(workspace.tree, self.step, summary)
+        if self.run.kind != EXECUTOR:  # what is merged must not differ by its diary alone
+            progress.append(workspace.tree, self.step, summary)
         message = progress.commit_message(self.step, summary)
         commit = workspace.commit(message, self.agent.name, self.step.id)
         run = {"workspace_commit": commit, "workspace_snapshot": workspace.snapshot(self.blobs)}
-        return replace(done, step={**done.step, "commit": commit}, run=run)
+        step = {**done.step, "commit": commit}
+        if self.run.kind == EXECUTOR:
+            step["outputs"] = executing.with_facts(step["outputs"], workspace, commit)
+        return replace(done, step=step, run=run)
 
 
 def agent_of(definition: Definition, agent_id: str) -> Agent:

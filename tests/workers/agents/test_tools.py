@@ -31,6 +31,7 @@ def box(toolbox: MakeToolbox) -> Toolbox:
 def test_the_tools_of_the_contract_are_all_there() -> None:
     assert set(TABLE) == {
         "read", "write", "edit", "bash", "grep", "find", "ls", "complete", "fail",
+        "executor_complete", "executor_fail", "spawn_executor", "swarm_execute",
     }  # fmt: skip
 
 

@@ -8,29 +8,33 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from workers.agents.tools import files, lifecycle, search, shell
+from workers.agents.tools import delegation, executor, files, lifecycle, search, shell
 from workers.agents.tools.base import Bench, Effect, Tool, ToolError, Verdict, tidy
 from workers.agents.tools.tree import OutOfBounds
 from workers.halting import Halt
 from workers.llm.base import Call, Result, ToolSpec
 
-TABLE: Mapping[str, Tool] = {
-    tool.name: tool for group in (files, shell, search, lifecycle) for tool in group.TOOLS
-}
+GROUPS = (files, shell, search, delegation, lifecycle, executor)
+TABLE: Mapping[str, Tool] = {tool.name: tool for group in GROUPS for tool in group.TOOLS}
+STEP_ENDINGS = {tool.name for tool in lifecycle.TOOLS}
+EXECUTOR_ENDINGS = {tool.name for tool in executor.TOOLS}
+BY_NAME = {tool.name for tool in delegation.TOOLS} | EXECUTOR_ENDINGS  # offered when named
 
 
 class Toolbox:
     """The tools of one step over its workbench; remembers how the agent ended it."""
 
     def __init__(self, bench: Bench, allowed: Collection[str] | None = None) -> None:
-        """`allowed` None allows every tool; the lifecycle tools are always in."""
+        """`allowed` None allows every tool that need not be named to be offered.
+
+        There is always a way to end the step: `complete` and `fail`, unless others are named.
+        """
         self.verdict: Verdict | None = None
         self._bench = bench
-        self._tools = {
-            name: tool
-            for name, tool in TABLE.items()
-            if tool.lifecycle or allowed is None or name in allowed
-        }
+        named = TABLE.keys() - BY_NAME if allowed is None else TABLE.keys() & set(allowed)
+        endings = EXECUTOR_ENDINGS if EXECUTOR_ENDINGS & named else STEP_ENDINGS
+        named = (named - STEP_ENDINGS) | endings
+        self._tools = {name: tool for name, tool in TABLE.items() if name in named}
 
     @property
     def declared(self) -> tuple[str, ...]:
@@ -40,6 +44,11 @@ class Toolbox:
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         return tuple(tool.spec for tool in self._tools.values())
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """The tools that end the step, the one for success first."""
+        return tuple(name for name, tool in self._tools.items() if tool.lifecycle)
 
     def effect(self, name: str) -> Effect:
         """What calling the tool may change."""

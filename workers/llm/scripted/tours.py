@@ -24,6 +24,8 @@ TURNS: Sequence[tuple[tuple[str, ...], str]] = (
     (("write",), "Now I write down what this step is about."),
     (("read", "grep", "bash"), "I check what I wrote."),
     (("edit",), "It holds, so it is no draft any more."),
+    (("spawn_executor",), "One part I give to somebody else."),
+    (("swarm_execute",), "The rest goes to several at once."),
 )
 
 
@@ -85,8 +87,29 @@ def _told(name: str, theme: Theme) -> list[dict[str, Any]]:
         "grep": [{"pattern": "scripted/demo", "path": path.partition("/")[0]}],
         "bash": [{"command": f"wc -c {path}"}],
         "edit": [{"path": path, "old_text": line, "new_text": line.replace("draft", "checked")}],
+        "spawn_executor": [_order(theme, "a sketch of")],
+        "swarm_execute": [{"tasks": _swarm(theme)}],
     }
     return told[name]
+
+
+def _order(theme: Theme, part: str) -> dict[str, Any]:
+    prompt = f"Make {part} {theme.subject}"
+    return {"project_id": "demo", "task_id": theme.slug[:64], "execution_prompt": prompt}
+
+
+def _swarm(theme: Theme) -> list[dict[str, Any]]:
+    """Two tasks side by side, and one that needs both."""
+    parts = {"front": "the front of", "back": "the back of", "whole": "a whole of"}
+    return [
+        {
+            **_order(theme, part),
+            "key": key,
+            "title": f"Make {part} {theme.subject}",
+            "dependencies": ["front", "back"] if key == "whole" else [],
+        }
+        for key, part in parts.items()
+    ]
 
 
 def _arguments(tool: ToolSpec, told: Mapping[str, Any], theme: Theme) -> str:
@@ -100,20 +123,28 @@ def _arguments(tool: ToolSpec, told: Mapping[str, Any], theme: Theme) -> str:
 
 
 def finale(theme: Theme, play: Play, tools: Sequence[ToolSpec]) -> Turn:
-    """The last answer: complete or fail, or the outputs as text where neither is offered."""
+    """The last answer: the tool that ends the step, or the outputs as text where none does."""
     first = not theme.scene.turns
     offered = {tool.name for tool in tools}
     reason = _reason_to_fail(theme, play)
-    if reason is not None and "fail" in offered:
-        calls = (("fail", json.dumps({"error": reason}, ensure_ascii=False)),)
-        return Turn("This cannot be done.", calls=calls, first=first)
+    failing = next((name for name in ("fail", "executor_fail") if name in offered), None)
+    if reason is not None and failing:
+        return Turn("This cannot be done.", calls=(_called(failing, error=reason),), first=first)
+    summary = f"{theme.scene.step} is done: {theme.subject}."
+    if "executor_complete" in offered:
+        report = _overridden({"status": "success", "summary": summary}, play.outputs)
+        call = _called("executor_complete", **report)
+        return Turn("The order is carried out; I report.", calls=(call,), first=first)
     outputs = _overridden(theme.outputs(), play.outputs)
     if "complete" not in offered:
         lines = [f"{key}: {_indented(value)}" for key, value in outputs.items()]
         return Turn("\n".join(lines) or f"Done: {theme.subject}.", first=first)
-    arguments = {"outputs": outputs, "summary": f"{theme.scene.step} is done: {theme.subject}."}
-    calls = (("complete", json.dumps(arguments, ensure_ascii=False)),)
-    return Turn("All is checked; I hand over.", calls=calls, first=first)
+    call = _called("complete", outputs=outputs, summary=summary)
+    return Turn("All is checked; I hand over.", calls=(call,), first=first)
+
+
+def _called(name: str, **arguments: Any) -> tuple[str, str]:
+    return name, json.dumps(arguments, ensure_ascii=False)
 
 
 def _reason_to_fail(theme: Theme, play: Play) -> str | None:

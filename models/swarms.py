@@ -1,0 +1,268 @@
+"""Swarms: tasks that depend on each other, each worked on by an executor run of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Self
+
+from peewee import CharField, ForeignKeyField, IntegerField, fn
+
+from models.accounts import Principal
+from models.base import IDENTIFIER, JsonField, LongText, Moment, db, id_field, now_ms
+from models.lifecycle import StateField, Stateful
+
+PENDING, READY, RUNNING, MERGING = "pending", "ready", "running", "merging"
+COMPLETED, FAILED, CANCELLED, SKIPPED = "completed", "failed", "cancelled", "skipped"
+OVER = (COMPLETED, FAILED, CANCELLED)
+TASK_OVER = (*OVER, SKIPPED)
+
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
+class Swarm(Stateful):
+    """One swarm. Whoever changes it or its tasks holds its row lock first (`locked`).
+
+    `asked_by` names the act of the planner that launched it, `<execution>:<number>`; `deadline` is
+    the moment (ms) at which whatever has not ended is cancelled; `starts` are the files (`branch`,
+    `commit`, `snapshot`) that tasks without dependencies begin with; `merges` tells what became
+    of the branches (see `workers.swarms.merging`), None until they are merged.
+    """
+
+    label = "Swarm"
+
+    id = id_field("swarm_")
+    state = StateField(
+        {
+            PENDING: {RUNNING, FAILED, CANCELLED},
+            RUNNING: {MERGING, COMPLETED, FAILED, CANCELLED},
+            MERGING: {COMPLETED, CANCELLED},
+            COMPLETED: set(),
+            FAILED: set(),
+            CANCELLED: set(),
+        }
+    )
+    owner_id = CharField(max_length=IDENTIFIER, null=True)
+    agent_id = CharField(max_length=IDENTIFIER)
+    parent_id = CharField(max_length=IDENTIFIER, null=True)  # the planner's run
+    asked_by = CharField(max_length=IDENTIFIER + 16, null=True, unique=True)
+    max_concurrent = IntegerField()
+    deviation_rules = LongText(default="")
+    global_timeout_seconds = IntegerField()
+    deadline = Moment()
+    starts = JsonField(default=list)
+    merges = JsonField(null=True)
+    error = LongText(null=True)
+    created_at = Moment(default=now_ms)
+    updated_at = Moment(default=now_ms)
+    started_at = Moment(null=True)
+    completed_at = Moment(null=True)
+
+    class Meta:
+        table_name = "swarms"
+        indexes = (
+            (("created_at", "id"), False),
+            (("owner_id", "created_at", "id"), False),
+            (("parent_id",), False),
+        )
+
+    @classmethod
+    def visible_to(cls, principal: Principal) -> Any:
+        """The only place that says who sees swarms: their owner and admins."""
+        query = cls.select()
+        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+
+    @classmethod
+    def locked(cls, swarm_id: str) -> Self | None:
+        """The swarm under its row lock; None when it is not there."""
+        rows = cls.raw("SELECT * FROM swarms WHERE id = %s FOR NO KEY UPDATE", swarm_id)
+        return next(iter(rows), None)
+
+    @property
+    def over(self) -> bool:
+        return self.state in OVER
+
+    @property
+    def late(self) -> bool:
+        """Whether its deadline has passed, by the database's clock."""
+        return bool(self.deadline <= database_ms())
+
+    @property
+    def status(self) -> str:
+        """The state as clients know it: merging is the last part of running."""
+        return RUNNING if self.state == MERGING else str(self.state)
+
+
+class SwarmTask(Stateful):
+    """One task of a swarm; `commit` and `snapshot` hold the work on `branch` once it is done."""
+
+    label = "Task"
+    swarm_id: str
+
+    id = id_field("swarmtask_")
+    swarm = ForeignKeyField(Swarm, on_delete="CASCADE", index=False)
+    number = IntegerField()  # its place in the request, from 0
+    key = CharField(max_length=64)
+    title = LongText()
+    project_id = CharField(max_length=IDENTIFIER)
+    task_id = CharField(max_length=IDENTIFIER)
+    execution_prompt = LongText()
+    dependencies = JsonField(default=list)
+    model = CharField(max_length=256, null=True)
+    timeout_seconds = IntegerField(null=True)
+    state = StateField(
+        {
+            PENDING: {READY, RUNNING, FAILED, CANCELLED, SKIPPED},
+            READY: {RUNNING, FAILED, CANCELLED},
+            RUNNING: {COMPLETED, FAILED, CANCELLED},
+            COMPLETED: set(),
+            FAILED: set(),
+            CANCELLED: set(),
+            SKIPPED: set(),
+        }
+    )
+    branch = CharField(max_length=256)
+    run_id = CharField(max_length=IDENTIFIER, null=True)
+    commit = CharField(max_length=64, null=True)
+    snapshot = CharField(max_length=64, null=True)
+    outputs = JsonField(null=True)
+    error = LongText(null=True)
+    created_at = Moment(default=now_ms)
+    updated_at = Moment(default=now_ms)
+    started_at = Moment(null=True)
+    completed_at = Moment(null=True)
+
+    class Meta:
+        table_name = "swarm_tasks"
+        indexes = ((("swarm", "key"), True), (("run_id",), False))
+
+    @classmethod
+    def of(cls, *swarms: Swarm) -> Sequence[Self]:
+        """The tasks of these swarms, each swarm's in the order of its request."""
+        mine = cls.swarm.in_([swarm.id for swarm in swarms])
+        return list(cls.select().where(mine).order_by(cls.swarm, cls.number))
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long it was worked on, once it has ended."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return int(self.completed_at - self.started_at)
+
+
+def database_ms() -> int:
+    """The database's time (ms): deadlines are set and met by one clock, whoever looks."""
+    return int(db.execute_sql(f"SELECT {_NOW}").fetchone()[0])
+
+
+def counts(tasks: Sequence[SwarmTask]) -> Counter[str]:
+    """How many of the tasks stand in each state."""
+    return Counter(str(task.state) for task in tasks)
+
+
+def summary(swarm: Swarm, tasks: Sequence[SwarmTask]) -> dict[str, Any]:
+    """What came of a swarm, as its last event and its planner hear it."""
+    tally = counts(tasks)
+    ended = swarm.completed_at or now_ms()
+    return {
+        "totalTasks": len(tasks),
+        **{state: tally[state] for state in (COMPLETED, FAILED, SKIPPED, CANCELLED)},
+        "totalDurationMs": ended - (swarm.started_at or swarm.created_at),
+        "taskResults": [_result(task) for task in tasks],
+    }
+
+
+def _result(task: SwarmTask) -> dict[str, Any]:
+    told = {
+        "runId": task.run_id,
+        "outputs": task.outputs,
+        "error": task.error,
+        "durationMs": task.duration_ms,
+    }
+    known = {name: value for name, value in told.items() if value is not None}
+    return {"key": task.key, "title": task.title, "status": task.state, **known}
+
+
+def asked(asked_by: str) -> Swarm | None:
+    """The swarm that this act of a planner launched."""
+    swarm: Swarm | None = Swarm.get_or_none(Swarm.asked_by == asked_by)
+    return swarm
+
+
+def active_children(run_id: str) -> list[str]:
+    """The ids of the swarms that a run has launched and that are not over."""
+    mine = (Swarm.parent_id == run_id) & Swarm.state.not_in(OVER)
+    rows: Any = Swarm.select(Swarm.id).where(mine).tuples()
+    return [swarm_id for (swarm_id,) in rows]
+
+
+def tallies(swarms: Sequence[Swarm]) -> dict[str, Counter[str]]:
+    """How many tasks of each swarm stand in each state, by the swarm's id."""
+    mine = SwarmTask.swarm.in_([swarm.id for swarm in swarms])
+    columns = (SwarmTask.swarm, SwarmTask.state)
+    rows: Any = SwarmTask.select(*columns, fn.count(SwarmTask.id)).where(mine).group_by(*columns)
+    found: dict[str, Counter[str]] = {swarm.id: Counter() for swarm in swarms}
+    for swarm_id, state, number in rows.tuples():
+        found[swarm_id][state] = number
+    return found
+
+
+def stalled(older_than_ms: int, limit: int = 100) -> list[str]:
+    """Swarms that should have moved on by now and did not: a request got lost on its way."""
+    rows = db.execute_sql(
+        f"""
+        SELECT swarms.id FROM swarms WHERE state IN ('pending', 'running') AND (
+            deadline + %(late)s < {_NOW}
+            OR EXISTS (
+                SELECT 1 FROM swarm_tasks LEFT JOIN runs ON runs.id = swarm_tasks.run_id
+                WHERE swarm_tasks.swarm_id = swarms.id AND swarm_tasks.state = 'running' AND (
+                    runs.id IS NULL OR (runs.state IN ('completed', 'failed', 'cancelled')
+                        AND runs.completed_at + %(late)s < {_NOW})))
+            OR (swarms.updated_at + %(late)s < {_NOW} AND NOT EXISTS (
+                SELECT 1 FROM swarm_tasks
+                WHERE swarm_tasks.swarm_id = swarms.id AND swarm_tasks.state = 'running')))
+        LIMIT %(limit)s
+        """,  # noqa: S608
+        {"late": older_than_ms, "limit": limit},
+    )
+    return [swarm_id for (swarm_id,) in rows]
+
+
+def unmerged(older_than_ms: int, limit: int = 100) -> list[str]:
+    """Swarms whose branches have waited this long to be merged."""
+    late = (Swarm.state == MERGING) & (Swarm.updated_at < now_ms() - older_than_ms)
+    rows: Any = Swarm.select(Swarm.id).where(late).limit(limit).tuples()
+    return [swarm_id for (swarm_id,) in rows]
+
+
+def leftovers(swarm_id: str) -> list[str]:
+    """The runs that are active although the swarm has cancelled their tasks."""
+    rows = db.execute_sql(f"SELECT runs.id {_LEFT_OVER} AND swarm_id = %s", (swarm_id,))
+    return [run_id for (run_id,) in rows]
+
+
+def forsaken(limit: int = 100) -> list[str]:
+    """The swarms that have cancelled tasks whose runs are still active."""
+    rows = db.execute_sql(f"SELECT DISTINCT swarm_id {_LEFT_OVER} LIMIT %s", (limit,))
+    return [swarm_id for (swarm_id,) in rows]
+
+
+_LEFT_OVER = """
+    FROM runs JOIN swarm_tasks ON swarm_tasks.run_id = runs.id
+    WHERE runs.state IN ('pending', 'running', 'paused') AND runs.kind = 'executor'
+      AND swarm_tasks.state = 'cancelled'
+"""
+
+
+def overslept(limit: int = 200) -> list[str]:
+    """The ids of steps that nobody woke although the swarm they wait for has ended or is gone."""
+    rows = db.execute_sql(
+        """
+        SELECT steps.id FROM steps LEFT JOIN swarms ON swarms.id = steps.waits_for
+        WHERE steps.state = 'waiting' AND steps.waits_for LIKE 'swarm%%'
+          AND (swarms.id IS NULL OR swarms.state IN ('completed', 'failed', 'cancelled'))
+        LIMIT %s
+        """,
+        (limit,),
+    )
+    return [step_id for (step_id,) in rows]

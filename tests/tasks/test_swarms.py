@@ -1,0 +1,319 @@
+"""Swarms: what launching, working, failing, cancelling and time leave behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from models import base, runs, swarms
+from models.accounts import Principal
+from models.activities import Activity
+from models.errors import Conflict, Invalid, NotFound
+from models.outbox import Outbox
+from models.runs import Run
+from models.swarms import Swarm, SwarmTask
+from tasks import runs as run_commands
+from tasks import swarms as commands
+from tests.processes.product import scripted
+from workers.jobs import swarms as jobs
+
+ANNA = Principal("usr_anna", "user")
+Work = Callable[..., int]
+
+
+def task(key: str, *dependencies: str, does: dict[str, Any] | None = None, **more: Any) -> Any:
+    """A task whose executor writes the file `<key>.txt`, or `does` something else."""
+    write = {"name": "write", "arguments": {"path": f"{key}.txt", "content": f"by {key}\n"}}
+    play = does if does is not None else {"calls": [write]}
+    return {
+        "key": key,
+        "title": f"Make {key}",
+        "project_id": "p1",
+        "task_id": f"T-{key}",
+        "execution_prompt": scripted(f"Write {key}", EXECUTE=[play]),
+        "dependencies": list(dependencies),
+        **more,
+    }
+
+
+DIAMOND = (task("A"), task("B"), task("C", "A", "B"), task("D", "C"))
+
+
+@pytest.fixture
+def launch(database: str) -> Callable[..., Swarm]:
+    def begin(*tasks: dict[str, Any], asked_by: str | None = None, **form: Any) -> Swarm:
+        form = {"agent_id": "yukihiro", "tasks": list(tasks), **form}
+        return commands.launch(ANNA.id, form, asked_by, key=form.pop("idempotent", None))
+
+    return begin
+
+
+def states(swarm: Swarm) -> dict[str, str]:
+    return {each.key: each.state for each in SwarmTask.of(swarm)}
+
+
+def again(swarm: Swarm) -> Swarm:
+    return Swarm.get_by_id(swarm.id)
+
+
+def told(swarm: Swarm) -> list[tuple[str, str]]:
+    """What waits to be told of the swarm: (type, task)."""
+    rows = Outbox.select().where(Outbox.queue == "events").order_by(Outbox.id)
+    bodies = [row.body for row in rows if row.body["data"].get("swarmId") == swarm.id]
+    return [(body["type"], body["data"].get("taskKey", "")) for body in bodies]
+
+
+def test_a_swarm_and_its_request_are_committed_together(launch: Callable[..., Swarm]) -> None:
+    swarm = launch(*DIAMOND)
+    assert swarm.state == swarms.PENDING
+    assert states(swarm) == {"A": "ready", "B": "ready", "C": "pending", "D": "pending"}
+    asked = Outbox.select().where(Outbox.queue == "short").order_by(Outbox.id)
+    assert [row.body["task"] for row in asked] == ["swarms.advance"] * 2
+    assert asked[1].due_at == swarm.deadline
+
+
+def test_a_diamond_is_worked_from_its_roots_to_its_end(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    swarm = launch(*DIAMOND, max_concurrent=2)
+    jobs.advance(swarm.id)
+    assert states(swarm) == {"A": "running", "B": "running", "C": "pending", "D": "pending"}
+    work()
+    done = again(swarm)
+    assert (done.state, done.error, set(states(swarm).values())) == (
+        "completed",
+        None,
+        {"completed"},
+    )
+    tasks = {each.key: each for each in SwarmTask.of(swarm)}
+    assert tasks["C"].started_at >= max(tasks["A"].completed_at, tasks["B"].completed_at)
+    assert tasks["D"].started_at >= tasks["C"].completed_at
+    assert [tasks[key].branch for key in "AC"] == ["feat/T-A-make-a-A", "feat/T-C-make-c-C"]
+    summary = swarms.summary(done, list(tasks.values()))
+    assert (summary["totalTasks"], summary["completed"], summary["failed"]) == (4, 4, 0)
+
+
+def test_an_executor_begins_with_the_files_of_what_it_depends_on(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    look = {"calls": [{"name": "bash", "arguments": {"command": "cat A.txt B.txt C.txt"}}]}
+    swarm = launch(*DIAMOND[:3], task("D", "C", does=look))
+    work()
+    assert again(swarm).state == "completed"
+    last = SwarmTask.of(swarm)[-1]
+    (answer,) = base.db.execute_sql(
+        "SELECT data->>'result' FROM events WHERE run_id = %s AND type = 'tool_call_end' LIMIT 1",
+        (last.run_id,),
+    ).fetchone()
+    assert answer == "by A\nby B\nby C"
+
+
+def test_what_an_executor_did_is_reported_from_git(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    swarm = launch(task("A"))
+    work()
+    (only,) = SwarmTask.of(swarm)
+    run = Run.get_by_id(only.run_id)
+    assert run.kind == runs.EXECUTOR
+    assert only.outputs["status"] == "success"
+    assert only.outputs["files_changed"] == "A.txt"
+    assert only.outputs["commit_hashes"] == only.commit == run.workspace_commit
+
+
+def test_a_failed_task_skips_what_depends_on_it_and_keeps_the_rest(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    failing = task("B", does={"fail": "no such thing"})
+    swarm = launch(task("A"), failing, *DIAMOND[2:])
+    work()
+    done = again(swarm)
+    assert done.state == "failed"
+    assert done.error == "Not every task was completed: B failed, C skipped, D skipped"
+    assert states(swarm) == {"A": "completed", "B": "failed", "C": "skipped", "D": "skipped"}
+    tasks = {each.key: each for each in SwarmTask.of(swarm)}
+    assert tasks["B"].error == "no such thing"
+    assert tasks["B"].outputs["error"] == "no such thing"
+    assert tasks["D"].error == "dependency C was skipped"
+    assert Run.get_by_id(tasks["B"].run_id).outputs["error"] == "no such thing"
+
+
+def test_branches_of_one_task_are_merged_and_conflicts_told_for_each(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    clash = {"calls": [{"name": "write", "arguments": {"path": "A.txt", "content": "else\n"}}]}
+    mine = [task("A", task_id="T"), task("B", task_id="T"), task("C", does=clash, task_id="T")]
+    swarm = launch(*mine, task("D", task_id="U"))
+    work()
+    done = again(swarm)
+    assert done.state == "completed"
+    (report,) = done.merges
+    assert (report["task_id"], report["branch"]) == ("T", "feat/T-make-a")
+    assert report["merged"] == ["feat/T-make-a-A", "feat/T-make-a-B"]
+    assert report["conflicts"] == [{"branch": "feat/T-make-a-C", "files": ["A.txt"]}]
+    assert report["commit"]
+    assert report["snapshot"]
+
+
+def test_cancelling_ends_the_tasks_and_their_runs(launch: Callable[..., Swarm], work: Work) -> None:
+    swarm = launch(*DIAMOND, max_concurrent=1)
+    jobs.advance(swarm.id)
+    commands.cancel(swarm.id)
+    assert states(swarm) == dict.fromkeys("ABCD", "cancelled")
+    work()
+    assert [run.state for run in Run.select()] == ["cancelled"]
+    assert again(swarm).state == "cancelled"
+    with pytest.raises(Conflict):
+        commands.cancel(swarm.id)
+    with pytest.raises(NotFound):
+        commands.cancel("swarm_none")
+
+
+def test_the_global_time_out_cancels_what_runs_and_fails_the_swarm(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    swarm = launch(*DIAMOND)
+    jobs.advance(swarm.id)
+    Swarm.update(deadline=1).where(Swarm.id == swarm.id).execute()
+    jobs.advance(swarm.id)
+    done = again(swarm)
+    assert (done.state, done.error) == ("failed", "global timeout")
+    assert {(each.state, each.error) for each in SwarmTask.of(swarm)} == {
+        ("cancelled", "global timeout")
+    }
+    work()
+    assert {run.state for run in Run.select()} == {"cancelled"}
+
+
+def test_a_cancelled_or_deleted_run_takes_its_task_along(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    swarm = launch(task("A"), task("B"), task("C", "A"))
+    jobs.advance(swarm.id)
+    first, second = (each.run_id for each in SwarmTask.of(swarm)[:2])
+    run_commands.cancel(first)
+    run_commands.delete(second, force=True)
+    work()
+    assert states(swarm) == {"A": "cancelled", "B": "cancelled", "C": "skipped"}
+    assert again(swarm).state == "failed"
+
+
+def test_tasks_that_cannot_be_done_are_refused_with_every_reason(
+    launch: Callable[..., Swarm],
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        launch(task("A", "A"), task("B", "X"), task("B"))
+    assert str(refused.value).startswith('Invalid DAG: task "A" depends on itself; task "B" dep')
+    assert refused.value.errors[1]["loc"] == ["body", "tasks", 1, "dependencies"]
+    with pytest.raises(NotFound, match="Agent nobody not found"):
+        launch(task("A"), agent_id="nobody")
+    assert Swarm.select().count() == 0
+
+
+def test_asking_again_gives_the_same_swarm(launch: Callable[..., Swarm]) -> None:
+    one = launch(task("A"), asked_by="exec_1:4")
+    assert launch(task("A"), asked_by="exec_1:4").id == one.id
+    first = launch(task("A"), idempotent="k")
+    assert launch(task("A"), idempotent="k").id == first.id
+    with pytest.raises(Conflict):
+        launch(task("B"), idempotent="k")
+    assert Swarm.select().count() == 2
+    assert Outbox.select().where(Outbox.queue == "short").count() == 4
+
+
+def test_many_advances_at_once_start_each_task_once(launch: Callable[..., Swarm]) -> None:
+    swarm = launch(*(task(f"t{number}") for number in range(6)), max_concurrent=4)
+
+    def advance() -> None:
+        with base.db.connection_context():
+            jobs.advance(swarm.id)
+
+    threads = [threading.Thread(target=advance) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(states(swarm).values()).count("running") == 4
+    assert Run.select().count() == 4
+
+
+def test_an_advance_that_dies_before_its_end_leaves_nothing(
+    launch: Callable[..., Swarm],
+) -> None:
+    swarm = launch(*DIAMOND)
+    with pytest.raises(RuntimeError), base.db.atomic():
+        jobs.advance(swarm.id)
+        raise RuntimeError("the process dies here")
+    assert Run.select().count() == 0
+    jobs.advance(swarm.id)
+    assert Run.select().count() == 2
+
+
+def test_lost_requests_are_asked_again(launch: Callable[..., Swarm], work: Work) -> None:
+    def lose() -> None:
+        base.db.execute_sql("DELETE FROM outbox")
+
+    def asked() -> list[str]:
+        commands.sweep(0)
+        rows = Outbox.select().where(Outbox.queue != "events").order_by(Outbox.id)
+        return [row.body["task"] for row in rows]
+
+    swarm = launch(task("A", task_id="T"), task("B", task_id="T"))
+    lose()
+    base.db.execute_sql("UPDATE swarms SET updated_at = 1")
+    assert asked() == ["swarms.advance"]
+    lose()
+    jobs.advance(swarm.id)
+    assert "swarms.advance" not in asked()
+    for each in SwarmTask.of(swarm):
+        run_commands.cancel(each.run_id)
+    lose()
+    assert asked() == ["swarms.advance"]
+    lose()
+    again_running = launch(task("A"))
+    jobs.advance(again_running.id)
+    commands.cancel(again_running.id)
+    lose()
+    base.db.execute_sql("UPDATE runs SET completed_at = 2 ^ 50 WHERE completed_at IS NOT NULL")
+    assert asked() == ["swarms.stop_executors"]
+    work()
+    assert {run.state for run in Run.select()} == {"cancelled"}
+
+
+def test_a_swarm_tells_the_streams_and_the_timeline(
+    launch: Callable[..., Swarm],
+) -> None:
+    swarm = launch(task("A"), task("B", "A"))
+    jobs.advance(swarm.id)
+    run_commands.cancel(SwarmTask.of(swarm)[0].run_id)
+    jobs.advance(swarm.id)
+    assert told(swarm) == [
+        ("swarm_launched", ""),
+        ("swarm_task_started", "A"),
+        ("swarm_task_failed", "A"),
+        ("swarm_task_skipped", "B"),
+        ("swarm_failed", ""),
+    ]
+    kinds = [entry.type for entry in Activity.select().order_by(Activity.id)]
+    assert kinds == ["swarm_started", "executor_spawned", "swarm_completed"]
+
+
+def test_an_agent_that_left_the_library_fails_the_task_that_needs_it(
+    launch: Callable[..., Swarm],
+) -> None:
+    swarm = launch(task("A"), task("B", "A"))
+    Swarm.update(agent_id="gone").where(Swarm.id == swarm.id).execute()
+    jobs.advance(swarm.id)
+    assert states(swarm) == {"A": "failed", "B": "skipped"}
+    assert SwarmTask.of(swarm)[0].error == "Spawn failed: Agent gone not found"
+    assert again(swarm).state == "failed"
+
+
+def test_the_longest_way_goes_first(launch: Callable[..., Swarm]) -> None:
+    chain = [task("end"), task("a"), task("b", "a"), task("c", "b")]
+    swarm = launch(*chain, max_concurrent=1)
+    jobs.advance(swarm.id)
+    assert states(swarm) == {"end": "ready", "a": "running", "b": "pending", "c": "pending"}
