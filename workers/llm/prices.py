@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import genai_prices
 from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ModelInfo
+from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 from workers.llm.base import Price, Usage
 
@@ -30,6 +33,31 @@ WINDOWS: Mapping[str, int] = {
     "grok": 256_000,
 }
 WINDOW = 128_000
+# What text may cost, by the names genai-prices has for it; what is read from a cache costs less.
+INPUT = ("input_mtok", "cache_write_mtok", "cache_write_5m_mtok")
+OUTPUT = ("output_mtok", "output_reasoning_mtok")
+LONGEST_CALL = timedelta(hours=1)  # a price that changes meanwhile is the dearer one
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The most a call can cost in US dollars: per token sent, per token answered, and in itself."""
+
+    input: Decimal
+    output: Decimal
+    call: Decimal
+
+    def cost(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """The most that a call with so many tokens costs."""
+        return self.call + self.input * input_tokens + self.output * output_tokens
+
+    def affordable(self, usd: Decimal, input_tokens: int) -> int | None:
+        """How many tokens a call may answer for `usd` at most; None: as many as it likes."""
+        left = usd - self.cost(input_tokens, 0)
+        if left >= 0 and not self.output:
+            return None
+        return int(left / self.output) if left > 0 else 0
 
 
 def price(provider: str, model: str, usage: Usage) -> Price:
@@ -57,6 +85,43 @@ def price(provider: str, model: str, usage: Usage) -> Price:
         float(found.total_price),
         approximate=usage.approximate,
     )
+
+
+def rates(provider: str, model: str, input_tokens: int) -> Rates | None:
+    """What a call that sends at most `input_tokens` can cost; None when no price is known.
+
+    Nothing is taken off for cached tokens, writing them to the cache is added, and whatever the
+    model thinks counts as answered.
+    """
+    if provider in FREE:
+        return Rates(Decimal(0), Decimal(0), Decimal(0))
+    known = _model(provider, model)
+    now = datetime.now(UTC)
+    told = [known.get_prices(at) for at in (now, now + LONGEST_CALL)] if known else []
+    if not any(price.input_mtok is not None for price in told):
+        return None
+    sent, answered = (_dearest(told, names, input_tokens) for names in (INPUT, OUTPUT))
+    call = _dearest(told, ("requests_kcount",), input_tokens)
+    return Rates(sent / MILLION, answered / MILLION, call / 1000)
+
+
+def worst_case(provider: str, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
+    """The most US dollars that a call with so many tokens costs; None when no price is known."""
+    found = rates(provider, model, input_tokens)
+    return None if found is None else found.cost(input_tokens, output_tokens)
+
+
+def _dearest(told: Sequence[ModelPrice], names: Sequence[str], input_tokens: int) -> Decimal:
+    """The highest of these prices in any tier that so many tokens can get into."""
+    found = [getattr(prices, name) for prices in told for name in names]
+    return max((_highest(price, input_tokens) for price in found), default=Decimal(0))
+
+
+def _highest(price: Decimal | TieredPrices | None, input_tokens: int) -> Decimal:
+    if isinstance(price, TieredPrices):
+        entered = [tier.price for tier in price.tiers if tier.start < input_tokens]
+        return max([price.base, *entered])
+    return price or Decimal(0)
 
 
 def window(provider: str, model: str) -> int:
