@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from models.blobs import Blobs
-from workers.workspaces import trees
+from workers.workspaces import staging
 from workers.workspaces.git import Git, WorkspaceError
 from workers.workspaces.objects import replace, write_bundle, write_commit
 
@@ -19,13 +19,11 @@ TRAILER = "Djinn-Step: "
 STEP = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 MESSAGE_CHARS = 64_000
 LOG_CHARS = 200
-STAGINGS = 8
 BASE = "refs/djinn/base"
 ACTS = "refs/djinn/acts"
 COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
-# The same files after the same act are the same commit: a savepoint made twice is made once.
-ACT_TIME = 946_684_800
+FIRST_ACT = 946_684_800  # in seconds: when acts happen that no commit went before
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,13 @@ class Workspace:
         self.folder = folder
         self.tree = folder / "tree"
         self.git_dir = folder / "repo.git"
+        self.run_id = run_id
         self.branch = f"run/{run_id}"
         self.git = Git(self.git_dir, self.tree, lock)
         self.alone = Git(self.git_dir, self.tree, lock, childless=True)
         self.conflicts: tuple[Conflict, ...] = ()
         self.rebuild: Callable[[Workspace], None] | None = None  # makes a damaged folder anew
-        self._recorded = ("", "")  # a commit and its tree
+        self._recorded = ("", "", 0)  # a commit, its tree and its time in seconds
         # A workspace nobody closed lets go of its lock when it is forgotten.
         self.close = weakref.finalize(self, os.close, lock)
 
@@ -105,7 +104,7 @@ class Workspace:
         head = self.head()
         if head is not None and self._step_of(head) == step:
             return head
-        self._insist(self._stage)
+        staging.stage(self.alone)
         self.git(
             *("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--no-status"),
             *("--allow-empty", "--cleanup=verbatim", "--file=-"),
@@ -119,10 +118,21 @@ class Workspace:
 
     def snapshot(self, blobs: Blobs) -> str:
         """Store the branch since its origin as a git bundle; return the digest."""
-        commit, reference = self.head(), f"refs/heads/{self.branch}"
-        if commit is None:
+        whole = self.packed(None, blobs)
+        if whole is None:
             raise WorkspaceError(f"{self.branch} has no commit")
-        return self._bundle(reference, commit, self._named_by(BASE), blobs)
+        return whole.snapshot
+
+    def packed(self, last: Savepoint | None, blobs: Blobs) -> Saved | None:
+        """The files as `last` has them (None: as the branch has), whole, for others to begin with.
+
+        None where there is no commit yet.
+        """
+        commit = _full(last.commit) if last else self.head()
+        if commit is None:
+            return None
+        reference = f"refs/heads/{self.branch}"
+        return Saved(commit, self._bundle(reference, commit, self._named_by(BASE), blobs))
 
     def savepoint(self, blobs: Blobs, previous: Savepoint | None) -> Savepoint | None:
         """Record all files beside the branch; None when they are what `previous` has.
@@ -132,25 +142,16 @@ class Workspace:
         agent may be running, and its nested repositories stay what they are.
         """
         base = _full(previous.commit) if previous else self.head()
-        self._insist(self._stage_amid)
+        staging.stage_amid(self.alone, self.folder / "aside")
         tree = self.alone("write-tree").strip()
-        if tree == self._tree_of(base):
+        before, when = self._read(base)
+        if tree == before:
             return None
-        commit = write_commit(self.git_dir, [base] if base else [], tree, "act", ACT_TIME)
+        # As old as the one before: the same files after it are the same commit, made again or not.
+        commit = write_commit(self.git_dir, [base] if base else [], tree, "act", when)
         self.point(ACTS, commit)
-        self._recorded = (commit, tree)
+        self._recorded = (commit, tree, when)
         return Savepoint(commit, self._bundle(ACTS, commit, base, blobs))
-
-    def packed(self, at: Savepoint | None, blobs: Blobs) -> Saved | None:
-        """All files as `at` (None: the branch) has them, for others to begin with; None: no files.
-
-        Unlike a savepoint's own blob this one needs no other.
-        """
-        commit = at.commit if at else self.head()
-        if commit is None:
-            return None
-        reference = ACTS if at else f"refs/heads/{self.branch}"
-        return Saved(commit, self._bundle(reference, commit, self._named_by(BASE), blobs))
 
     def restore(self, savepoints: Sequence[Savepoint], blobs: Blobs) -> None:
         """Put the files to the last of `savepoints` (all of a step's, in order); the branch stays.
@@ -206,12 +207,14 @@ class Workspace:
         finally:
             bundle.unlink(missing_ok=True)
 
-    def _tree_of(self, commit: str | None) -> str:
+    def _read(self, commit: str | None) -> tuple[str, int]:
+        """The tree of a commit and its time; of none, the empty one and that of first acts."""
         if commit is None:
-            return EMPTY_TREE
+            return EMPTY_TREE, FIRST_ACT
         if commit != self._recorded[0]:
-            self._recorded = (commit, self.git("rev-parse", f"{commit}^{{tree}}").strip())
-        return self._recorded[1]
+            tree, when = self.git("log", "-1", "--format=%T %ct", commit).split()
+            self._recorded = (commit, tree, int(when))
+        return self._recorded[1:]
 
     def _put_back(self, commit: str) -> None:
         self.forget_locks()
@@ -237,44 +240,6 @@ class Workspace:
                 self.unbundle(savepoint.snapshot, blobs)
             self.point(ACTS, savepoint.commit)  # git builds only upon what a reference reaches
         self._put_back(savepoints[-1].commit)
-
-    def _stage(self) -> None:
-        """Put everything into the index; nested repositories are none afterwards."""
-        trees.forget_nested(self.tree)
-        self._add(nested=True)
-
-    def _stage_amid(self) -> None:
-        """The same while the agent works: its nested repositories stay what they are."""
-        with trees.without_nested(self.tree, self.folder / "aside") as nested:
-            self._add(nested)
-
-    def _add(self, nested: bool) -> None:
-        self.alone("add", "--all")
-        if nested and (filled := self._filled_links()):
-            self.alone("update-index", "--force-remove", "-z", "--stdin", text="\0".join(filled))
-            self.alone("add", "--all")
-
-    def _filled_links(self) -> list[str]:
-        """The submodules somebody put files into, which git passes over.
-
-        A program still running may have made one of a folder while git was going through it.
-        """
-        entries = self.alone("ls-files", "--stage", "-z").split("\0")
-        links = [entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")]
-        return [link for link in links if any((self.tree / link).glob("*"))]
-
-    def _insist(self, stage: Callable[[], None]) -> None:
-        """Programs an agent left running may make, change and delete files all the while."""
-        for tries in range(1, STAGINGS + 1):
-            try:
-                self.forget_locks()
-                stage()
-            except (WorkspaceError, OSError) as error:
-                if tries == STAGINGS:
-                    raise WorkspaceError(f"The files cannot be read: {error}") from error
-                trees.loosen(self.tree)
-            else:
-                return
 
     def _step_of(self, commit: str) -> str:
         last = self.git("log", "-1", "--format=%B", commit).strip().rpartition("\n")[2]

@@ -10,7 +10,7 @@ import pytest
 
 from models.errors import NotFound
 from tests.workers.workspaces.leaving import files, kept
-from workers.workspaces import Savepoint, WorkspaceError, open_workspace
+from workers.workspaces import Savepoint, Start, WorkspaceError, merge, open_workspace
 
 
 def acts(workspace, blobs, *names):
@@ -70,6 +70,35 @@ def test_the_first_step_of_a_run_has_savepoints_too(root, elsewhere, blobs):
             workspace.restore(points, blobs)
             assert set(files(workspace.tree)) == {b"a", b"b"}
             assert workspace.head() is None
+
+
+def test_others_begin_with_the_files_amid_a_step_and_their_work_is_taken_in(
+    root, elsewhere, blobs, begun
+):
+    with open_workspace(root, "run_1", begun, blobs) as workspace:
+        assert workspace.packed(None, blobs) == begun
+        points = acts(workspace, blobs, "a", "b")
+        amid = workspace.packed(points[-1], blobs)
+    with open_workspace(elsewhere, "run_2", [Start("run_1", amid)], blobs) as other:
+        assert set(files(other.tree)) == {b"old", b"a", b"b"}
+        (other.tree / "c").write_text("theirs")
+        theirs = Start("run_2", kept(other, blobs))
+    made = merge(elsewhere, "run_1", amid, [theirs], blobs).saved
+    points.append(Savepoint(made.commit, made.snapshot))
+    for folder in (root, elsewhere):
+        with open_workspace(folder, "run_1", begun, blobs) as workspace:
+            workspace.restore(points, blobs)
+            (workspace.tree / "d").write_text(str(folder))
+            points.append(workspace.savepoint(blobs, points[-1]))
+    with open_workspace(root, "run_1", begun, blobs) as workspace:
+        workspace.restore(points, blobs)
+        assert set(files(workspace.tree)) == {b"old", b"a", b"b", b"c", b"d"}
+        kept(workspace, blobs, "exec_2")
+        assert workspace.git("rev-parse", "HEAD^").strip() == begun.commit
+
+
+def test_nothing_yet_is_nothing_to_begin_with(opened, blobs):
+    assert opened.packed(None, blobs) is None
 
 
 def test_an_act_that_changed_nothing_needs_none(root, blobs, begun):
