@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 
 from tests.processes.product import COMMANDS, Product, until
+from tests.processes.servers import Server
 from workers.local.postgres import postgres
 from workers.local.valkey import valkey
 
 PROMPT = 0.5  # seconds in which an answer comes, whatever is down
-
-
-class Server:
-    """A server that can be stopped and started again under the same address."""
-
-    def __init__(self, opened: Callable[[Path], AbstractContextManager[str]], folder: Path) -> None:
-        self.opened = opened
-        self.folder = folder
-        self.running = ExitStack()
-        self.url = ""
-
-    def start(self) -> None:
-        self.url = self.running.enter_context(self.opened(self.folder))
-
-    def stop(self) -> None:
-        self.running.close()
 
 
 class Stage:

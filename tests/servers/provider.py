@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 WAIT = 20.0  # seconds after which a hanging answer lets go on its own
 
@@ -48,6 +49,7 @@ class Received:
     path: str
     headers: Mapping[str, str]
     body: dict[str, Any]
+    port: int = 0  # the caller's, on the loopback
 
 
 class Provider:
@@ -72,12 +74,21 @@ class Provider:
                 return Answer(status=500, error={"type": "server_error", "message": "no script"})
             return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
+    def reply_to(self, received: Received) -> Answer:
+        """What to say to a request: what the test has told, and the request is kept for it."""
+        self.requests.append(received)
+        return self.next()
+
     @property
     def url(self) -> str:
         """Where it listens, without a path."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Provider:
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
@@ -91,10 +102,14 @@ class Provider:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
     provider: Provider
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is part of the story."""
+        """A client that hangs up is part of the story; a fault of ours is not."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            raise error
 
 
 class _Conversation(BaseHTTPRequestHandler):
@@ -104,8 +119,8 @@ class _Conversation(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.provider.requests.append(Received(self.path, headers, body))
-        answer = self.server.provider.next()
+        received = Received(self.path, headers, body, self.client_address[1])
+        answer = self.server.provider.reply_to(received)
         claude = self.path.endswith("/messages")
         if answer.status != 200:
             self._refuse(answer, claude)

@@ -1,0 +1,130 @@
+"""Comparing what was asked for with what has become of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tests.processes.chaos import mind
+from tests.processes.chaos.load import OVER
+from tests.processes.chaos.mind import Scene
+from tests.processes.chaos.scenery import Scenery
+from tests.processes.chaos.verdict import Verdict
+from tests.processes.chaos.watching import ownerless
+
+ABOUT_FILES = re.compile(r"workspace|no space|disk|No such file", re.IGNORECASE)
+GRACE = 5.0  # seconds in which an acknowledged cancel must have stopped the agent
+HOUR = 3600.0
+RUNS = "SELECT id, state, event_seq, error FROM runs"
+MARKERS = """
+    SELECT marker, count(*) FROM (
+        SELECT substring(task FROM 'chaos-[0-9]{6}-[0-9]+') AS marker FROM runs) AS asked
+    GROUP BY marker HAVING count(*) > 1"""
+HISTORY = """
+    SELECT type, created_at, coalesce(data->>'reason', data->>'error', data->>'executionId', '')
+    FROM events
+    WHERE run_id = %s AND type NOT LIKE 'tool%%' AND type NOT LIKE 'llm%%' ORDER BY seq"""
+FINISHED = """
+    SELECT run_id, attempt, step_id, visit, retry, execution FROM steps
+    WHERE state = 'completed' AND agent_id = 'doer'"""
+SEALED = """
+    SELECT sealed_at FROM ledger JOIN steps ON steps.id = execution_id
+    WHERE run_id = %s AND attempt = %s AND step_id = %s AND visit = %s AND retry = %s
+      AND execution = %s AND ledger.kind = 'model' ORDER BY seq"""
+
+
+def judge(scenery: Scenery, faults: int, cursor: Any) -> Verdict:
+    """The verdict of a campaign that has come to rest."""
+    stage, load, watch = scenery.stage, scenery.load, scenery.watch
+    cursor.execute(RUNS)
+    runs = {row[0]: row[1:] for row in cursor.fetchall()}
+    verdict = Verdict(faults=faults, runs=len(runs))
+    verdict.lost = list(_lost(scenery, runs, verdict))
+    cursor.execute(MARKERS)
+    verdict.double_runs = [f"{marker}: {count} runs" for marker, count in cursor.fetchall()]
+    verdict.duplicate_acts = [f"{key}: {count}" for key, count in stage.sink.doubles().items()]
+    cursor.execute(FINISHED)
+    verdict.missing_acts = [key for key in _owed(cursor.fetchall()) if not stage.sink.known(key)]
+    verdict.acts_after_cancel = list(_late_acts(scenery, runs))
+    verdict.unknown_outcomes = len(stage.model.unknown)
+    _judge_calls(verdict, stage.model.repeats(), cursor)
+    _judge_streams(verdict, scenery, runs)
+    found = ownerless(cursor)
+    verdict.ownerless = [f"{what}: {row}" for what, rows in found.items() for row in rows]
+    verdict.complaints = [f"{count} x {told}" for told, count in load.complaints.items()]
+    for recovery in watch.recoveries:
+        clean = not stage.outages.touch(recovery.killed_at, recovery.claimed_at)
+        (verdict.recoveries if clean else verdict.compound).append(recovery.seconds)
+    verdict.drains = scenery.drains
+    return verdict
+
+
+def stories(cursor: Any, lost: list[str], began: float) -> Iterator[str]:
+    """What the history tells of each lost run: seconds into the campaign, and what happened."""
+    for line in lost:
+        run_id = line.partition(" ")[0]
+        cursor.execute(HISTORY, (run_id,))
+        told = [
+            f"{at / 1000 - began:.1f} {kind} {why or ''}" for kind, at, why in cursor.fetchall()
+        ]
+        yield f"story of {run_id}: {'; '.join(told)}"
+
+
+def _lost(scenery: Scenery, runs: dict[str, Any], verdict: Verdict) -> Iterator[str]:
+    """Runs that did not end as they had to."""
+    for asked in scenery.load.asked:
+        state, _, error = runs.get(asked.id, ("gone", 0, ""))
+        if state in asked.expected:
+            continue
+        if state == "failed" and scenery.disk_trouble and ABOUT_FILES.search(error or ""):
+            verdict.closed += 1
+            continue
+        yield f"{asked.id} ({asked.form['pipeline_id']}, {asked.fate}) is {state}: {error}"
+
+
+def _owed(rows: list[tuple[Any, ...]]) -> Iterator[str]:
+    """The acts that the finished steps say they have done."""
+    for run, attempt, step, visit, retry, execution in rows:
+        scene = Scene(run, attempt, step, visit, retry, execution, 0, "", False)
+        yield from mind.acts_of(scene)
+
+
+def _late_acts(scenery: Scenery, runs: dict[str, Any]) -> Iterator[str]:
+    for asked in scenery.load.asked:
+        latest = scenery.stage.sink.latest.get(asked.id, 0.0)
+        cancelled = asked.cancelled_at if runs.get(asked.id, ("",))[0] == "cancelled" else None
+        if cancelled and latest > cancelled + GRACE:
+            yield f"{asked.id} acted {latest - cancelled:.1f} s after its cancel"
+
+
+def _judge_calls(verdict: Verdict, repeats: dict[str, list[float]], cursor: Any) -> None:
+    """A call asked again is excused when its first answer had not been sealed by then."""
+    for key, times in repeats.items():
+        run, step, numbers, turn = key.rsplit(":", 3)
+        attempt, visit, retry, execution = map(int, numbers.split("."))
+        cursor.execute(SEALED, (run, attempt, step, visit, retry, execution))
+        sealed = [row[0] for row in cursor.fetchall()][int(turn) : int(turn) + 1]
+        for asked in times[1:]:
+            if sealed and sealed[0] is not None and _straight(sealed[0] / 1000, asked) < asked:
+                verdict.repeated_calls.append(f"{key} asked again though its answer was sealed")
+            else:
+                verdict.repeated_in_flight += 1
+
+
+def _straight(moment: float, about: float) -> float:
+    """A moment as told by a clock that may be hours wrong (F22)."""
+    return moment - HOUR * round((moment - about) / HOUR)
+
+
+def _judge_streams(verdict: Verdict, scenery: Scenery, runs: dict[str, Any]) -> None:
+    followers = scenery.followers
+    verdict.streams, verdict.cuts = len(followers.seen), followers.cuts
+    for seen in followers.seen:
+        verdict.sse_gaps += seen.gaps
+        verdict.sse_doubles += seen.doubles
+        state, number, _ = runs.get(seen.asked.id, ("gone", 0, ""))
+        if not seen.ended and state in OVER:
+            verdict.sse_gaps.append(f"{seen.asked.id}: no end after {seen.last} of {number}")
+        elif seen.last != number and not seen.asked.restarted:
+            verdict.sse_gaps.append(f"{seen.asked.id}: ended after {seen.last} of {number}")

@@ -1,0 +1,73 @@
+"""The agents and pipelines of the load, written as a library folder that `djinn` loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.processes.chaos.model import NAME
+
+THINK, DO, PLAY = "think", "do", "play"
+LONGEST = {THINK: 5, DO: 3, PLAY: 3}  # steps
+HEAD = """
+id: {kind}-{count}
+name: {kind}-{count}
+defaults: {{timeout: 120, maxRetries: 3}}
+agents: [{{id: thinker, name: Thinker}}, {{id: doer, name: Doer}}]
+steps:
+"""
+STEPS = {
+    THINK: """
+  - id: S{number}
+    agent: thinker
+    model: {model}
+    input: "Think about it: {{{{task_description}}}}"
+    outputSchema:
+      name: thought
+      schema:
+        type: object
+        properties: {{summary: {{type: string}}}}
+        required: [summary]
+        additionalProperties: false
+""",
+    DO: """
+  - id: S{number}
+    agent: doer
+    model: {model}
+    input: "Do it: {{{{task_description}}}}"
+    outputs: [summary]
+    tools: [write, bash]
+""",
+    PLAY: """
+  - id: S{number}
+    agent: thinker
+    model: scripted/demo
+    input: "Play it: {{{{task_description}}}}"
+    outputs: [summary]
+    tools: [write, read]
+""",
+}
+IDENTITY = "# {name}\n\nOne of the agents that work while everything around them breaks.\n"
+CONFIG = "max_concurrent_steps: 1000\nnetwork: {network}\n"
+
+
+def write(folder: Path) -> None:
+    """Put the library into `folder`."""
+    for name, network in (("thinker", "false"), ("doer", "true")):
+        agent = folder / "agents" / name
+        agent.mkdir(parents=True)
+        (agent / "IDENTITY.md").write_text(IDENTITY.format(name=name.title()))
+        (agent / "config.yml").write_text(CONFIG.format(network=network))
+    (folder / "pipelines").mkdir()
+    for kind, longest in LONGEST.items():
+        for count in range(1, longest + 1):
+            (folder / "pipelines" / f"{kind}-{count}.yml").write_text(pipeline(kind, count))
+
+
+def pipeline(kind: str, count: int) -> str:
+    """So many steps of a kind, one after the other."""
+    text = HEAD.format(kind=kind, count=count)
+    for number in range(1, count + 1):
+        text += STEPS[kind].format(number=number, model=NAME)
+        if number < count:
+            text += f"    onComplete: S{number + 1}\n"
+    return text

@@ -1,0 +1,236 @@
+"""The load: runs that are always under way, what is done to them, and how each must end."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import httpx2 as httpx
+
+from tests.processes.chaos.library import DO, LONGEST, PLAY, THINK
+from tests.processes.chaos.mind import KILLS_ITS_WORKER
+from tests.processes.product import scripted
+
+LET_BE, CANCEL, PAUSE, PAUSE_NOW, RESTART = "let be", "cancel", "pause", "pause now", "restart"
+FATES = (LET_BE,) * 14 + (CANCEL, PAUSE, PAUSE_NOW, RESTART)
+OVER = {"completed", "failed", "cancelled"}
+KINDS = (THINK,) * 9 + (DO,) * 6 + (PLAY,) * 5
+PATIENCE = 60.0  # seconds in which a request must have got an answer
+CREATORS, MENDERS = 4, 3  # threads
+
+
+@dataclass
+class Asked:
+    """One run that was asked for, and what has become of it so far."""
+
+    number: int
+    key: str
+    form: dict[str, Any]
+    fate: str  # what is still to be done to it
+    id: str = ""
+    expected: set[str] = field(default_factory=lambda: {"completed"})
+    asked_at: float = 0.0
+    cancelled_at: float | None = None  # when a cancel was acknowledged
+    restarted: bool = False
+
+    @property
+    def kind(self) -> str:
+        return str(self.form["pipeline_id"]).partition("-")[0]
+
+
+def draw(seed: int, number: int) -> Asked:
+    """The run of that number: the same for the same seed."""
+    dice = random.Random(f"run {seed} {number}")
+    kind = dice.choice(KINDS)
+    marker = f"chaos-{number:06d}-{seed}"
+    play = [{"chunks": dice.randint(5, 40), "chunk": "word ", "delay_ms": 25, "tools": False}]
+    steps = {f"S{place + 1}": play for place in range(LONGEST[kind])}
+    form = {
+        "pipeline_id": f"{kind}-{dice.randint(1, LONGEST[kind])}",
+        "task_description": scripted(marker, **steps) if kind == PLAY else marker,
+    }
+    return Asked(number, f"key-{marker}", form, dice.choice(FATES))
+
+
+class Load:
+    """Keeps so many runs under way until it is told to stop asking; a context manager."""
+
+    def __init__(self, seed: int, in_flight: int, urls: Callable[[], list[str]]) -> None:
+        self.seed = seed
+        self.in_flight = in_flight
+        self.urls = urls
+        self.asked: list[Asked] = []
+        self.open: dict[str, Asked] = {}  # those not known to be over, by id
+        self.fresh: deque[Asked] = deque(maxlen=500)  # for whoever wants to follow one
+        self.complaints: Counter[str] = Counter()
+        self.slowest = 0.0  # seconds an answer took
+        self._client = httpx.Client(timeout=20, limits=httpx.Limits(max_connections=None))
+        self._next = 0
+        self._dice = random.Random(f"load {seed}")
+        self._lock = threading.Lock()
+        self._due: list[tuple[float, Callable[[], None]]] = []
+        self._leaving = threading.Event()
+        self._full = threading.Event()
+
+    def __enter__(self) -> Load:
+        tasks = [self._create_runs] * CREATORS + [self._mend] * MENDERS
+        self._threads = [threading.Thread(target=task, name="load") for task in tasks]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leaving.set()
+        for thread in self._threads:
+            thread.join()
+        self._client.close()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing remains to be done to any run."""
+        with self._lock:
+            return not (self._due or self.open)
+
+    def stop_asking(self) -> None:
+        """No new runs; what was promised to the others is still done."""
+        self._full.set()
+
+    def take(self, **more: Any) -> Asked:
+        """The next run, for a fault that asks for it in its own way."""
+        with self._lock:
+            self._next += 1
+            asked = draw(self.seed, self._next)
+        asked.fate = LET_BE
+        asked.form |= more
+        return asked
+
+    def poison(self) -> Asked:
+        """Ask for a run whose model call kills the worker that makes it."""
+        asked = self.take(pipeline_id=f"{THINK}-1")
+        asked.form["task_description"] += f" {KILLS_ITS_WORKER}"
+        asked.expected = {"failed"}
+        self.create(asked)
+        return asked
+
+    def create(self, asked: Asked) -> None:
+        """Ask for the run until it is answered, always with the same key."""
+        asked.asked_at = time.time()
+        headers = {"Idempotency-Key": asked.key}
+        answer = self._insist("POST", "/v1/runs", json=asked.form, headers=headers)
+        if answer is None or answer.status_code != 200:
+            self._complain("create", answer)
+            return
+        asked.id = answer.json()["id"]
+        with self._lock:
+            self.asked.append(asked)
+            self.open[asked.id] = asked
+            self.fresh.append(asked)
+        self._plan(asked)
+
+    def observe(self, states: dict[str, str]) -> None:
+        """Hear how the runs stand: ended ones make room for others."""
+        for run_id, state in states.items():
+            asked = self.open.get(run_id)
+            if asked is None or state not in OVER:
+                continue
+            if asked.fate == RESTART:
+                asked.fate = "restarting"
+                self._later(0.2, partial(self._restart, asked))
+            elif asked.fate == LET_BE:
+                with self._lock:
+                    del self.open[run_id]
+
+    def _create_runs(self) -> None:
+        while not (self._leaving.is_set() or self._full.is_set()):
+            if len(self.open) >= self.in_flight:
+                self._leaving.wait(0.05)
+                continue
+            with self._lock:
+                self._next += 1
+                asked = draw(self.seed, self._next)
+            self.create(asked)
+
+    def _plan(self, asked: Asked) -> None:
+        wait = self._dice.uniform(0.1, 4.0)
+        if asked.fate == CANCEL:
+            self._later(wait, partial(self._cancel, asked))
+        elif asked.fate in {PAUSE, PAUSE_NOW}:
+            self._later(wait, partial(self._pause, asked))
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        with self._lock:
+            self._due.append((time.monotonic() + seconds, act))
+
+    def _mend(self) -> None:
+        while not self._leaving.wait(0.05):
+            with self._lock:
+                now = time.monotonic()
+                ready = next((item for item in self._due if item[0] <= now), None)
+                if ready:
+                    self._due.remove(ready)
+            if ready:
+                ready[1]()
+
+    def _cancel(self, asked: Asked) -> None:
+        answer = self._insist("POST", f"/v1/runs/{asked.id}/cancel")
+        if answer is not None and answer.status_code == 200:
+            asked.expected, asked.cancelled_at = {"cancelled"}, time.time()
+        elif answer is None or answer.status_code != 409:
+            self._complain("cancel", answer)
+        asked.fate = LET_BE
+
+    def _pause(self, asked: Asked) -> None:
+        how = {"mode": "now"} if asked.fate == PAUSE_NOW else {}
+        answer = self._insist("POST", f"/v1/runs/{asked.id}/pause", params=how)
+        if answer is None or answer.status_code not in {200, 409}:
+            self._complain("pause", answer)
+        self._later(self._dice.uniform(0.5, 3.0), partial(self._resume, asked))
+
+    def _resume(self, asked: Asked) -> None:
+        answer = self._insist("POST", f"/v1/runs/{asked.id}/resume")
+        if answer is None or answer.status_code not in {200, 409}:
+            self._complain("resume", answer)
+        asked.fate = LET_BE
+
+    def _restart(self, asked: Asked) -> None:
+        note, asked.restarted = {"context": "chaos-attempt=2"}, True
+        answer = self._insist("POST", f"/v1/runs/{asked.id}/restart", json=note)
+        if answer is None or answer.status_code not in {200, 409}:
+            self._complain("restart", answer)
+        asked.fate = LET_BE
+
+    def _insist(self, method: str, path: str, **more: Any) -> httpx.Response | None:
+        """Ask, of any web process, until there is an answer other than an outage."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not self._leaving.is_set():
+            answer = self._once(method, path, **more)
+            if answer is not None and answer.status_code < 500:
+                return answer
+            if answer is not None and answer.status_code != 503:
+                self._complain(method, answer)
+            time.sleep(0.2)
+        return None
+
+    def _once(self, method: str, path: str, **more: Any) -> httpx.Response | None:
+        """One try at any web process; None when there was no answer."""
+        urls = self.urls()
+        if not urls:
+            return None
+        began = time.monotonic()
+        try:
+            return self._client.request(method, random.choice(urls) + path, **more)
+        except httpx.HTTPError:
+            return None
+        finally:
+            self.slowest = max(self.slowest, time.monotonic() - began)
+
+    def _complain(self, what: str, answer: httpx.Response | None) -> None:
+        told = "no answer" if answer is None else f"{answer.status_code} {answer.text[:200]}"
+        if not self._leaving.is_set():
+            self.complaints[f"{what}: {told}"] += 1

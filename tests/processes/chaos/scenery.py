@@ -1,0 +1,68 @@
+"""What a fault may lay its hands on."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from tests.processes.chaos.callers import ancestor_of_caller
+from tests.processes.chaos.fleet import Member
+from tests.processes.chaos.followers import Followers
+from tests.processes.chaos.load import Load
+from tests.processes.chaos.stage import Stage
+from tests.processes.chaos.watching import Watch
+
+OCCASION_SECONDS = 10.0  # how long a fault waits for the moment it is meant for
+
+
+@dataclass
+class Scenery:
+    """The stage, the load on it, and those who watch."""
+
+    stage: Stage
+    load: Load
+    followers: Followers
+    watch: Watch
+    began: float = 0.0  # when the first fault's time began to run
+    drains: list[float] = field(default_factory=list)
+    disk_trouble: list[float] = field(default_factory=list)
+    leaving: threading.Event = field(default_factory=threading.Event)
+
+    def pause(self, seconds: float) -> None:
+        """Let the fault last; shorter when everybody leaves."""
+        self.leaving.wait(seconds)
+
+    def caller(self, port: int, server: int) -> Member | None:
+        """The process that has the other end of a connection, for this fault alone."""
+        pid = ancestor_of_caller(port, server, self.stage.fleet.pids())
+        return self.stage.fleet.take_pid(pid) if pid else None
+
+    def kill_worker(self, dice: random.Random) -> str:
+        """SIGKILL any agents' worker that is not the last."""
+        member = self.stage.fleet.take("agents", dice)
+        if member is None:
+            return "nobody could be spared"
+        self.stage.fleet.kill(member)
+        return f"killed {member.name}"
+
+
+def waited_for(happened: threading.Event, otherwise: Callable[[], str]) -> str:
+    """Nothing to add when it happened in time, else what was done in its place."""
+    if happened.wait(OCCASION_SECONDS):
+        return ""
+    return f"no occasion came; {otherwise()}"
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> float | None:
+    """The seconds after which it held; None when it did not in time."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        with suppress(OSError):
+            if holds():
+                return time.monotonic() - began
+        time.sleep(0.02)
+    return None

@@ -1,0 +1,91 @@
+"""What it all came to: numbers in, one line out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+P50_GOAL, P99_GOAL = 3.0, 5.0  # seconds from a worker's death to the step's next claim
+DRAIN_GOAL = 25.0
+MUST_BE_EMPTY = (
+    *("lost", "double_runs", "duplicate_acts", "missing_acts", "acts_after_cancel"),
+    *("repeated_calls", "sse_gaps", "sse_doubles", "ownerless", "complaints"),
+)
+NOTHING = "-"
+
+
+@dataclass
+class Verdict:
+    """The counts; whatever must be zero is zero in a campaign that passed.
+
+    `recoveries` are seconds of steps whose worker was killed while another one stood by and
+    Postgres was there; `compound` those where everybody was killed, or Postgres was away as well.
+    """
+
+    faults: int = 0
+    runs: int = 0
+    lost: list[str] = field(default_factory=list)
+    double_runs: list[str] = field(default_factory=list)
+    duplicate_acts: list[str] = field(default_factory=list)
+    missing_acts: list[str] = field(default_factory=list)
+    acts_after_cancel: list[str] = field(default_factory=list)
+    unknown_outcomes: int = 0
+    repeated_calls: list[str] = field(default_factory=list)
+    repeated_in_flight: int = 0
+    sse_gaps: list[str] = field(default_factory=list)
+    sse_doubles: list[str] = field(default_factory=list)
+    ownerless: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    recoveries: list[float] = field(default_factory=list)
+    compound: list[float] = field(default_factory=list)
+    drains: list[float] = field(default_factory=list)
+    streams: int = 0
+    cuts: int = 0
+    closed: int = 0  # runs that failed with a clear word because a disk was full or gone
+
+    @property
+    def faulty(self) -> dict[str, list[str]]:
+        """What must be empty and is not."""
+        return {name: value for name in MUST_BE_EMPTY if (value := getattr(self, name))}
+
+    @property
+    def passed(self) -> bool:
+        return not self.faulty and self.in_time
+
+    @property
+    def in_time(self) -> bool:
+        """Whether steps were taken over and workers left as soon as they have to."""
+        taken = self.recoveries or [0.0]
+        prompt = quantile(taken, 0.5) <= P50_GOAL and quantile(taken, 0.99) <= P99_GOAL
+        return prompt and max(self.drains, default=0.0) <= DRAIN_GOAL
+
+    def line(self) -> str:
+        """The verdict in one line."""
+        in_flight = f"(in flight: {self.repeated_in_flight})"
+        words = [
+            f"faults={self.faults} runs={self.runs} lost={len(self.lost)}",
+            f"double_runs={len(self.double_runs)} duplicate_acts={len(self.duplicate_acts)}",
+            f"missing_acts={len(self.missing_acts)}",
+            f"acts_after_cancel={len(self.acts_after_cancel)}",
+            f"unknown_outcomes={self.unknown_outcomes}",
+            f"repeated_paid_calls={len(self.repeated_calls)} {in_flight}",
+            f"sse_streams={self.streams} sse_cuts={self.cuts}",
+            f"sse_gaps={len(self.sse_gaps)} sse_doubles={len(self.sse_doubles)}",
+            f"ownerless={len(self.ownerless)} complaints={len(self.complaints)}",
+            f"recoveries={len(self.recoveries)}",
+            f"recovery_p50={_seconds(self.recoveries, 0.5)}",
+            f"recovery_p99={_seconds(self.recoveries, 0.99)}",
+            f"drain_max={_seconds(self.drains, 1.0)}",
+            f"-> {'PASS' if self.passed else 'FAIL'}",
+        ]
+        return " ".join(words)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that so large a share of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * round(share * 100) // 100) - 1)]
+
+
+def _seconds(values: Sequence[float], share: float) -> str:
+    return f"{quantile(values, share):.2f}s" if values else NOTHING
