@@ -16,7 +16,10 @@ from workers.workspaces.workspace import COMMIT, Saved, Workspace
 
 CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 # The files go in and come out byte for byte, and merge as text, whatever a .gitattributes asks for.
-ATTRIBUTES = "* -text -ident !eol !filter !working-tree-encoding !merge\n"
+# Only the platform's own journal, to which every step appends, keeps the lines of both sides.
+ATTRIBUTES = (
+    "* -text -ident !eol !filter !working-tree-encoding !merge\n/.djinn/progress.md merge=union\n"
+)
 Beginning = Saved | Sequence[Start] | None
 
 

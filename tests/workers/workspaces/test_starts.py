@@ -169,6 +169,27 @@ def test_no_merge_writes_through_a_link(root, elsewhere, blobs, ended, tmp_path)
 
 
 @pytest.mark.usefixtures("any_git")
+@pytest.mark.parametrize("before", ["", "## EARLIER\n\ndone\n\n"])
+def test_the_progress_that_each_branch_wrote_down_is_no_conflict(root, elsewhere, blobs, before):
+    base, branches = None, []
+    for name, text in (
+        ("base", before),
+        ("one", before + "## ONE\n"),
+        ("two", before + "## TWO\n"),
+    ):
+        with open_workspace(elsewhere, f"run_{name}", base, blobs) as workspace:
+            (workspace.tree / ".djinn").mkdir(exist_ok=True)
+            if text:
+                (workspace.tree / ".djinn" / "progress.md").write_text(text)
+            branches.append(Start(name, kept(workspace, blobs, name)))
+        base = branches[0].saved
+    with open_workspace(root, "run_1", branches, blobs) as workspace:
+        assert workspace.conflicts == ()
+        progress = (workspace.tree / ".djinn" / "progress.md").read_text()
+        assert progress == f"{before}## ONE\n## TWO\n"
+
+
+@pytest.mark.usefixtures("any_git")
 def test_files_in_conflict_are_named_as_they_are(root, blobs, ended):
     name = 'a "b"\né'
     one, two = ended("one", **{name: "1", "x": "1"}), ended("two", **{name: "2", "x": "2"})
