@@ -1,0 +1,175 @@
+"""Budgets as a state machine: whatever calls do and limits become, the sums are right.
+
+Checked against plain arithmetic. Three runs: one, its executor, and another of the same user, who
+has a budget for the day.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, settings, strategies
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from models import budgets, config, spending
+from models.budgets import Budget, Reservation
+from models.runs import Run
+from models.spending import Amount, Busy, Granted, Reached
+from tests.models.spenders import held, new_run
+
+CALLS = strategies.integers(0, 5)
+TOKENS = strategies.integers(0, 60)
+LIMITS = strategies.one_of(strategies.none(), strategies.integers(0, 150))
+Cents = int
+
+
+@pytest.fixture
+def day_of_a_hundred(settings: config.Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A user may spend a hundred cents and a hundred tokens a day."""
+    monkeypatch.setenv("USER_DAILY_BUDGET_USD", "1.00")
+    monkeypatch.setenv("USER_DAILY_BUDGET_TOKENS", "100")
+    config.settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+class Spending(RuleBasedStateMachine):
+    """Six calls, two for each run; the figures are cents and tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        Budget.delete().execute()
+        Reservation.delete().execute()
+        one = new_run()
+        self.runs = [one, new_run(parent_id=one.id), new_run()]
+        self.day = budgets.day_key("usr_anna")
+        self.limits: dict[str, tuple[Cents | None, int | None]] = {self.day: (100, 100)}
+        self.spent: dict[str, tuple[Cents, int]] = defaultdict(lambda: (0, 0))
+        self.open: dict[int, tuple[list[str], Cents, int]] = {}
+
+    @rule(call=CALLS, cents=TOKENS, tokens=TOKENS)
+    def reserve(self, call: int, cents: int, tokens: int) -> None:
+        self._forget(call)
+        keys = self._keys(call)
+        expected = self._judged(keys, (cents, tokens))
+        with held(self._run(call)) as run:
+            answer = spending.reserve(run, f"exec_{call}", _amount(cents, tokens))
+        assert type(answer) is expected
+        if expected is Granted:
+            self.open[call] = keys, cents, tokens
+        if isinstance(answer, Reached):
+            self._makes_do(call, answer)
+
+    @rule(call=CALLS, cents=TOKENS, tokens=TOKENS, honest=strategies.booleans())
+    def settle(self, call: int, cents: int, tokens: int, honest: bool) -> None:
+        keys, most_cents, most_tokens = self.open.pop(call, ([], 60, 60))
+        if honest:
+            cents, tokens = min(cents, most_cents), min(tokens, most_tokens)
+        with held(self._run(call)) as run:
+            spending.settle(run, f"exec_{call}", _amount(cents, tokens))
+        for key in {*keys, *self._run_keys(call)}:
+            self._charge(key, cents, tokens)
+
+    @rule(call=CALLS)
+    def lose(self, call: int) -> None:
+        with held(self._run(call)):
+            spending.lose(f"exec_{call}")
+        self._forget(call)
+
+    @rule()
+    def sweep(self) -> None:
+        """No step of theirs is at work, so whatever is open counts."""
+        spending.lose_abandoned()
+        for call in list(self.open):
+            self._forget(call)
+
+    @rule(which=strategies.integers(0, 2), cents=LIMITS, tokens=LIMITS)
+    def limit(self, which: int, cents: int | None, tokens: int | None) -> None:
+        with held(self.runs[which]) as run:
+            budgets.limit(run, {"limit_usd": _dollars(cents), "limit_tokens": tokens})
+        self.limits[budgets.run_key(self.runs[which].id)] = cents, tokens
+
+    @rule(cents=LIMITS)
+    def limit_day(self, cents: int | None) -> None:
+        with held(self.runs[0]):
+            budgets.limit_day("usr_anna", {"limit_usd": _dollars(cents)})
+        self.limits[self.day] = cents, self.limits[self.day][1]
+
+    @invariant()
+    def the_sums_are_right(self) -> None:
+        for row in Budget.select():
+            cents, tokens = self.spent[row.key]
+            assert (row.spent_usd * 100, row.spent_tokens) == (cents, tokens)
+            assert (row.reserved_usd * 100, row.reserved_tokens) == self._reserved(row.key)
+
+    def _makes_do(self, call: int, reached: Reached) -> None:
+        """What is said to be left is what fits once the others are done, and not a bit more."""
+        with held(self._run(call)) as run:
+            left = Amount(reached.left_usd or Decimal(0), reached.left_tokens or 0)
+            answer = spending.reserve(run, f"exec_{call}", left)
+            spending.settle(run, f"exec_{call}", spending.NOTHING)
+        over = any(self._over(key) for key in self._keys(call))
+        assert over or isinstance(answer, Granted | Busy)
+
+    def _judged(self, keys: list[str], amount: tuple[int, int]) -> type:
+        if all(self._fits(key, amount, self._reserved(key)) for key in keys):
+            return Granted
+        return Busy if all(self._fits(key, amount, (0, 0)) for key in keys) else Reached
+
+    def _fits(self, key: str, amount: tuple[int, int], reserved: tuple[int, int]) -> bool:
+        figures = zip(self.limits[key], self.spent[key], reserved, amount, strict=True)
+        return all(limit is None or sum(used) <= limit for limit, *used in figures)
+
+    def _over(self, key: str) -> bool:
+        return not self._fits(key, (0, 0), (0, 0))
+
+    def _reserved(self, key: str) -> tuple[int, int]:
+        mine = [(cents, tokens) for keys, cents, tokens in self.open.values() if key in keys]
+        return sum(cents for cents, _ in mine), sum(tokens for _, tokens in mine)
+
+    def _run(self, call: int) -> Run:
+        return self.runs[call % 3]
+
+    def _keys(self, call: int) -> list[str]:
+        return [*self._run_keys(call), self.day]
+
+    def _run_keys(self, call: int) -> list[str]:
+        run = self._run(call)
+        mine = [budgets.run_key(key) for key in (run.id, run.parent_id) if key]
+        return [key for key in mine if key in self.limits]
+
+    def _forget(self, call: int) -> None:
+        keys, cents, tokens = self.open.pop(call, ([], 0, 0))
+        for key in keys:
+            self._charge(key, cents, tokens)
+
+    def _charge(self, key: str, cents: int, tokens: int) -> None:
+        before = self.spent[key]
+        self.spent[key] = before[0] + cents, before[1] + tokens
+
+
+def _amount(cents: int, tokens: int) -> Amount:
+    return Amount(Decimal(cents) / 100, tokens)
+
+
+def _dollars(cents: int | None) -> float | None:
+    return None if cents is None else cents / 100
+
+
+def test_whatever_calls_do_the_sums_of_budgets_are_right(
+    database: str, day_of_a_hundred: None
+) -> None:
+    run_state_machine_as_test(
+        Spending,
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert Budget.select().count() > 0
