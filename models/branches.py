@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-# A key ends a branch's name, so it must be what git takes as the end of one.
-KEY = r"^(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?$"
+# A key ends a branch's name, so it must be what git takes as the end of one. `$` alone would let
+# a line break follow.
+KEY = r"^(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?$(?!\n)"
 KEY_IN_WORDS = (
     "1 to 64 letters, digits, _ . or -, beginning with none of . and -,"
     " without .. and not ending in . or .lock"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from peewee import CharField, CompositeKey, IntegerField
 
 from models import outbox
@@ -23,6 +24,12 @@ LEGACY = {
     "session_destroyed": "CONTAINER_DESTROYED",
     "llm_call": "llm_call",
     "activity": "activity",
+    "swarm_task_started": "swarm:task_started",
+    "swarm_task_complete": "swarm:task_completed",
+    "swarm_task_failed": "swarm:task_failed",
+    "swarm_task_skipped": "swarm:task_skipped",
+    "swarm_complete": "swarm:completed",
+    "swarm_failed": "swarm:failed",
 }
 FINAL = frozenset({"run_complete", "run_failed"})
 
@@ -116,6 +123,27 @@ def loose(
         "data": dict(data),
         "at": now_ms(),
     }
+
+
+PAST = """
+    SELECT seq, type, data, created_at FROM (
+        SELECT seq, type, data::text, created_at,
+            sum(octet_length(data::text)) OVER (ORDER BY seq) - octet_length(data::text) AS before
+        FROM (SELECT * FROM events WHERE run_id = %s AND seq > %s ORDER BY seq LIMIT %s) AS next
+    ) AS measured WHERE before < %s ORDER BY seq
+"""
+
+
+def told(run_id: str, seq: int, limit: int, size: int) -> list[tuple[int, dict[str, Any]]]:
+    """Numbers and payloads after number `seq`: at most `limit`, and about `size` bytes or one.
+
+    Streams replay with it: several times quicker than rows as objects.
+    """
+    rows = db.execute_sql(PAST, (run_id, seq, limit, size)).fetchall()
+    return [
+        (number, payload(kind, {"runId": run_id} | orjson.loads(data), at))
+        for number, kind, data, at in rows
+    ]
 
 
 def after(run_id: str, seq: int, limit: int) -> Sequence[Event]:

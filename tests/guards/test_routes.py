@@ -96,13 +96,18 @@ def test_a_stranger_reads_the_same_as_a_typo(
     run = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).json["id"]
     work()
     session, call = Session.select().first(), LlmCall.select().first()
+    task = dict.fromkeys(("key", "title", "project_id", "task_id", "execution_prompt"), "x")
+    swarm = owner.post("/v1/swarm/execute", json={"agent_id": "eric", "tasks": [task]}).json
     owned = {"run_id": run, "session_id": session.id, "call_id": call.id, "step_id": "FIX"}
+    owned["swarm_id"] = swarm["swarm_id"]
     shared = {
         "pipeline_id",
         "agent_id",
         "name",
         "filename",
         "item_id",
+        "project_id",
+        "task_id",
     }  # below an agent: test_queues
     for rule, method in rules(app):
         if not rule.arguments or rule.arguments <= shared:
@@ -112,7 +117,9 @@ def test_a_stranger_reads_the_same_as_a_typo(
         typo = answered(stranger, method, filled(rule.rule, {"step_id": "FIX"}))
         assert theirs[0] == typo[0] == 404, f"{method} {rule}"
         key = next(
-            owned[name] for name in ("run_id", "session_id", "call_id") if name in rule.arguments
+            owned[name]
+            for name in ("run_id", "session_id", "call_id", "swarm_id")
+            if name in rule.arguments
         )
         assert theirs[1].replace(key, "none") == typo[1], f"{method} {rule}"
 

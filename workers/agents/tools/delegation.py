@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -37,6 +38,9 @@ def swarm_execute(bench: Bench, arguments: dict[str, Any], halt: Halt) -> NoRetu
     planned = [
         _Planned(each["key"], tuple(each.get("dependencies", ()))) for each in arguments["tasks"]
     ]
+    hostile = [each.key for each in planned if not re.match(branches.KEY, each.key)]
+    if hostile:
+        raise ToolError(f"{hostile[0]!r} cannot be a key: {branches.KEY_IN_WORDS}")
     if problems := dag.problems(planned):
         raise ToolError(f"Invalid DAG: {'; '.join(each.message for each in problems)}")
     raise Awaited("swarm", arguments)
@@ -74,7 +78,7 @@ TOOLS = (
                     "properties": {
                         "key": text(
                             f"A short name of its own: {branches.KEY_IN_WORDS}",
-                            pattern=branches.KEY,
+                            pattern="^[A-Za-z0-9_.-]{1,64}$",  # the rest providers may not read
                         ),
                         "title": text("What it is, in a line", minLength=1, maxLength=500),
                         "project_id": PROJECT,

@@ -1,0 +1,215 @@
+"""Executors and the history of runs over HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from models.agents import Agent
+from models.base import db
+from models.runs import Run
+from models.steps import Step
+from tests.processes.product import scripted
+
+Work = Callable[..., int]
+ORDER = {
+    "agent_id": "yukihiro",
+    "project_id": "p1",
+    "task_id": "T1",
+    "execution_prompt": "Mend the roof",
+}
+
+
+def spawn(client: FlaskClient, path: str = "/v1/spawn-executor/execute", **more: Any) -> Any:
+    headers = more.pop("headers", {})
+    return client.post(path, json={**ORDER, **more}, headers=headers)
+
+
+def test_an_executor_carries_out_its_order_and_reports(owner: FlaskClient, work: Work):
+    told = spawn(owner).json
+    assert told["run_id"].startswith("pulse_exec_")
+    assert {**told, "run_id": ""} == {
+        "run_id": "",
+        "status": "dispatched",
+        "pipeline_id": "execute",
+        "model": "default",
+        "memory_injection": False,
+    }
+    before = owner.get(f"/v1/spawn-executor/{told['run_id']}").json
+    assert (before["status"], before["success"], before["duration_ms"]) == ("pending", None, None)
+    work()
+    done = owner.get(f"/v1/spawn-executor/{told['run_id']}/").json
+    assert (done["status"], done["success"], done["error"]) == ("completed", True, None)
+    assert done["outputs"]["status"] == "success"
+    assert done["outputs"]["deviations"] == ""
+    assert "src/" in done["outputs"]["files_changed"]
+    assert done["outputs"]["commit_hashes"]
+    assert done["summary"] == done["outputs"]["summary"]
+    assert (done["agent_id"], done["task_branch"]) == ("yukihiro", "feat/T1-mend-the-roof")
+    assert done["duration_ms"] >= 0
+    run = owner.get(f"/v1/runs/{told['run_id']}").json
+    assert (run["status"], run["pipeline_id"], run["project_id"]) == ("completed", "execute", "p1")
+    assert [step["step_id"] for step in run["steps"]] == ["EXECUTE"]
+
+
+def test_an_order_that_cannot_be_carried_out_fails_with_its_report(owner: FlaskClient, work: Work):
+    told = {"error": "no ladder", "details": "looked everywhere", "blocked_by": "the shop"}
+    failing = {"calls": [{"name": "executor_fail", "arguments": told}]}
+    prompt = scripted("Mend it", EXECUTE=[failing])
+    run = spawn(owner, "/v1/internal/spawn-executor", execution_prompt=prompt).json["run_id"]
+    work()
+    done = owner.get(f"/v1/spawn-executor/{run}").json
+    assert (done["status"], done["success"], done["error"]) == ("failed", False, "no ladder")
+    assert {key: done["outputs"][key] for key in told} == told
+    assert owner.get(f"/v1/runs/{run}").json["outputs"]["details"] == "looked everywhere"
+    assert Step.select().where(Step.run == run).count() == 1
+
+
+def test_last_words_stand_for_a_report(owner: FlaskClient, work: Work):
+    prompt = scripted("Mend it", EXECUTE=[{"text": "I looked at it, all is well."}])
+    run = spawn(owner, execution_prompt=prompt).json["run_id"]
+    work()
+    done = owner.get(f"/v1/spawn-executor/{run}").json
+    assert (done["status"], done["outputs"]["raw_output"]) == (
+        "completed",
+        "I looked at it, all is well.",
+    )
+
+
+def test_the_rules_for_deviations_are_in_the_system_prompt(owner: FlaskClient, work: Work):
+    run = spawn(owner, deviation_rules="Never touch the chimney.").json["run_id"]
+    work()
+    (opening,) = db.execute_sql(
+        "SELECT response->'messages'->0 FROM ledger JOIN steps ON steps.id = execution_id"
+        " WHERE run_id = %s AND seq = 0",
+        (run,),
+    ).fetchone()
+    system = opening["parts"][0]["text"]
+    assert system.endswith("Never touch the chimney.")
+    assert "At most three attempts" in system
+    assert "`executor_complete`" in system
+    assert "`complete`" not in system
+
+
+@pytest.mark.parametrize(
+    ("override", "own", "executors", "works"),
+    [
+        ("scripted/demo", "a/b", "c/d", "scripted/demo"),
+        (None, "a/b", "scripted/demo", "scripted/demo"),
+        (None, "scripted/demo", None, "scripted/demo"),
+        (None, None, None, "scripted/demo"),
+    ],
+)
+def test_the_order_names_the_model_before_the_agent_does(
+    owner: FlaskClient, work: Work, override: str, own: str, executors: str, works: str
+):
+    config = {"model": own, "executor_model": executors}
+    Agent.update(config=config, shipped=False).where(Agent.id == "yukihiro").execute()
+    run = spawn(owner, model_override=override).json["run_id"]
+    work()
+    (step,) = Step.select().where(Step.run == run)
+    assert step.model_used == works
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"timeout_seconds": 29},
+        {"timeout_seconds": 601},
+        {"timeout_seconds": "300"},
+        {"execution_prompt": " "},
+        {"task_id": ""},
+        {"swarm_task_key": "a b"},
+    ],
+)
+def test_orders_that_do_not_fit_are_422(owner: FlaskClient, wrong: dict[str, Any]):
+    answer = spawn(owner, **wrong)
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["loc"][1] == next(iter(wrong))
+    assert Run.select().count() == 0
+
+
+def test_an_unknown_agent_or_executor_is_404(owner: FlaskClient, stranger: FlaskClient):
+    assert spawn(owner, agent_id="nobody").json["detail"] == "Agent nobody not found"
+    run = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).json["id"]
+    assert owner.get(f"/v1/spawn-executor/{run}").status_code == 404
+    mine = spawn(owner).json["run_id"]
+    assert stranger.get(f"/v1/spawn-executor/{mine}").status_code == 404
+
+
+def test_the_same_key_and_order_give_the_same_executor(owner: FlaskClient):
+    key = {"Idempotency-Key": "k"}
+    first = spawn(owner, headers=key).json
+    assert spawn(owner, headers=key).json == first
+    assert spawn(owner, headers=key, task_id="T2").status_code == 409
+    assert Run.select().count() == 1
+
+
+def test_who_waits_is_answered_when_the_executor_is_done(owner: FlaskClient, work: Work):
+    run = spawn(owner).json["run_id"]
+    began = time.monotonic()
+    early = owner.get(f"/v1/spawn-executor/{run}?wait=0.3").json
+    assert (early["status"], time.monotonic() - began >= 0.3) == ("pending", True)
+
+    def later() -> None:
+        time.sleep(0.3)
+        work()
+        db.close()
+
+    working = threading.Thread(target=later)
+    working.start()
+    done = owner.get(f"/v1/spawn-executor/{run}?wait=20").json
+    working.join()
+    assert done["status"] == "completed"
+    assert owner.get(f"/v1/spawn-executor/{run}?wait=31").status_code == 422
+
+
+def test_the_executors_of_a_task_are_listed_newest_first(owner: FlaskClient, stranger: FlaskClient):
+    runs = [spawn(owner).json["run_id"] for _ in range(3)]
+    spawn(owner, task_id="T2")
+    for path in ("/v1/runs/projects/p1/tasks/T1", "/v1/projects/p1/tasks/T1"):
+        told = owner.get(f"{path}/executor-runs?limit=2").json
+        assert (told["task_id"], told["project_id"], told["count"]) == ("T1", "p1", 2)
+        assert [run["run_id"] for run in told["runs"]] == runs[:0:-1]
+        assert stranger.get(f"{path}/executor-runs").json["runs"] == []
+
+
+def test_the_history_has_what_runs_and_their_steps_came_to(
+    owner: FlaskClient, stranger: FlaskClient, work: Work
+):
+    executor = spawn(owner).json["run_id"]
+    pipeline = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).json["id"]
+    work()
+    waiting = spawn(owner, task_id="T2").json["run_id"]
+    told = owner.get("/v1/internal/run-history").json
+    assert [run["run_id"] for run in told["runs"]] == [waiting, pipeline, executor]
+    assert (told["total"], told["has_more"]) == (3, False)
+    last = told["runs"][2]
+    assert last["metadata"]["planner_agent_id"] == "yukihiro"
+    assert last["metadata"]["timeout_seconds"] == 300
+    assert (last["steps"][0]["step_id"], last["steps"][0]["status"]) == ("EXECUTE", "completed")
+    assert last["duration_ms"] >= 0
+    assert told["runs"][1]["metadata"] is None
+    assert [step["step_id"] for step in told["runs"][1]["steps"]] == ["FIX", "VALIDATE"]
+
+    def found(**query: Any) -> list[str]:
+        answer = owner.get("/v1/internal/run-history", query_string=query)
+        return [run["run_id"] for run in answer.json["runs"]]
+
+    assert found(task_id="T1") == [executor]
+    assert found(project_id="p1") == [waiting, executor]
+    assert found(agent_id="yukihiro") == [waiting, pipeline, executor]
+    assert found(agent_id="holt") == []
+    assert found(status="terminal") == [pipeline, executor]
+    assert found(status="pending") == [waiting]
+    assert found(since=2**50) == []
+    short = owner.get("/v1/internal/run-history?limit=1&include_steps=false").json
+    assert (short["total"], short["has_more"], short["runs"][0]["steps"]) == (1, True, [])
+    assert owner.get("/v1/internal/run-history?limit=51").status_code == 422
+    assert owner.get("/v1/internal/run-history?status=odd").status_code == 422
+    assert stranger.get("/v1/internal/run-history").json["runs"] == []

@@ -1,0 +1,234 @@
+"""Swarms over HTTP."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from models.base import db
+from models.swarms import Swarm
+from tasks import swarms as commands
+from tests.web.listening import Frame, listening
+
+Work = Callable[..., int]
+
+
+def task(key: str, *dependencies: str, **more: Any) -> dict[str, Any]:
+    about = {"title": f"Make {key}", "project_id": "p1", "task_id": f"T-{key}"}
+    prompt = {"execution_prompt": f"Make {key}", "dependencies": list(dependencies)}
+    return {"key": key, **about, **prompt, **more}
+
+
+DIAMOND = [task("A"), task("B"), task("C", "A", "B"), task("D", "C")]
+
+
+@pytest.fixture
+def ask(owner: FlaskClient) -> Callable[..., Any]:
+    def post(*tasks: dict[str, Any], path: str = "/v1/swarm/execute", **form: Any) -> Any:
+        headers = form.pop("headers", {})
+        body = {"agent_id": "yukihiro", "tasks": list(tasks), **form}
+        return owner.post(path, json=body, headers=headers)
+
+    return post
+
+
+def test_a_swarm_is_there_when_its_post_has_answered(
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
+):
+    answer = ask(*DIAMOND, max_concurrent=2)
+    assert answer.status_code == 200
+    told = answer.json
+    assert (told["status"], told["total_tasks"], told["max_concurrent"]) == ("dispatched", 4, 2)
+    assert (told["root_tasks"], told["max_depth"]) == (["A", "B"], 2)
+    assert told["progress_channel"] == f"djinnbot:swarm:{told['swarm_id']}:progress"
+    state = owner.get(f"/v1/swarm/{told['swarm_id']}").json
+    assert (state["status"], state["active_count"], state["total_count"]) == ("pending", 2, 4)
+    assert state["summary"] is None
+    work()
+    state = owner.get(f"/v1/internal/swarm/{told['swarm_id']}/").json
+    assert (state["status"], state["completed_count"], state["agent_id"]) == (
+        "completed",
+        4,
+        "yukihiro",
+    )
+    assert state["summary"]["completed"] == 4
+    assert [each["status"] for each in state["tasks"]] == ["completed"] * 4
+    assert state["tasks"][2]["dependencies"] == ["A", "B"]
+    run = owner.get(f"/v1/runs/{state['tasks'][0]['run_id']}").json
+    assert run["id"].startswith("pulse_exec_")
+    assert (run["task_id"], run["task_branch"]) == ("T-A", "feat/T-A-make-a-A")
+
+
+def test_swarms_are_listed_under_both_names_newest_first(
+    ask: Callable[..., Any], owner: FlaskClient, stranger: FlaskClient
+):
+    first = ask(task("A")).json["swarm_id"]
+    second = ask(task("A"), path="/v1/internal/swarm-execute").json["swarm_id"]
+    for path in ("/v1/swarm", "/v1/internal/swarms/"):
+        listed = owner.get(path).json["swarms"]
+        assert [swarm["swarm_id"] for swarm in listed] == [second, first]
+        assert stranger.get(path).json == {"swarms": []}
+    assert len(owner.get("/v1/swarm?limit=1").json["swarms"]) == 1
+    assert owner.get("/v1/swarm?status=completed").json["swarms"] == []
+
+
+def test_tasks_are_told_by_status(ask: Callable[..., Any], owner: FlaskClient):
+    swarm = ask(*DIAMOND).json["swarm_id"]
+    waiting = owner.get(f"/v1/swarm/{swarm}/tasks?status=pending").json
+    assert [each["key"] for each in waiting] == ["C", "D"]
+    assert len(owner.get(f"/v1/swarm/{swarm}/tasks").json) == 4
+    assert owner.get(f"/v1/swarm/{swarm}/tasks?status=lost").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("form", "where"),
+    [
+        ({"tasks": []}, "tasks"),
+        ({"tasks": [task(f"t{number}") for number in range(21)]}, "tasks"),
+        ({"tasks": [task("A"), task("A")]}, "tasks"),
+        ({"tasks": [task("A", "B"), task("B", "A")]}, "tasks"),
+        ({"tasks": [task("A", "unknown")]}, "tasks"),
+        ({"tasks": [task("A", "A")]}, "tasks"),
+        ({"tasks": [task("a b")]}, "tasks"),
+        ({"tasks": [task("$(reboot)")]}, "tasks"),
+        ({"tasks": [task("../../etc")]}, "tasks"),
+        ({"tasks": [task("a..b")]}, "tasks"),
+        ({"tasks": [task("-rf")]}, "tasks"),
+        ({"tasks": [task("x.lock")]}, "tasks"),
+        ({"tasks": [task("x\n")]}, "tasks"),
+        ({"tasks": [task("x" * 65)]}, "tasks"),
+        ({"tasks": [task("A", timeout_seconds=29)]}, "tasks"),
+        ({"tasks": [task("A", timeout_seconds=601)]}, "tasks"),
+        ({"tasks": [task("A", title=" ")]}, "tasks"),
+        ({"max_concurrent": 0}, "max_concurrent"),
+        ({"max_concurrent": 9}, "max_concurrent"),
+        ({"max_concurrent": True}, "max_concurrent"),
+        ({"global_timeout_seconds": 59}, "global_timeout_seconds"),
+        ({"global_timeout_seconds": 3601}, "global_timeout_seconds"),
+        ({"agent_id": ""}, "agent_id"),
+    ],
+)
+def test_what_cannot_be_done_is_422_and_says_where(
+    ask: Callable[..., Any], form: dict[str, Any], where: str
+):
+    answer = ask(*form.pop("tasks", [task("A")]), **form)
+    assert answer.status_code == 422, answer.text
+    assert answer.json["errors"][0]["loc"][:2] == ["body", where]
+    assert Swarm.select().count() == 0
+
+
+def test_an_impossible_order_is_told_as_a_dag(ask: Callable[..., Any]):
+    answer = ask(task("A", "C"), task("B", "A"), task("C", "B"))
+    assert answer.json["detail"] == "Invalid DAG: cycle A -> C -> B -> A"
+    answer = ask(task("A", "X"), task("A"))
+    assert answer.json["detail"] == (
+        'Invalid DAG: task "A" depends on unknown task "X"; duplicate key "A"'
+    )
+
+
+def test_an_unknown_agent_is_404(ask: Callable[..., Any]):
+    answer = ask(task("A"), agent_id="nobody")
+    assert (answer.status_code, answer.json["detail"]) == (404, "Agent nobody not found")
+
+
+def test_the_same_key_and_body_give_the_same_swarm(ask: Callable[..., Any]):
+    key = {"Idempotency-Key": "k1"}
+    first = ask(task("A"), headers=key).json
+    assert ask(task("A"), headers=key).json == first
+    assert ask(task("B"), headers=key).status_code == 409
+    assert Swarm.select().count() == 1
+
+
+def test_a_swarm_is_cancelled_once(
+    ask: Callable[..., Any], owner: FlaskClient, stranger: FlaskClient, work: Work
+):
+    swarm = ask(*DIAMOND).json["swarm_id"]
+    assert stranger.post(f"/v1/swarm/{swarm}/cancel").status_code == 404
+    answer = owner.post(f"/v1/swarm/{swarm}/cancel")
+    assert answer.json == {"status": "cancel_requested", "swarm_id": swarm}
+    work()
+    state = owner.get(f"/v1/swarm/{swarm}").json
+    assert (state["status"], state["error"]) == ("cancelled", "Cancelled by a person")
+    assert {each["status"] for each in state["tasks"]} == {"cancelled"}
+    assert owner.post(f"/v1/internal/swarm/{swarm}/cancel").status_code == 409
+    unknown = owner.post("/v1/swarm/none/cancel")
+    assert (unknown.status_code, unknown.json["detail"]) == (404, "Swarm none not found")
+
+
+def test_the_stream_begins_and_ends_with_the_state_and_has_colons_between(
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
+):
+    swarm = ask(task("A"), task("B", "A")).json["swarm_id"]
+    with listening(owner, f"/v1/swarm/{swarm}/stream") as frames:
+        first = _next(frames)
+        assert (first.event, first.data["status"]) == ("state", "pending")
+        working = threading.Thread(target=_work, args=(work,))
+        working.start()
+        rest = [frame for frame in frames if frame.event != "comment"]
+        working.join()
+    assert [frame.data["type"] for frame in rest[:-1]] == [
+        "swarm:task_started",
+        "swarm:task_completed",
+        "swarm:task_started",
+        "swarm:task_completed",
+        "swarm:completed",
+    ]
+    assert rest[0].data["swarmId"] == swarm
+    assert rest[0].data["taskKey"] == "A"
+    assert rest[1].data["outputs"]["status"] == "success"
+    assert rest[4].data["summary"]["completed"] == 2
+    assert (rest[-1].event, rest[-1].data["status"]) == ("state", "completed")
+
+
+def test_the_stream_of_an_ended_swarm_is_its_state(
+    ask: Callable[..., Any], owner: FlaskClient, stranger: FlaskClient
+):
+    swarm = ask(task("A")).json["swarm_id"]
+    commands.cancel(swarm)
+    with listening(owner, f"/v1/internal/swarm/{swarm}/stream") as frames:
+        told = [frame for frame in frames if frame.event != "comment"]
+    assert [(frame.event, frame.data["status"]) for frame in told] == [("state", "cancelled")]
+    assert stranger.get(f"/v1/swarm/{swarm}/stream").status_code == 404
+
+
+def test_the_main_stream_names_swarms_with_underscores(
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
+):
+    with listening(owner, "/v1/events/stream") as frames:
+        _next_comment(frames)
+        ask(task("A"))
+        working = threading.Thread(target=_work, args=(work,))
+        working.start()
+        found: list[dict[str, Any]] = []
+        for frame in frames:
+            if frame.event == "message" and frame.data["type"].startswith("swarm_"):
+                found.append(frame.data)
+            if found and found[-1]["type"] == "swarm_complete":
+                break
+        working.join()
+    assert [each["type"] for each in found] == [
+        "swarm_launched",
+        "swarm_task_started",
+        "swarm_task_complete",
+        "swarm_complete",
+    ]
+    assert found[1]["legacyType"] == "swarm:task_started"
+
+
+def _work(work: Work) -> None:
+    try:
+        work()
+    finally:
+        db.close()
+
+
+def _next(frames: Iterator[Frame]) -> Frame:
+    return next(frame for frame in frames if frame.event != "comment")
+
+
+def _next_comment(frames: Iterator[Frame]) -> Frame:
+    return next(frame for frame in frames if frame.event == "comment")

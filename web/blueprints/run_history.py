@@ -1,0 +1,25 @@
+"""What runs came to, as agents and programs look back on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import g
+from flask.views import MethodView
+
+from models.runs import Run
+from web.resources import Blueprint, newest_first, only
+from web.schemas import run_history as wire
+
+blueprint = Blueprint("run history", "What earlier runs came to")
+
+
+@blueprint.route("/internal/run-history")
+class RunHistory(MethodView):
+    @blueprint.arguments(wire.HistoryForm, location="query")
+    @blueprint.response(200, wire.History)
+    def get(self, form: dict[str, Any]) -> Any:
+        """The newest runs of a project, a task or an agent, with what their steps handed over."""
+        mine = only(Run.visible_to(g.principal), form, wire.FILTERS)
+        found = list(newest_first(Run).apply(mine).limit(form["limit"] + 1))
+        return wire.history(found, form["limit"], form["include_steps"])

@@ -1,0 +1,162 @@
+"""Swarms on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from marshmallow import fields, validate
+
+from models import branches, dag, swarms
+from models.swarms import Swarm, SwarmTask
+from web.bodies import Form, Text, Whole
+from web.resources import PageForm
+from web.schemas.base import Free, derived, made
+from web.schemas.runs import LONGEST_TASK
+
+LABEL = validate.Length(1, 128)
+KEYED = validate.Regexp(branches.KEY, error=f"Must be {branches.KEY_IN_WORDS}.")
+SECONDS = validate.Range(30, 600)
+STATUSES = list(SwarmTask.state.arrows)
+ACTIVE = (swarms.READY, swarms.RUNNING)
+
+TaskView = made(
+    "SwarmTaskView",
+    {
+        **derived(SwarmTask, "key", "title", "task_id", "project_id", "run_id", "branch", "commit"),
+        **derived(SwarmTask, "error", "started_at", "completed_at"),
+        "status": fields.String(metadata={"example": "running"}),
+        "dependencies": fields.List(fields.String(metadata={"example": "A"})),
+        "outputs": Free(allow_none=True, metadata={"example": {"status": "success"}}),
+    },
+)
+SwarmState = made(
+    "SwarmState",
+    {
+        **derived(Swarm, swarm_id="id"),
+        **derived(
+            Swarm, "agent_id", "max_concurrent", "deadline", "error", parent_run_id="parent_id"
+        ),
+        **derived(Swarm, "created_at", "updated_at", "started_at", "completed_at"),
+        "status": fields.String(metadata={"example": "running"}),
+        "tasks": fields.List(fields.Nested(TaskView)),
+        **dict.fromkeys(
+            ("active_count", "completed_count", "failed_count", "skipped_count", "total_count"),
+            fields.Integer(),
+        ),
+        "summary": Free(allow_none=True, metadata={"example": {"totalTasks": 4, "completed": 4}}),
+        "merges": fields.List(
+            Free(metadata={"example": {"task_id": "T1", "merged": ["feat/T1-A"]}})
+        ),
+    },
+)
+SwarmStates = made("SwarmStates", {"swarms": fields.List(fields.Nested(SwarmState))})
+Dispatched = made(
+    "SwarmDispatched",
+    {
+        "swarm_id": fields.String(metadata={"example": "swarm_5f0c9a1b2c3d4e5f"}),
+        "status": fields.String(metadata={"example": "dispatched"}),
+        "total_tasks": fields.Integer(),
+        "max_concurrent": fields.Integer(),
+        "root_tasks": fields.List(fields.String(metadata={"example": "A"})),
+        "max_depth": fields.Integer(metadata={"description": "0 when no task depends on another"}),
+        "progress_channel": fields.String(),
+    },
+)
+Cancelling = made(
+    "SwarmCancelling",
+    {
+        "status": fields.String(metadata={"example": "cancel_requested"}),
+        "swarm_id": fields.String(),
+    },
+)
+
+
+class TaskForm(Form):
+    """One task of a swarm."""
+
+    key = fields.String(required=True, validate=KEYED, metadata={"example": "A"})
+    title = Text(required=True, validate=validate.Length(max=500))
+    project_id = Text(required=True, validate=LABEL)
+    task_id = Text(required=True, validate=LABEL)
+    execution_prompt = Text(required=True, validate=validate.Length(max=LONGEST_TASK))
+    dependencies = fields.List(
+        fields.String(),
+        load_default=list,
+        metadata={"example": []},
+        validate=validate.Length(max=20),
+    )
+    model = fields.String(allow_none=True, validate=validate.Length(max=256))
+    timeout_seconds = Whole(allow_none=True, validate=SECONDS, metadata={"example": 300})
+
+
+class SwarmForm(Form):
+    """Tasks that may depend on each other, for executors of one agent."""
+
+    agent_id = Text(required=True, validate=LABEL)
+    tasks = fields.List(fields.Nested(TaskForm), required=True, validate=validate.Length(1, 20))
+    max_concurrent = Whole(load_default=3, validate=validate.Range(1, 8))
+    deviation_rules = fields.String(load_default="", validate=validate.Length(max=LONGEST_TASK))
+    global_timeout_seconds = Whole(
+        load_default=1800, validate=validate.Range(60, 3600), metadata={"example": 1800}
+    )
+
+
+class TasksForm(Form):
+    """Which tasks of a swarm are wanted."""
+
+    status = fields.String(validate=validate.OneOf(STATUSES))
+
+
+class SwarmsForm(PageForm):
+    """Which swarms are wanted."""
+
+    status = fields.String(validate=validate.OneOf(list(Swarm.state.arrows)))
+
+
+FILTERS = {"status": Swarm.state.__eq__}
+
+
+def dispatched(swarm: Swarm) -> dict[str, Any]:
+    """The answer to whoever asked for a swarm."""
+    tasks = SwarmTask.of(swarm)
+    return {
+        "swarm_id": swarm.id,
+        "status": "dispatched",
+        "total_tasks": len(tasks),
+        "max_concurrent": swarm.max_concurrent,
+        "root_tasks": dag.roots(tasks),
+        "max_depth": dag.depth(tasks),
+        "progress_channel": f"djinnbot:swarm:{swarm.id}:progress",
+    }
+
+
+def states(found: Sequence[Swarm]) -> list[dict[str, Any]]:
+    """Swarms with their tasks, read together."""
+    tasks: dict[str, list[SwarmTask]] = {swarm.id: [] for swarm in found}
+    for task in SwarmTask.of(*found):
+        tasks[task.swarm_id].append(task)
+    return [state(swarm, tasks[swarm.id]) for swarm in found]
+
+
+def state(swarm: Swarm, tasks: Sequence[SwarmTask] | None = None) -> dict[str, Any]:
+    """A swarm as it stands; the summary when it is over."""
+    tasks = SwarmTask.of(swarm) if tasks is None else tasks
+    tally = swarms.counts(tasks)
+    return {
+        **swarm.__data__,
+        "status": swarm.status,
+        "tasks": [told(task) for task in tasks],
+        "active_count": sum(tally[each] for each in ACTIVE),
+        "completed_count": tally[swarms.COMPLETED],
+        "failed_count": tally[swarms.FAILED],
+        "skipped_count": tally[swarms.SKIPPED],
+        "total_count": len(tasks),
+        "summary": swarms.summary(swarm, tasks) if swarm.over else None,
+        "merges": swarm.merges or [],
+    }
+
+
+def told(task: SwarmTask) -> dict[str, Any]:
+    """A task as it stands."""
+    return {**task.__data__, "status": task.state}
