@@ -53,6 +53,11 @@ class Reached:
 NOTHING = Amount(Decimal(0), 0)
 
 
+def limited(run: Run) -> bool:
+    """Whether the run has to keep to any budget."""
+    return bool(run.budgeted or run.parent_id or _has_days(run))
+
+
 def reserve(run: Run, execution_id: str, amount: Amount) -> Granted | Busy | Reached:
     """Set `amount` aside in every budget the run has to keep to, or in none of them."""
     keys = _keys(run)

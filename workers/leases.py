@@ -20,25 +20,22 @@ DRAINING = "draining"
 
 
 class Keeper:
-    """The leases this process holds; `drain` calls everything off.
-
-    `suspect` is held by the one step at a time whose worker died more than once: should it be what
-    kills this process too, no other suspect is counted down with it.
-    """
+    """The leases this process holds, those of suspects among them; `drain` calls all of it off."""
 
     def __init__(self) -> None:
-        self.suspect = threading.Lock()
+        self.suspects: set[str] = set()
         self._halts: dict[str, Halt] = {}
         self._lock = threading.Lock()
         self._drained = False
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def holding(self, lease_id: str, seconds: float) -> Iterator[Halt]:
+    def holding(self, lease_id: str, seconds: float, suspect: bool = False) -> Iterator[Halt]:
         """Keep the lease while the block runs; its halt rises when the lease is lost."""
         halt = Halt(seconds)
         with self._lock:
             self._halts[lease_id] = halt
+            self.suspects |= {lease_id} if suspect else set()
             drained = self._drained
             if self._thread is None:
                 self._thread = threading.Thread(target=self._beat, daemon=True, name="leases")
@@ -50,6 +47,7 @@ class Keeper:
         finally:
             with self._lock:
                 del self._halts[lease_id]
+                self.suspects.discard(lease_id)
 
     def drain(self) -> None:
         """Call off everything that is under way, and whatever still begins."""

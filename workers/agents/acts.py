@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.blobs import Blobs
 from workers.agents.tools import Toolbox
 from workers.agents.tools.base import Effect
-from workers.workspaces import Savepoint, Workspace
+from workers.workspaces import Report, Saved, Savepoint, Start, Workspace, merge
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Acts:
     workspace: Workspace | None = None
     blobs: Blobs | None = None
     last: Savepoint | None = None
+    _adopted: Savepoint | None = None
 
     def effect(self, name: str) -> Effect:
         """What calling the tool may change."""
@@ -30,6 +32,30 @@ class Acts:
         """How the files stand after calling the tool, if that may have changed them and did."""
         if self.workspace is None or self.blobs is None or self.effect(name) == "none":
             return None
-        made = self.workspace.savepoint(self.blobs, self.last)
+        made = self.workspace.savepoint(self.blobs, self.last) or self._adopted
+        self._adopted = None
         self.last = made or self.last
         return made
+
+    def packed(self) -> Saved | None:
+        """All files as they stand, for others to begin with; None where there are none."""
+        if self.workspace is None or self.blobs is None:
+            return None
+        return self.workspace.packed(self.last, self.blobs)
+
+    def adopt(self, branches: Sequence[Start]) -> str:
+        """Bring what others did into the files; gives what to say about it."""
+        if self.workspace is None or self.blobs is None or not branches:
+            return ""
+        root, key = self.workspace.folder.parent, self.workspace.run_id
+        merged = merge(root, key, self.packed(), branches, self.blobs)
+        if merged.saved:
+            self.last = self._adopted = Savepoint(merged.saved.commit, merged.saved.snapshot)
+            self.workspace.restore([self.last], self.blobs)
+        return "\n".join(map(_told, merged.reports))
+
+
+def _told(report: Report) -> str:
+    if report.merged:
+        return f"Your workspace has the files of {report.name} now."
+    return f"The files of {report.name} were left out, they conflict: {', '.join(report.files)}"

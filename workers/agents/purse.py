@@ -40,6 +40,8 @@ class Purse:
 
     def open(self, run: Run, asking: Asking) -> Options | Busy | Reached:
         """Set the worst case of a call aside; the options may leave it fewer tokens to answer."""
+        if not spending.limited(run):
+            return asking.options
         sent, wanted = self.bound(asking), asking.options.max_output_tokens
         answer = self._reserve(run, sent, wanted)
         if isinstance(answer, Reached):

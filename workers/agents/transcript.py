@@ -7,18 +7,21 @@ worker that was taken over can neither write anything nor begin anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from models import events, ledger
 from models.base import db
 from models.ledger import Entry
-from models.llm_calls import LlmCall
 from models.logs import log
 from models.runs import Run
 from models.sessions import Session
+from models.spending import Busy, Reached
 from models.steps import Step
-from workers.agents import sealing
+from tasks import budgets
+from workers.agents import delegating, sealing
+from workers.agents.accounting import call_row
 from workers.agents.acts import Acts
 from workers.agents.events import (
     Answer,
@@ -35,14 +38,23 @@ from workers.agents.events import (
     Talk,
 )
 from workers.agents.journal import Journal
+from workers.agents.purse import Purse
 from workers.agents.tools.base import Awaited, bounded
 from workers.agents.voice import Voice
-from workers.halting import DeadlinePassed, Stopped
+from workers.halting import DeadlinePassed, Halt, Stopped
 from workers.leases import LOST
-from workers.llm.base import Message, Model, Result, Thinking, Usage
-from workers.llm.prices import price
+from workers.llm.base import (
+    Call,
+    Message,
+    Model,
+    ModelError,
+    Options,
+    Result,
+    Unavailable,
+)
 
-OURS = ("local", "scripted")  # models that need no key
+BUDGET = "budget reached"
+BUSY_SECONDS = 0.5  # between looks whether other calls have left room in a budget
 RESULT_LIMIT = 10_000  # characters of a tool's answer in an event
 UNKNOWN = (
     "The worker was lost while this ran: its outcome is unknown. The files of the workspace are as "
@@ -61,29 +73,34 @@ class Transcript:
         self.journal = journal
         self.voice = voice
         self.acts = Acts()
+        self.halt = Halt()
         self.turns = 0
         self.said = ""  # the last thing the model said in words
+        self.purse = Purse(model, step.id)
         self._act: Entry | None = None  # the one under way
-        self._writes: list[Callable[[], object]] = []
+        self._asked: Asking | None = None
+        self._spoken = False  # whether the model has begun to answer
+        self._writes: list[Callable[[Run], object]] = []
         self._told: list[events.Happening] = []
 
     def open(self, messages: Sequence[Message], facts: dict[str, Any]) -> None:
         """Seal, with the first act, what the conversation opens with and what that rests on."""
         entry = self.journal.next(ledger.OPENING, self._model_name(), "")
         session, asked = Session(id=self.step.session_id), messages[-1].text
-        self._writes.append(lambda: session.put(user_prompt=asked))
+        self._writes.append(lambda run: session.put(user_prompt=asked))
         if entry.sealed:
             return
         written = sealing.rows(messages)
         entry.key = sealing.digest(written)
-        self._writes += [entry.claim, lambda: entry.seal({"messages": written, **facts})]
+        self._writes.append(lambda run: entry.claim())
+        self._writes.append(lambda run: entry.seal({"messages": written, **facts}))
 
-    def follow(self, conversation: Talk[Ending], acts: Acts) -> Ending:
+    def follow(self, conversation: Talk[Ending], acts: Acts, halt: Halt) -> Ending:
         """Drive a whole conversation; gives how it ended.
 
         What came last is written by `commit`, or by `write` in a transaction of the caller's.
         """
-        self.acts = acts
+        self.acts, self.halt = acts, halt
         known: Known = None
         try:
             while True:
@@ -94,6 +111,12 @@ class Transcript:
             return ending
         except Awaited as delegated:
             delegated.asked_by = self.journal.asked_by(self._claimed())
+            delegated.base = acts.packed()
+            raise
+        except ModelError as error:
+            if not (self._spoken and isinstance(error, Unavailable)):
+                self._writes.append(self.purse.keep)  # it was not answered, it costs nothing
+            self.commit()
             raise
         except (Stopped, DeadlinePassed):
             self.commit()
@@ -101,18 +124,14 @@ class Transcript:
 
     def commit(self) -> None:
         """Write what is held back; raises Stopped when the lease is gone."""
-        if not self._writes and not self._told:
-            return
-        with db.atomic():
-            run = Run.locked(self.run.id, self.run.attempt)
-            if run is None or not self.step.held():
-                raise Stopped(LOST)
-            self.write(run)
+        if self._writes or self._told:
+            with self._held() as run:
+                self.write(run)
 
     def write(self, run: Run) -> None:
         """Write what is held back in the transaction of a caller who holds run and lease."""
         for write in self._writes:
-            write()
+            write(run)
         if self._told:
             run.record(*self._told, session_id=self.step.session_id)
         self._writes.clear()
@@ -125,6 +144,7 @@ class Transcript:
 
     def _heard(self, event: Event) -> Known:
         if isinstance(event, Spoke):
+            self._spoken = True
             self.voice.speak(event)
             return None
         self.voice.flush()
@@ -135,6 +155,7 @@ class Transcript:
                 return self._called(event)
             case Overflowed():
                 self._seal(sealing.overflow_row(event.message))
+                self._writes.append(self.purse.keep)
             case Replied():
                 self._replied(event)
             case Returned():
@@ -145,16 +166,35 @@ class Transcript:
 
     def _asking(self, event: Asking) -> Known:
         """Claim the call, unless its answer is on record."""
+        self._asked, self._spoken = event, False
         key = sealing.question_key(event)
         entry = self.journal.next(ledger.MODEL, self._model_name(), key)
         if entry.sealed:
             return sealing.answer_of(entry.response)
         entry.key, entry.request = key, sealing.question_row(event)
-        self._claim(entry)
-        return None
+        while True:
+            granted = self._afford(entry, event)
+            if isinstance(granted, Reached):
+                raise Stopped(BUDGET)
+            if isinstance(granted, Options):
+                return granted
+            self.halt.wait(BUSY_SECONDS)
+
+    def _afford(self, entry: Entry, event: Asking) -> Options | Busy | Reached:
+        """Claim the call and set its worst case aside; a budget that is reached pauses the run."""
+        with self._held() as run:
+            self.write(run)
+            granted = self.purse.open(run, event)
+            if isinstance(granted, Reached):
+                budgets.pause(run, granted)
+            elif isinstance(granted, Options):
+                self._act = entry
+                entry.claim()
+        return granted
 
     def _replied(self, event: Replied) -> None:
         self.turns += 1
+        self._count(event.answer)
         self.said = event.answer.reply.message.text or self.said
         if not event.known:
             self._answered(event.answer)
@@ -162,18 +202,25 @@ class Transcript:
     def _compacted(self, event: Compacted) -> None:
         if event.answer is not None:
             self.turns += 1
+            self._count(event.answer)
             if not event.known:
                 self._answered(event.answer)
         self._tell("context_compacted", before=event.before, after=event.after)
 
+    def _count(self, answer: Answer) -> None:
+        if self._asked is not None:
+            self.purse.heard(self._asked, answer)
+
     def _answered(self, answer: Answer) -> None:
-        """Seal an answer with its call row and events."""
+        """Seal an answer with its call row and events, and pay for it."""
         reply = answer.reply
-        call = self._call_row(answer)
+        call = call_row(self.run, self.step, self.model, self.turns, answer)
         self._seal(sealing.answer_row(answer))
         session = Session(id=self.step.session_id)
         turns = self.turns
-        self._writes += [call.add, lambda: session.put(turn_count=turns)]
+        self._writes.append(lambda run: call.add())
+        self._writes.append(lambda run: session.put(turn_count=turns))
+        self._writes.append(lambda run: self.purse.pay(run, reply.usage))
         text = bounded(reply.message.text, RESULT_LIMIT)
         self._tell("turn_end", turn=self.turns, text=text, stop=reply.stop)
         self._tell("llm_call", **call.wire(), callId=call.id, scripted=self.model.scripted)
@@ -185,11 +232,24 @@ class Transcript:
         if entry.sealed:
             return sealing.result_of(entry.response, event.call)
         self._tell("tool_call_start", **self._names(event), args=event.call.arguments)
-        if entry.tries and self.acts.effect(event.call.name) == "world":
+        came = self._came_of(event.call, entry) if entry.tries else None
+        if came is not None:
             self._act = entry
-            return self._returned(Returned(event.call, Result("", UNKNOWN, is_error=True), 0.0))
+            return self._returned(Returned(event.call, came, 0.0))
         self._claim(entry)
         return None
+
+    def _came_of(self, call: Call, entry: Entry) -> Result | None:
+        """What an act came to that a worker has let go of; None when it is to be done."""
+        effect = self.acts.effect(call.name)
+        if effect == "world":
+            return Result(call.id, UNKNOWN, is_error=True)
+        if effect != "delegation":
+            return None
+        outcome = delegating.outcome(self.journal.asked_by(entry))
+        if outcome is None:
+            return None
+        return Result(call.id, f"{outcome.text}\n{self.acts.adopt(outcome.branches)}".rstrip())
 
     def _returned(self, event: Returned) -> Result:
         """Seal a tool's result with how the files stand now."""
@@ -206,45 +266,17 @@ class Transcript:
     def _claim(self, entry: Entry) -> None:
         """Write down that the act begins, together with all that was held back."""
         self._act = entry
-        self._writes.append(entry.claim)
+        self._writes.append(lambda run: entry.claim())
         self.commit()
 
     def _seal(self, row: dict[str, Any], *saved: str | None) -> None:
         entry = self._claimed()
-        self._writes.append(lambda: entry.seal(row, *saved))
+        self._writes.append(lambda run: entry.seal(row, *saved))
 
     def _claimed(self) -> Entry:
         if self._act is None:
             raise RuntimeError("an answer came before anything was asked")
         return self._act
-
-    def _call_row(self, answer: Answer) -> LlmCall:
-        reply = answer.reply
-        cost = price(self.model.provider, self.model.name, reply.usage)
-        return LlmCall(
-            id=LlmCall.id.default(),
-            session_id=self.step.session_id,
-            turn=self.turns,
-            run_id=self.run.id,
-            step_id=self.step.step_id,
-            agent_id=self.step.agent_id,
-            owner_id=self.run.owner_id,
-            request_id=reply.request_id,
-            provider=self.model.provider,
-            model=self.model.name,
-            key_source=None if self.model.provider in OURS else "instance",
-            **_tokens(reply.usage),
-            cost_input=cost.input,
-            cost_output=cost.output,
-            cost_total=cost.total,
-            cost_approximate=cost.approximate,
-            duration_ms=round(answer.seconds * 1000),
-            tool_call_count=len(reply.message.calls),
-            has_thinking=any(isinstance(part, Thinking) for part in reply.message.parts),
-            stop_reason=reply.stop,
-            context_used_tokens=answer.context_used,
-            context_window_tokens=self.model.window,
-        )
 
     def _names(self, event: Called | Returned) -> dict[str, Any]:
         """Providers number their calls per reply at times; ours are unique within the run."""
@@ -255,15 +287,14 @@ class Transcript:
         about = {"stepId": self.step.step_id, "sessionId": self.step.session_id}
         self._told.append((kind, {**about, **data}))
 
+    @contextmanager
+    def _held(self) -> Iterator[Run]:
+        """A transaction in which the run is locked and the step still ours."""
+        with db.atomic():
+            run = Run.locked(self.run.id, self.run.attempt)
+            if run is None or not self.step.held():
+                raise Stopped(LOST)
+            yield run
+
     def _model_name(self) -> str:
         return f"{self.model.provider}/{self.model.name}"
-
-
-def _tokens(usage: Usage) -> dict[str, int]:
-    return {
-        "input_tokens": usage.input,
-        "output_tokens": usage.output,
-        "cache_read_tokens": usage.cache_read,
-        "cache_write_tokens": usage.cache_write,
-        "total_tokens": usage.input + usage.output,
-    }

@@ -15,6 +15,8 @@ from models.runs import RUNNING, Run
 from models.sessions import Session
 from models.steps import Step
 from tasks import steps as step_tasks
+from workers.agents import delegating
+from workers.agents.tools.base import Awaited
 from workers.broker import performs
 from workers.halting import DeadlinePassed, Stopped
 from workers.leases import DRAINING, keeper
@@ -25,6 +27,7 @@ from workers.pipelines.sitting import Done, Sitting, model_name
 from workers.sandboxes.base import SandboxUnavailable
 from workers.workspaces import Busy, WorkspaceError
 
+APART_MS = 1_000  # how long a suspect waits for another one to be done
 LOST = "its worker was lost"
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
 
@@ -33,18 +36,25 @@ HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, No
 def execute(execution_id: str) -> None:
     """Let the step's agent do its work, if the step still waits for somebody."""
     claimed = claim(execution_id)
-    if claimed is None:
-        return
-    run, step = claimed
+    if claimed is not None:
+        carry_out(*claimed)
+
+
+def carry_out(run: Run, step: Step) -> None:
+    """Let the agent work under the lease, then settle what came of it."""
     spec = definition_of(run.version_id).step(step.step_id)
     timeout = spec.timeout or settings().step_timeout
-    with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", timeout) as halt:
+    suspect = suspicious(step)
+    with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", timeout, suspect) as halt:
         try:
             done = Sitting(settings(), run, step).work(halt)
         except Stopped:
             log.info("step stopped", run=run.id, step=step.step_id, reason=halt.reason)
             if halt.reason == DRAINING:
                 give_back(run, step)
+            return
+        except Awaited as delegated:
+            delegate(run, step, delegated)
             return
         except DeadlinePassed:
             done = Done(f"timed out after {timeout} s")
@@ -83,6 +93,10 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
         step = Step.find(execution_id)
         if run is None or step is None or not _may_begin(run, step):
             return None
+        if suspicious(step) and keeper.suspects:
+            step.put(due_at=now_ms() + APART_MS)
+            step_tasks.ask_for(step)
+            return None
         spec = definition_of(run.version_id).step(step.step_id)
         agent = Agent.locked(step.agent_id) or Agent()
         model = model_name(settings(), run, spec, agent)
@@ -95,6 +109,29 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
 
 def _may_begin(run: Run, step: Step) -> bool:
     return run.state == RUNNING and step.state == steps.QUEUED and step.attempt == run.attempt
+
+
+def suspicious(step: Step) -> bool:
+    """Whether the step broke so many workers that the next one tells whether it is to blame.
+
+    A process tries one such step at a time: no innocent one is quarantined with the one that kills.
+    """
+    return step.tries >= steps.MOST_TRIES - 1
+
+
+def delegate(run: Run, step: Step, delegated: Awaited) -> None:
+    """Have others do the work and let go of the worker until they are done."""
+    with db.atomic():
+        locked = Run.locked(run.id, run.attempt)
+        if locked is None or not step.held():
+            return
+        waits_for = delegating.launch(locked, step, delegated)
+        step_tasks.suspend(step, waits_for)
+        about = {"stepId": step.step_id, "agentId": step.agent_id, "kind": delegated.kind}
+        waiting = ("step_waiting", {**about, "waitsFor": waits_for})
+        locked.record(waiting, session_id=step.session_id)
+        if delegating.outcome(delegated.asked_by) is not None:  # an earlier try had asked for it
+            step_tasks.awaken.enqueue(step.id)
 
 
 def settle(run: Run, step: Step, done: Done) -> None:

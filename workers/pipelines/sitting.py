@@ -35,7 +35,7 @@ from workers.llm.base import Message, Model
 from workers.pipelines import executing, progress
 from workers.pipelines.briefing import Briefing, Look
 from workers.sandboxes.base import Engine, Spec
-from workers.workspaces import Saved, Workspace, open_workspace
+from workers.workspaces import Saved, Start, Workspace, open_workspace
 
 FILE_TOOLS = frozenset({"read", "write", "edit", "bash", "grep", "find", "ls"})
 UNCONFINED = "SANDBOX=unsafe-local: this agent's commands run unconfined, with the worker's rights"
@@ -84,7 +84,7 @@ class Sitting:
                 messages = self._open(transcript, model, workspace, toolbox)
                 talk = self._talk(model, toolbox, messages, halt)
                 last = next(reversed(self.journal.savepoints), None)
-                ending = transcript.follow(talk, Acts(toolbox, workspace, self.blobs, last))
+                ending = transcript.follow(talk, Acts(toolbox, workspace, self.blobs, last), halt)
             if workspace is None:
                 return self._concluded(ending, transcript)
             transcript.commit()
@@ -106,6 +106,15 @@ class Sitting:
         if self.journal.savepoints:
             workspace.restore(self.journal.savepoints, self.blobs)
         return workspace
+
+    def _files(self) -> Saved | Sequence[Start] | None:
+        """What the run's last step left; for its first one what it was told to start from."""
+        commit, snapshot = self.run.workspace_commit, self.run.workspace_snapshot
+        if commit and snapshot:
+            return Saved(commit, snapshot)
+        told = self.run.meta.get("starts") or ()
+        starts = [Start(row["branch"], Saved(row["commit"], row["snapshot"])) for row in told]
+        return starts or None
 
     def _toolbox(
         self, model: Model, workspace: Workspace | None, opened: ExitStack

@@ -10,6 +10,7 @@ from workers.agents.tools.tree import Tree
 from workers.halting import Halt
 from workers.llm.base import ToolSpec
 from workers.sandboxes.base import Sandbox
+from workers.workspaces import Saved
 
 OUTPUT_CHARS = 30_000
 
@@ -36,6 +37,7 @@ class Awaited(Exception):
         self.kind = kind
         self.arguments = arguments
         self.asked_by = ""  # the act, by the name it keeps when it is tried again
+        self.base: Saved | None = None  # the files that those who do the work begin with
 
 
 @dataclass(frozen=True)

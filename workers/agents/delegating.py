@@ -1,0 +1,67 @@
+"""Handing work to others: what an act of an agent launches, and what comes back of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models import runs, swarms
+from models.runs import Run
+from models.steps import Step
+from models.swarms import SwarmTask
+from tasks import executors
+from tasks import swarms as swarm_tasks
+from workers.agents.tools.base import Awaited
+from workers.workspaces import Saved, Start
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the agent is told, and the files that those who did the work have left."""
+
+    text: str
+    branches: tuple[Start, ...] = ()
+
+
+def launch(run: Run, step: Step, delegated: Awaited) -> str:
+    """Ask for the swarm or executor of an act, once however often it is tried; gives its id.
+
+    Called in the transaction that lets go of the step. They begin with the planner's files.
+    """
+    form = {"agent_id": step.agent_id, **delegated.arguments}
+    base = delegated.base
+    starts = [{"branch": "base", "commit": base.commit, "snapshot": base.snapshot}] if base else []
+    known = {"asked_by": delegated.asked_by, "parent_id": run.id}
+    if delegated.kind == "swarm":
+        return str(swarm_tasks.launch(run.owner_id, form, **known, starts=starts).id)
+    return str(executors.spawn(run.owner_id, form, **known, meta={"starts": starts}).id)
+
+
+def outcome(asked_by: str) -> Outcome | None:
+    """What came of the swarm or executor that an act asked for; None until it has ended."""
+    if (text := executors.result_for(asked_by)) is not None:
+        return Outcome(text, _left_by(Run.find(executors.id_of(asked_by))))
+    if (text := swarm_tasks.result_for(asked_by)) is not None:
+        return Outcome(text, _left_by_tasks(asked_by))
+    return None
+
+
+def _left_by(run: Run | None) -> tuple[Start, ...]:
+    if run is None or run.state != runs.COMPLETED:
+        return ()
+    return _start(str(run.task_branch), run.workspace_commit, run.workspace_snapshot)
+
+
+def _left_by_tasks(asked_by: str) -> tuple[Start, ...]:
+    """The branches of tasks that were done and on which nothing was built further."""
+    swarm = swarms.asked(asked_by)
+    tasks = SwarmTask.of(swarm) if swarm else ()
+    done = [task for task in tasks if task.state == swarms.COMPLETED]
+    built_on = {key for task in done for key in task.dependencies}
+    tips = [task for task in done if task.key not in built_on]
+    return tuple(
+        start for task in tips for start in _start(task.branch, task.commit, task.snapshot)
+    )
+
+
+def _start(name: str, commit: str | None, snapshot: str | None) -> tuple[Start, ...]:
+    return (Start(name, Saved(commit, snapshot)),) if commit and snapshot else ()
