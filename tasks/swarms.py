@@ -123,8 +123,9 @@ def result_for(asked_by: str) -> str | None:
         return None
     tasks = SwarmTask.of(swarm)
     skipped = [each.key for each in tasks if each.state == swarms.SKIPPED]
-    told = {"swarm_id": swarm.id, "status": swarm.state, "error": swarm.error, "skipped": skipped}
-    return dumps({**told, **swarms.summary(swarm, tasks), "merges": swarm.merges or []})
+    told = {"swarm_id": swarm.id, "status": swarm.state, "error": swarm.error}
+    more = {"skippedTasks": skipped, "merges": swarm.merges or []}
+    return dumps({**told, **swarms.summary(swarm, tasks), **more})
 
 
 def sweep(older_than_ms: int) -> None:

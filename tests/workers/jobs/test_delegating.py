@@ -1,0 +1,199 @@
+"""Planners: agents that have executors and swarms do the work, and wait without a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from models import base, runs, swarms
+from models.accounts import Principal
+from models.outbox import Outbox
+from models.pipelines import Pipeline
+from models.runs import Run
+from models.sessions import Session
+from models.steps import Step
+from models.swarms import Swarm, SwarmTask
+from tasks import pipelines as pipeline_commands
+from tasks import runs as commands
+from tasks import swarms as swarm_commands
+from tests.processes.product import scripted
+from workers import clock
+
+ANNA = Principal("usr_anna", "user")
+PLANNER = """
+id: planner
+name: Planner
+agents: [{id: yukihiro, name: Yukihiro, tools: [read, write, bash, spawn_executor, swarm_execute]}]
+steps:
+  - {id: PLAN, agent: yukihiro, input: "{{task_description}}", outputs: [plan], maxRetries: 0}
+"""
+Work = Callable[..., int]
+
+
+def order(key: str, *dependencies: str, **play: Any) -> dict[str, Any]:
+    write = {"name": "write", "arguments": {"path": f"{key}.txt", "content": f"by {key}\n"}}
+    prompt = scripted(f"Write {key}", EXECUTE=[play or {"calls": [write]}])
+    about = {"title": f"Write {key}", "project_id": "p1", "task_id": f"T-{key}"}
+    return {"key": key, **about, "execution_prompt": prompt, "dependencies": list(dependencies)}
+
+
+@pytest.fixture
+def plan(database: str) -> Callable[..., Run]:
+    """Starts a planner that calls these tools, all in one reply."""
+    pipeline_commands.put("planner", PLANNER)
+
+    def start(*calls: tuple[str, dict[str, Any]]) -> Run:
+        told = [{"name": name, "arguments": arguments} for name, arguments in calls]
+        form = {"task": scripted("Plan it", PLAN=[{"calls": told}])}
+        return commands.start(ANNA, Pipeline.get_by_id("planner"), form)
+
+    return start
+
+
+def swarm_of(*tasks: dict[str, Any], **form: Any) -> tuple[str, dict[str, Any]]:
+    return "swarm_execute", {"tasks": list(tasks), **form}
+
+
+def perform(work: Work, until: Callable[[], bool]) -> None:
+    for _ in range(50):
+        if until():
+            return
+        work(1)
+    raise AssertionError("this did not happen")
+
+
+def waiting() -> Step | None:
+    step: Step | None = Step.get_or_none(Step.state == "waiting")
+    return step
+
+
+def answers(run: Run) -> list[str]:
+    """What the planner's tools answered, in order."""
+    rows = base.db.execute_sql(
+        "SELECT data->>'result' FROM events WHERE run_id = %s AND type = 'tool_call_end'"
+        " ORDER BY seq",
+        (run.id,),
+    )
+    return [text for (text,) in rows]
+
+
+def over(run: Run) -> Run:
+    return Run.get_by_id(run.id)
+
+
+def test_a_planner_lets_go_of_its_worker_and_goes_on_with_what_its_swarm_did(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    look = ("bash", {"command": "cat A.txt B.txt C.txt"})
+    run = plan(swarm_of(order("A"), order("B"), order("C", "A", "B")), look)
+    perform(work, lambda: waiting() is not None)
+    step = waiting()
+    assert step is not None
+    (swarm,) = Swarm.select()
+    assert (step.lease_id, step.waits_for, swarm.parent_id) == (None, swarm.id, run.id)
+    assert Session.get_by_id(step.session_id).state == "completed"
+    assert not Session.select().where(Session.state == "running").exists()
+    work()
+    assert over(run).state == runs.COMPLETED
+    told, seen, *_ = answers(run)
+    report, _ = json.JSONDecoder().raw_decode(told)
+    assert (report["status"], report["completed"], report["skipped"]) == ("completed", 3, 0)
+    assert [result["status"] for result in report["taskResults"]] == ["completed"] * 3
+    assert seen == "by A\nby B\nby C"
+    assert Swarm.select().count() == 1
+    assert Run.select().where(Run.parent_id == run.id).count() == 3
+
+
+def test_a_planner_hears_of_failures_and_decides(plan: Callable[..., Run], work: Work) -> None:
+    run = plan(swarm_of(order("A"), order("B", fail="no wood"), order("C", "B")))
+    work()
+    assert over(run).state == runs.COMPLETED
+    report, _ = json.JSONDecoder().raw_decode(answers(run)[0])
+    assert report["status"] == "failed"
+    assert report["skippedTasks"] == ["C"]
+    results = {result["key"]: result for result in report["taskResults"]}
+    assert results["B"]["error"] == "no wood"
+    assert results["C"]["error"] == "dependency B failed"
+
+
+def test_a_planner_waits_for_one_executor_too(plan: Callable[..., Run], work: Work) -> None:
+    told = {key: value for key, value in order("A").items() if key.endswith(("_id", "_prompt"))}
+    run = plan(("spawn_executor", told), ("bash", {"command": "cat A.txt"}))
+    perform(work, lambda: waiting() is not None)
+    work()
+    assert over(run).state == runs.COMPLETED
+    first, second, *_ = answers(run)
+    report, _ = json.JSONDecoder().raw_decode(first)
+    assert (report["status"], report["outputs"]["status"]) == ("completed", "success")
+    assert second == "by A"
+    assert Run.select().where(Run.kind == runs.EXECUTOR).count() == 1
+
+
+def test_tasks_begin_with_the_planners_files(plan: Callable[..., Run], work: Work) -> None:
+    write = ("write", {"path": "plan.txt", "content": "the plan\n"})
+    look = {"calls": [{"name": "bash", "arguments": {"command": "cat plan.txt"}}]}
+    run = plan(write, swarm_of(order("A", **look)))
+    work()
+    assert over(run).state == runs.COMPLETED
+    (task,) = SwarmTask.select()
+    assert answers(Run.get_by_id(task.run_id))[0] == "the plan"
+
+
+def test_orders_that_cannot_be_followed_go_back_to_the_planner(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    run = plan(swarm_of(order("A", "B"), order("B", "A")), swarm_of(order("x.lock")))
+    work()
+    assert over(run).state == runs.COMPLETED
+    first, second, *_ = answers(run)
+    assert first == "Invalid DAG: cycle A -> B -> A"
+    assert second.startswith("'x.lock' cannot be a key")
+    assert Swarm.select().count() == 0
+
+
+def test_cancelling_the_planner_cancels_its_swarm_and_executors(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    run = plan(swarm_of(order("A"), order("B", "A")))
+    perform(work, lambda: Run.select().where(Run.kind == runs.EXECUTOR).exists())
+    commands.cancel(run.id)
+    work()
+    assert {each.state for each in Run.select()} == {"cancelled"}
+    assert Swarm.get().state == swarms.CANCELLED
+    assert Step.select().where(Step.state.in_(["queued", "running", "waiting"])).count() == 0
+
+
+def test_cancelling_the_swarm_lets_the_planner_go_on(plan: Callable[..., Run], work: Work) -> None:
+    run = plan(swarm_of(order("A")))
+    perform(work, lambda: waiting() is not None)
+    swarm_commands.cancel(Swarm.get().id)
+    work()
+    assert over(run).state == runs.COMPLETED
+    report, _ = json.JSONDecoder().raw_decode(answers(run)[0])
+    assert report["status"] == "cancelled"
+
+
+def test_a_planner_that_nobody_woke_is_woken_by_the_sweep(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    run = plan(swarm_of(order("A")))
+    perform(work, lambda: waiting() is not None)
+    swarm_commands.cancel(Swarm.get().id)
+    base.db.execute_sql("DELETE FROM outbox")
+    clock.sweep_swarms()
+    assert [row.body["task"] for row in Outbox.select()] == ["steps.awaken"]
+    work()
+    assert over(run).state == runs.COMPLETED
+
+
+def test_delegation_is_offered_only_where_a_step_names_it(work: Work) -> None:
+    form = {"task": "Mend it", "model_override": "scripted/demo"}
+    run = commands.start(ANNA, Pipeline.get_by_id("bugfix"), form)
+    work()
+    used = base.db.execute_sql(
+        "SELECT DISTINCT data->>'toolName' FROM events WHERE run_id = %s", (run.id,)
+    )
+    assert not {"spawn_executor", "swarm_execute", "executor_complete"} & {n for (n,) in used}
