@@ -80,7 +80,7 @@ def record(run_id: str, *happenings: Happening, session_id: str | None = None) -
         ), written AS (
             INSERT INTO events (run_id, seq, type, session_id, data, created_at)
             SELECT %(run)s, base + place, kind, %(session)s, data, %(at)s
-            FROM counted, unnest(%(kinds)s::text[], %(datas)s::jsonb[])
+            FROM counted, unnest(%(kinds)s::text[], %(datas)s::text[]::jsonb[])
                 WITH ORDINALITY AS happening (kind, data, place)
             RETURNING seq, type, data
         )

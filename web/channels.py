@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response, current_app, g
+from flask import Response, g
 
 from models.activities import Activity, recent
 from models.agents import Agent
-from models.base import db
-from models.errors import Unavailable
 from models.events import Event
 from models.presence import presences
 from models.runs import Run
 from models.sessions import Session
 from web import frames
-from web.feed import Feed, Item
+from web.handover import Streaming
+from web.items import Item, Payload, payload_of
 from web.positions import run_position
 from web.schemas.lifecycle import EVENTS, entries, lifecycle_of
-from web.stream import (
-    OpenStream,
-    Payload,
-    RunStream,
-    Shape,
-    answer,
-    asked_position,
-    of_everything,
-    payload_of,
-)
+from web.stream import Channel, RunStream, Shape, asked_position, feed, of_everything
 
 CHANGES = {
     "session_started": "created",
@@ -78,14 +68,15 @@ def agent_changes(payload: Payload) -> Payload | None:
 
 def activity(agent: Agent, limit: int) -> Response:
     """An agent's timeline: its latest entries, its state, then what comes."""
-    feed: Feed = current_app.extensions["feed"]
-    if not feed.answers():
-        raise Unavailable("The live stream is not available (Redis does not answer)")
-    mine = Activity.visible_to(g.principal).where(Activity.agent_id == agent.id)
-    past = [{**entry, "phase": "backfill"} for entry in entries(recent(mine, limit)[::-1])]
-    state = lifecycle_of(agent, presences(g.principal, [agent.id])[agent.id])
-    now = {"type": "current_state", "agentId": agent.id, **state}
-    opening = [*past, now, {"type": "connected", "agentId": agent.id}]
+    caller = g.principal
+
+    def opening() -> Iterator[bytes]:
+        mine = Activity.visible_to(caller).where(Activity.agent_id == agent.id)
+        for entry in entries(recent(mine, limit)[::-1]):
+            yield frames.frame({**entry, "phase": "backfill"})
+        state = lifecycle_of(agent, presences(caller, [agent.id])[agent.id])
+        yield frames.frame({"type": "current_state", "agentId": agent.id, **state})
+        yield frames.frame({"type": "connected", "agentId": agent.id})
 
     def shape(payload: Payload) -> Payload | None:
         if payload["type"] != "activity" or payload["agentId"] != agent.id:
@@ -93,39 +84,46 @@ def activity(agent: Agent, limit: int) -> Response:
         told = {name: payload[name] for name in ("id", "agentId", "timestamp", "data")}
         return {**told, "type": payload["activityType"], "phase": "live"}
 
-    return answer(OpenStream(feed, g.principal, False, shape).chunks(None, opening))
+    return of_everything({"names": "reference"}, Channel(shape, opening))
 
 
 def changes(form: dict[str, Any], shape: Shape) -> Response:
     """The stream of everything, in another shape."""
-    return of_everything(form | {"names": "reference"}, shape)
+    return of_everything(form | {"names": "reference"}, Channel(shape))
 
 
 def session_events(session: Session, run: Run, form: dict[str, Any]) -> Response:
     """One session: what happened in it, then what happens."""
-    feed: Feed = current_app.extensions["feed"]
-    start = run_position(asked_position(form, "0"))
-    return answer(SessionStream(feed, g.principal, run, session).chunks(start, follow=True))
+    stream = SessionStream(feed(), g.principal, run, run_position(asked_position(form, "0")))
+    stream.narrow(session)
+    return Streaming(feed(), stream)
 
 
 class SessionStream(RunStream):
     """A run's stream, narrowed to one session and in its words."""
 
-    def __init__(self, feed: Feed, principal: Any, run: Run, session: Session) -> None:
-        super().__init__(feed, principal, run, legacy=False)
-        self.session_id: str = session.id
-        self.step_id: str | None = None
-        with db.connection_context():
-            began = Event.select(Event.data).where(Event.session_id == session.id).first()
+    session_id = ""
+    step_id: str | None = None
+    _greeted = False
+
+    def narrow(self, session: Session) -> None:
+        """Tell of this session only, also after the run's end."""
+        self.follow = True
+        self.session_id = session.id
+        began = Event.select(Event.data).where(Event.session_id == session.id).first()
         self.step_id = began.data.get("stepId") if began else None
 
-    def _replay(self, start: Any) -> Iterator[bytes]:
-        yield from super()._replay(start)
-        yield frames.frame({"type": "connected", "session_id": self.session_id})
+    def catch_up(self) -> bytes:
+        """A batch of the past; `connected` follows the last one."""
+        piece = super().catch_up()
+        if self.behind or self._greeted:
+            return piece
+        self._greeted = True
+        return piece + frames.frame({"type": "connected", "session_id": self.session_id})
 
-    def _from_row(self, event: Event) -> bytes:
-        self._sent(event.seq, event.type)
-        return self._told(event.payload(), str(event.seq))
+    def _from_past(self, seq: int, payload: Payload) -> bytes:
+        self._sent(seq, payload["type"])
+        return self._told(payload, str(seq))
 
     def _rendered(self, item: Item, position: str) -> bytes:
         return self._told(payload_of(item.body), position)

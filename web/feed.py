@@ -1,12 +1,9 @@
-"""The live stream, read once per process and handed to every client that listens."""
+"""The live stream, read once per process and handed to everybody who listens."""
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import peewee
@@ -16,64 +13,19 @@ from playhouse.pool import MaxConnectionsExceeded
 from models import runs, streams
 from models.accounts import Principal
 from models.base import db
+from models.errors import Unavailable
 from models.logs import log
 from models.runs import Run
-from web.positions import Entry, entry_of, written
+from web.audience import FAREWELL, Audience, Listener, Stream
+from web.items import GAP, NUDGE, Item, items_of
+from web.positions import START, Entry, entry_of, written
 
-HELD = 1_000  # items a client may fall behind
-TAKEN = 100  # items sent in one piece
+MOST = 10_000  # listeners in one process
 BLOCK_MS = 1_000
+READ = 500  # entries in one turn
+ASKED = 500  # runs in one question
+COUNTED = frozenset({"run_created", "run_updated", "run_status_changed"})
 AWAY = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded)
-
-
-class Item:
-    """An entry of the stream, shared by all clients; without a body it says: look for yourself."""
-
-    __slots__ = ("body", "entry", "rendered")
-
-    def __init__(self, entry: Entry, body: dict[str, Any] | None = None) -> None:
-        self.entry = entry
-        self.body = body
-        self.rendered: dict[Any, bytes] = {}  # frames that several clients send alike
-
-
-NUDGE = Item((0, 0))
-GAP = Item((0, 0), {"type": "stream_gap", "run": None, "seq": None, "owner": None, "data": {}})
-
-
-class Inbox:
-    """What one client has yet to send; `seen` is the last numbered event it has sent."""
-
-    def __init__(self, run_id: str | None) -> None:
-        self.run_id = run_id
-        self.seen = 0
-        self.overflowed = False
-        self.closed = False
-        self._items: queue.Queue[Item] = queue.Queue(HELD)
-
-    def put(self, item: Item) -> None:
-        try:
-            self._items.put_nowait(item)
-        except queue.Full:
-            self.overflowed = True
-
-    def take(self, timeout: float) -> list[Item]:
-        """What has arrived, waiting up to `timeout` seconds for the first."""
-        try:
-            items = [self._items.get(timeout=max(timeout, 0.001))]
-        except queue.Empty:
-            return []
-        while len(items) < TAKEN and not self._items.empty():
-            items.append(self._items.get_nowait())
-        return items
-
-    def idle(self) -> bool:
-        return self._items.empty()
-
-    def close(self) -> None:
-        """End the stream at its next turn."""
-        self.closed = True
-        self.put(NUDGE)
 
 
 class Feed:
@@ -81,77 +33,77 @@ class Feed:
 
     def __init__(self, redis_url: str | None) -> None:
         self.redis_url = redis_url
+        self.audience = Audience()
         self.recheck_seconds = 2.0
-        self.beat_seconds = 15.0  # how often a client hears that it is still connected
         self._lock = threading.Lock()
-        self._listening: dict[str | None, set[Inbox]] = {}
         self._position: Entry | None = None
         self._turn: object | None = None  # which pair of threads is at work; None when none is
         self._closing = False
         self._counts: dict[str | None, tuple[float, int]] = {}
 
-    @contextmanager
-    def listening(self, run_id: str | None) -> Iterator[Inbox]:
-        """An inbox of everything, or of one run, from this moment on."""
-        inbox = Inbox(run_id)
-        if self._closing:
-            inbox.close()
+    def admit(self) -> None:
+        """Refuse whom this process has no room for."""
+        if len(self.audience) >= MOST:
+            raise Unavailable("As many streams are open here as this process can hold")
+
+    def join(self, stream: Stream, fd: int, opening: bytes) -> None:
+        """Tell a client the stream, from now on, over a socket that is ours from now on."""
+        listener = Listener(stream, fd)
         with self._lock:
-            self._listening.setdefault(run_id, set()).add(inbox)
             starting = self._turn is None
             turn = self._turn = self._turn or object()
+        if starting and self.redis_url:
+            self._pin()  # before the first listener hears anything
+        self.audience.join(listener, opening)
         if starting:
             self._start(turn)
-        try:
-            yield inbox
-        finally:
-            with self._lock:
-                self._listening[run_id].discard(inbox)
-                if not self._listening[run_id]:
-                    del self._listening[run_id]
+        if self._closing:
+            self.audience.dismiss([listener], FAREWELL)
 
     def close(self) -> None:
         """End every stream: this process is about to stop."""
         self._closing = True
-        for inbox in self._inboxes():
-            inbox.close()
+        self.audience.dismiss(self.audience.listeners(), FAREWELL)
 
-    def since(self, entry: Entry, limit: int) -> list[Item]:
-        """The entries after one, oldest first; the newest `limit` if there are more."""
-        rows = self._client().xrevrange(streams.KEY, "+", f"({written(entry)}", count=limit)
-        return items_of(reversed(rows))
+    def since(self, entry: Entry, limit: int, about: str | None = None) -> list[Item]:
+        """The first entries after one, at most `limit`, of them those about one run if named."""
+        rows: Any = self._client().xrange(streams.KEY, f"({written(entry)}", "+", count=limit)
+        if about is not None:
+            rows = [row for row in rows if about.encode() in row[1][streams.FIELD]]
+        return items_of(rows)
 
     def holds(self, entry: Entry) -> bool:
         """Whether everything after this entry is still in Redis."""
         oldest = self._client().xrange(streams.KEY, count=1)
         return bool(oldest) and entry_of(oldest[0][0].decode()) <= entry
 
+    def newest(self) -> Entry:
+        """The last entry that Redis holds."""
+        newest = self._client().xrevrange(streams.KEY, count=1)
+        return entry_of(newest[0][0].decode()) if newest else START
+
     def answers(self) -> bool:
         """Whether Redis is there."""
         return streams.answers(self.redis_url)
 
     def running_runs(self, principal: Principal) -> int:
-        """How many runs that the caller may see are running, at most a second old."""
-        key = None if principal.is_admin else principal.id
-        at, count = self._counts.get(key, (0.0, 0))
-        if time.monotonic() - at > 1:
-            with db.connection_context():
-                mine = Run.visible_to(principal).where(Run.state == runs.RUNNING)
-                count = mine.count()
-            self._counts[key] = (time.monotonic(), count)
-        return count
+        """How many runs that the caller may see are running, as last counted; asks nobody."""
+        return self._counts.get(_sight(principal), (0.0, 0))[1]
+
+    def count_for(self, principals: list[Principal]) -> None:
+        """Count the running runs that each may see; a count stays good for a second."""
+        now = time.monotonic()
+        for principal in {_sight(principal): principal for principal in principals}.values():
+            if now - self._counts.get(_sight(principal), (-1.0, 0))[0] > 1:
+                with db.connection_context():
+                    mine = Run.visible_to(principal).where(Run.state == runs.RUNNING)
+                    self._counts[_sight(principal)] = now, mine.count()
 
     def _client(self) -> Any:
         return streams.client(self.redis_url or "")
 
-    def _inboxes(self) -> list[Inbox]:
-        with self._lock:
-            return [inbox for group in self._listening.values() for inbox in group]
-
     def _start(self, turn: object) -> None:
-        """Pin the position before the first listener hears `connected`, then read on from it."""
         if self.redis_url:
-            self._pin()
             threading.Thread(
                 target=self._read, args=(turn,), daemon=True, name="stream-reader"
             ).start()
@@ -161,16 +113,14 @@ class Feed:
 
     def _pin(self) -> None:
         try:
-            newest = self._client().xrevrange(streams.KEY, count=1)
+            self._position = self.newest()
         except redis.RedisError as error:
             log.warning("live stream unavailable", error=str(error))
-            return
-        self._position = entry_of(newest[0][0].decode()) if newest else (0, 0)
 
     def _goes_on(self, turn: object) -> bool:
         """Whether anybody still listens; the threads end when not, and others begin later."""
         with self._lock:
-            if self._turn is turn and not self._listening:
+            if self._turn is turn and not len(self.audience):
                 self._turn = self._position = None
             return self._turn is turn
 
@@ -181,7 +131,7 @@ class Feed:
                 self._pin()
             try:
                 if interrupted and self._position and not self.holds(self._position):
-                    self._hand_out([GAP])
+                    self.audience.hand_out([GAP])
                 interrupted = False
                 self._read_on(turn)
             except redis.RedisError as error:
@@ -190,45 +140,66 @@ class Feed:
                 time.sleep(1)
 
     def _read_on(self, turn: object) -> None:
-        position = {streams.KEY: written(self._position or (0, 0))}
-        for _, entries in self._client().xread(position, count=500, block=BLOCK_MS) or []:
+        position = {streams.KEY: written(self._position or START)}
+        for _, entries in self._client().xread(position, count=READ, block=BLOCK_MS) or []:
             items = items_of(entries)
             if not self._goes_on(turn):
                 return
-            self._hand_out(items)
+            self._count_for(items)
+            self.audience.hand_out(items)
             self._position = items[-1].entry
+        time.sleep(0)  # when the stream never runs dry, others want a turn
 
-    def _hand_out(self, items: Iterable[Item]) -> None:
-        with self._lock:
-            groups = {key: list(group) for key, group in self._listening.items()}
-        for item in items:
-            run_id = (item.body or {}).get("run")
-            for inbox in groups.get(None, ()):
-                inbox.put(item)
-            if run_id is not None:
-                for inbox in groups.get(run_id, ()):
-                    inbox.put(item)
+    def _count_for(self, items: list[Item]) -> None:
+        """Some events tell their readers how many runs are running."""
+        bodies = [item.body for item in items if item.body is not None]
+        owners = {body["owner"] for body in bodies if body["type"] in COUNTED}
+        if not owners:
+            return
+        readers = self.audience.readers()
+        try:
+            self.count_for([who for who in readers if who.is_admin or who.id in owners])
+        except AWAY as error:
+            log.warning("runs not counted", error=str(error).strip())
 
     def _recheck(self, turn: object) -> None:
-        """Ask Postgres, in one query, whether a followed run went on without us hearing of it."""
+        """Look in Postgres for what we did not hear of: events, and rights that were taken away."""
         while self._goes_on(turn):
             time.sleep(self.recheck_seconds)
-            idle = [inbox for inbox in self._inboxes() if inbox.run_id and inbox.idle()]
-            followed = {inbox.run_id for inbox in idle}
-            if not followed:
-                continue
+            listening = [one for one in self.audience.listeners() if one.stream.topic]
             try:
-                with db.connection_context():
-                    rows: Any = Run.select(Run.id, Run.event_seq).where(Run.id.in_(followed))
-                    numbers = dict(rows.tuples())
+                for start in range(0, len(listening), ASKED):
+                    self._nudge(listening[start : start + ASKED])
+                    self._dismiss_outsiders(listening[start : start + ASKED])
             except AWAY as error:
                 log.warning("recheck skipped", error=str(error).strip())
-                continue
-            for inbox in idle:
-                if numbers.get(inbox.run_id, inbox.seen + 1) > inbox.seen:
-                    inbox.put(NUDGE)
+
+    def _nudge(self, listening: list[Listener]) -> None:
+        """Wake who follows a run that went on without us hearing of it, or that is gone."""
+        idle = [one for one in listening if one.held is None and one.connection.idle]
+        with db.connection_context():
+            followed = list({one.stream.topic for one in idle})
+            query = "SELECT id, event_seq FROM runs WHERE id = ANY(%s)"
+            numbers = dict(db.execute_sql(query, (followed,)).fetchall())
+        for one in idle:
+            if numbers.get(one.stream.topic, one.stream.seq + 1) > one.stream.seq:
+                self.audience.tell(one, NUDGE)
+
+    def _dismiss_outsiders(self, listening: list[Listener]) -> None:
+        """End the streams of those who may no longer see their run, once in a beat."""
+        due: dict[Principal, list[Listener]] = {}
+        for one in listening:
+            if one.unchecked:
+                one.unchecked = False
+                due.setdefault(one.stream.principal, []).append(one)
+        for principal, theirs in due.items():
+            with db.connection_context():
+                asked = [one.stream.topic for one in theirs]
+                mine = Run.visible_to(principal).where(Run.id.in_(asked))
+                seen = {run.id for run in mine.select(Run.id)}
+            self.audience.dismiss(one for one in theirs if one.stream.topic not in seen)
 
 
-def items_of(entries: Iterable[tuple[bytes, Any]]) -> list[Item]:
-    """Stream entries as items."""
-    return [Item(entry_of(body.pop("entry")), body) for body in streams.decoded(entries)]
+def _sight(principal: Principal) -> str | None:
+    """Callers with the same sight see the same runs."""
+    return None if principal.is_admin else principal.id

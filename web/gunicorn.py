@@ -6,17 +6,19 @@ gevent comes first: Peewee keeps each caller's connection in a thread-local, whi
 when it was made before gevent took threads over. gunicorn's own patch would come too late.
 
 gunicorn reads this module's names, so here, and only here, importing reads the settings.
-One gevent process holds thousands of streams beside ordinary requests.
+One gevent process holds thousands of streams beside ordinary requests: web.handover takes their
+sockets over.
 """
 
 from __future__ import annotations
 
-import threading
-import time
+import gc
+import resource
 from typing import Any
 
 from gevent import monkey
 from gunicorn import glogging
+from gunicorn.workers.ggevent import GeventWorker
 
 from models import logs
 from models.config import Misconfigured, settings
@@ -37,14 +39,24 @@ class JsonLogger(glogging.Logger):
             logger.propagate = True
 
 
+class HandingOver(GeventWorker):
+    """Lets go of a request whose socket the application has taken over."""
+
+    def is_already_handled(self, respiter: Any) -> bool:
+        """gunicorn's base says to raise StopIteration here: it ends the connection's greenlet."""
+        if super().is_already_handled(respiter):
+            raise StopIteration
+        return False
+
+
 bind = f"{_chosen.host}:{_chosen.port}"
 workers = _chosen.web_workers
-worker_class = "gevent"
-worker_connections = 10_000
+worker_class = HandingOver
+worker_connections = 500  # connections that ask; streams do not count
 graceful_timeout = 15  # platforms kill after 30 s; we promise 20
 timeout = 60
 keepalive = 5
-backlog = 2048
+backlog = 4096
 accesslog = None  # web.headers writes one line for each request
 logger_class = JsonLogger
 
@@ -54,6 +66,8 @@ def on_starting(server: Any) -> None:
     refuse_unsafe(_chosen)
     if not monkey.is_module_patched("threading"):
         raise Misconfigured("start with `djinn web`: callers would share a database connection")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a stream is a file
     if not _chosen.auth_enabled:
         log.warning("AUTH_ENABLED=false: every caller is an admin", bind=bind)
 
@@ -66,11 +80,11 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Streams would hold up a worker that is told to stop: watch for that and end them."""
-    threading.Thread(target=_end_streams_of, args=(worker,), daemon=True, name="leaving").start()
+    """Spare the collector what stays for ever: its full rounds would hold up every stream."""
+    gc.collect()
+    gc.freeze()
 
 
-def _end_streams_of(worker: Any) -> None:
-    while worker.alive:
-        time.sleep(0.25)
+def worker_exit(server: Any, worker: Any) -> None:
+    """Streams are told that they end; another process takes them up."""
     worker.wsgi.extensions["feed"].close()

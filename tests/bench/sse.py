@@ -1,9 +1,10 @@
-"""500 clients follow a run each on one web process; text and events go to every one of them.
+"""Clients follow runs on one web process; text and events go to every one of them.
 
-    python -m tests.bench.sse [--clients 500] [--rate 10] [--seconds 10]
+    python -m tests.bench.sse [--clients 5000] [--runs 5000] [--rate 3] [--seconds 10]
 
 Floor: the same messages through Redis PUBLISH to as many bare subscribers. Every message carries
 its number and the moment it was sent; the clients count what is lost and what comes twice.
+Then one client replays a run of 10,000 events.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.synchronize import Event as Signal
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,17 +26,20 @@ from urllib.parse import urlsplit
 import redis
 
 from models import base, events, streams
+from models.pipelines import Pipeline
+from models.runs import COMPLETED, PAUSED, Run
 from tests.bench.figures import spread
 from tests.bench.run_roundtrip import opened
-from tests.bench.stage import database, measured
+from tests.bench.stage import measured
 from tests.processes.product import Product
 
-RUNS = """
-INSERT INTO runs (id, state, attempt, event_seq, priority, kind, pipeline_id, version_id, task,
-    outputs, meta, created_at, updated_at)
-SELECT 'run_bench' || n, 'paused', 1, 0, 0, 'pipeline', 'engineering', version_id, 'Listen', '{}',
-    '{}', 1700000000000, 1700000000000
-FROM generate_series(0, %s - 1) AS n, (SELECT version_id FROM pipelines WHERE id = 'engineering')
+WAVE = 200  # clients that connect at the same moment
+LONG = "run_bench_long"
+PAST = """
+INSERT INTO events (run_id, seq, type, data, created_at)
+SELECT %s, n, 'tool_call_end', jsonb_build_object('stepId', 'IMPLEMENT', 'toolName', 'read',
+    'toolCallId', 'call_' || n, 'result', repeat('word ', 20)), 1700000000000
+FROM generate_series(1, 10000) AS n
 """
 MESSAGE = re.compile(rb"bench ([a-z]+) (\d+) (\d+) (\d+)")  # kind, topic, number, sent (ns)
 DELTA, EVENT, BARE = "delta", "event", "bare"
@@ -48,33 +53,85 @@ def message(kind: str, topic: int, number: int) -> str:
 def main() -> None:
     """Measure the floor, then the streams, and print."""
     chosen = argparse.ArgumentParser(description=__doc__)
-    chosen.add_argument("--clients", type=int, default=500)
-    chosen.add_argument("--rate", type=float, default=10, help="deltas a second and client")
+    chosen.add_argument("--clients", type=int, default=5000)
+    chosen.add_argument("--runs", type=int, default=5000, help="runs that the clients share")
+    chosen.add_argument("--rate", type=float, default=3, help="deltas a second and run")
     chosen.add_argument("--seconds", type=float, default=10)
     given = chosen.parse_args()
-    with measured("web", "clock") as running, database(running) as connection:
-        connection.cursor().execute(RUNS, (given.clients,))
-        floor = subscribers(running.environment["REDIS_URL"], given.clients)
-        show("bare Redis PUBLISH", *listen(floor, running, given, publish_bare))
-        followers = [
-            opened(running.url, f"/v1/events/stream?run_id=run_bench{number}")
-            for number in range(given.clients)
-        ]
-        for follower in followers:
-            while b"connected" not in follower.recv(1 << 16):
-                pass
-        time.sleep(1)
-        show("SSE of /v1/events/stream", *listen(followers, running, given, publish_all))
+    given.runs = min(given.runs, given.clients)
+    with measured("web", "clock") as running, opened_database(running):
+        Run.insert_many(row(f"run_bench{number}") for number in range(given.runs)).execute()
+        floor = subscribers(running.environment["REDIS_URL"], given)
+        show("bare Redis PUBLISH", given, *listen(floor, running, given, publish_bare))
+        print(f"  web process {resident(running)} MB resident before its clients")
+        followers = following(running, given)
+        print(f"  web process {resident(running)} MB resident with {given.clients} silent clients")
+        show("SSE of /v1/events/stream", given, *listen(followers, running, given, publish_all))
         print(f"  web process {resident(running)} MB resident")
+        replay(running)
 
 
-def show(name: str, sent: Mapping[str, int], got: Counter[str], late: list[float]) -> None:
-    """Print what arrived of what was sent."""
-    print(f"\n{name}: {sum(sent.values())} sent to as many listeners' topics")
+def following(running: Product, given: Any) -> list[socket.socket]:
+    """The clients, each told that it is connected; says how long that took."""
+    began = time.monotonic()
+    followers: list[socket.socket] = []
+    while len(followers) < given.clients:
+        wave = range(len(followers), min(len(followers) + WAVE, given.clients))
+        paths = [f"/v1/events/stream?run_id=run_bench{number % given.runs}" for number in wave]
+        followers += [opened(running.url, path) for path in paths]
+        for follower in followers[wave.start :]:
+            told = follower.recv(1 << 16)
+            assert b": connected" in told, told
+    print(f"  {given.clients} clients connected in {time.monotonic() - began:.1f} s")
+    time.sleep(1)
+    return followers
+
+
+@contextmanager
+def opened_database(running: Product) -> Iterator[None]:
+    """The product's database for our models."""
+    base.connect(running.environment["DATABASE_URL"])
+    with base.db.connection_context():
+        yield
+
+
+def row(run_id: str, **changes: Any) -> dict[str, Any]:
+    """A run that nobody works on."""
+    version = Pipeline.get_by_id("engineering").version_id
+    told = {"id": run_id, "state": PAUSED, "pipeline_id": "engineering", "version_id": version}
+    return {**told, "task": "Listen", **changes}
+
+
+def replay(running: Product) -> None:
+    """How long one client takes to hear 10,000 events of a run that is over; the best of five."""
+    Run.insert(row(LONG, state=COMPLETED, event_seq=10_000, completed_at=base.now_ms())).execute()
+    base.db.execute_sql(PAST, (LONG,))
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        follower = opened(running.url, f"/v1/events/stream?run_id={LONG}")
+        told = b""
+        while piece := follower.recv(1 << 18):
+            told += piece
+        took.append((time.monotonic() - began) * 1000)
+        follower.close()
+        assert told.count(b"\nid: ") == 10_000
+        assert told.endswith(b'event: end\ndata: {"status":"ended"}\n\n')
+    print(f"\nreplay of 10,000 events ({len(told)} bytes): {spread(took)}")
+
+
+def show(
+    name: str, given: Any, sent: Mapping[str, int], got: Counter[str], late: list[float]
+) -> None:
+    """Print what arrived of what was sent: each message at every client of its topic."""
+    each = given.clients // given.runs
+    print(f"\n{name}: {sum(sent.values())} sent, to {each} clients each")
     for kind, count in sent.items():
-        distinct = len({key for key in got if key.startswith(kind)})
-        twice = sum(times - 1 for key, times in got.items() if key.startswith(kind))
-        print(f"  {kind}: {distinct} arrived, {count - distinct} lost, {twice} twice")
+        heard = [times for key, times in got.items() if key.startswith(kind)]
+        lost = count * each - sum(min(times, each) for times in heard)
+        twice = sum(max(times - each, 0) for times in heard)
+        print(f"  {kind}: {sum(heard)} arrived, {lost} lost, {twice} twice")
+    print(f"  {sum(got.values()) / given.seconds:.0f} frames a second")
     print(f"  latency {spread(late)}", flush=True)
 
 
@@ -85,7 +142,7 @@ def listen(
     spawning = multiprocessing.get_context("spawn")
     sent, done = spawning.Queue(), spawning.Event()
     environment = running.environment["DATABASE_URL"], running.environment["REDIS_URL"]
-    amounts = given.clients, given.rate, given.seconds
+    amounts = given.runs, given.rate, given.seconds
     publisher = spawning.Process(target=publish, args=(environment, amounts, sent, done))
     publisher.start()
     got: Counter[str] = Counter()
@@ -112,7 +169,7 @@ def _read(stream: Any, rest: bytes, got: Counter[str], late: list[float]) -> byt
     whole, newline, rest = (rest + stream.recv(1 << 18)).rpartition(b"\n")
     now = time.monotonic_ns()
     for kind, topic, number, sent in MESSAGE.findall(whole + newline):
-        got[f"{kind.decode()} {int(topic)} {int(number)}"] += 1
+        got[b" ".join((kind, topic, number)).decode()] += 1
         late.append((now - int(sent)) / 1e6)
     return rest
 
@@ -171,13 +228,15 @@ def ticking(clients: int, rate: float, seconds: float) -> Iterable[tuple[int, ra
         yield number, range(part * clients // slices, (part + 1) * clients // slices)
 
 
-def subscribers(url: str, count: int) -> list[socket.socket]:
+def subscribers(url: str, given: Any) -> list[socket.socket]:
     """Bare connections, each subscribed to its own channel."""
     parts = urlsplit(url)
     sockets = []
-    for number in range(count):
+    for number in range(given.clients):
         stream = socket.create_connection((parts.hostname, parts.port))
-        stream.sendall(f"AUTH {parts.password}\r\nSUBSCRIBE bench{number}\r\n".encode())
+        stream.sendall(
+            f"AUTH {parts.password}\r\nSUBSCRIBE bench{number % given.runs}\r\n".encode()
+        )
         sockets.append(stream)
     return sockets
 

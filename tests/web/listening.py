@@ -26,8 +26,10 @@ class Frame:
 
 def read(chunks: Iterator[bytes]) -> Iterator[Frame]:
     """Frames and comments, one by one, as they arrive."""
+    rest = b""
     for chunk in chunks:
-        for block in filter(None, chunk.decode().split("\n\n")):
+        *whole, rest = (rest + chunk).split(b"\n\n")
+        for block in (block.decode() for block in whole):
             lines = dict(line.partition(": ")[::2] for line in block.split("\n"))
             if "" in lines or block.startswith(":"):
                 yield Frame("comment", comment=block.lstrip(": "))

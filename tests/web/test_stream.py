@@ -19,7 +19,7 @@ from models.config import Settings
 from models.runs import Run
 from tests.web.listening import Frame, delta, happen, kinds, listening, messages
 from web import create_app
-from web.feed import HELD
+from web.connections import HELD_FRAMES
 
 Work = Callable[..., int]
 
@@ -218,17 +218,24 @@ def test_an_unknown_run_is_404_before_anything_streams(owner: FlaskClient, stran
     assert stranger.get(f"/v1/events/stream/{run}").status_code == 404
 
 
-def test_a_client_that_is_too_slow_is_told_to_come_again(
+def test_a_client_that_is_too_slow_is_cut_off_and_may_resume(
     owner: FlaskClient, run: str, settings: Settings
 ):
-    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+    path = f"/v1/events/stream?run_id={run}"
+    with listening(owner, path) as frames:
         messages(frames, 1)
         for batch in range(11):
-            body = events.loose("usr_owner", "agent_output", {"runId": run, "chunk": str(batch)})
-            streams.publish(settings.redis_url, [body] * (HELD // 10))
-        time.sleep(1.5)
-        comments = [frame.comment for frame in frames if frame.event == "comment"]
-    assert comments == ["too slow for this stream; connect again with Last-Event-ID"]
+            chunk = f"{batch} " + "word " * 200
+            body = events.loose("usr_owner", "agent_output", {"runId": run, "chunk": chunk})
+            streams.publish(settings.redis_url, [body] * (HELD_FRAMES // 10))
+        time.sleep(1)
+        told = list(frames)
+    assert told[-1].comment == "too slow, resume with Last-Event-ID"
+    assert len(told) < HELD_FRAMES
+    happen(run, "then")
+    with listening(owner, path, told[-2].id) as frames:
+        rest = messages(frames, 1100 - len(told) + 2)
+    assert kinds(rest) == ["agent_output"] * (1100 - len(told) + 1) + ["agent_message"]
 
 
 def test_a_server_that_stops_ends_its_streams(app: Flask, owner: FlaskClient, run: str):
@@ -240,7 +247,7 @@ def test_a_server_that_stops_ends_its_streams(app: Flask, owner: FlaskClient, ru
 
 
 def test_signs_of_life_come_when_nothing_happens(app: Flask, owner: FlaskClient, run: str):
-    app.extensions["feed"].beat_seconds = 0.1
+    app.extensions["feed"].audience.beat_seconds = 0.1
     with listening(owner, f"/v1/events/stream?run_id={run}&since=$") as frames:
         told = [next(frames) for _ in range(5)]
     assert [frame.event for frame in told] == [

@@ -1,0 +1,285 @@
+"""Everybody who listens to this process: who follows what, and what each has yet to hear.
+
+Frames go straight from whoever has them to the sockets, which never block: no greenlet, thread or
+queue belongs to a client. A client is either up to date and hears what happens at once, or behind:
+then a few catchers fetch for it what Postgres and Redis have, a batch whenever it has taken the
+last one, while what happens meanwhile is held for it. Whoever touches a listener holds `lock`,
+and nobody waits for anything while holding it.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from gevent import monkey
+
+from models.accounts import Principal
+from models.logs import log
+from web import frames
+from web.connections import HELD_FRAMES, Connection
+from web.items import Item
+
+CATCHERS = 4  # who are behind are served so many at a time
+TICK_SECONDS = 0.1
+BEATS = 200  # signs of life in a tick, so that they spread
+OUT, GONE, EDGE = 0x004, 0x2018, 1 << 31  # EPOLLOUT; EPOLLRDHUP, HUP and ERR; EPOLLET
+FAREWELL = frames.comment("the server restarts; connect again with Last-Event-ID")
+
+
+class Stream(Protocol):
+    """What one client follows and how far it has got."""
+
+    topic: str | None  # a run, or everything
+    principal: Principal
+    seq: int  # the last numbered event that was sent
+    behind: bool  # it needs what only Postgres or Redis can tell
+    over: bool  # nothing more will be sent
+
+    def deliver(self, item: Item) -> bytes:
+        """The frames for what just happened; asks nobody. May find that it is behind."""
+
+    def catch_up(self) -> bytes:
+        """The next batch of what was missed; asks Postgres and Redis."""
+
+
+class Listener:
+    """One client."""
+
+    __slots__ = ("beats", "connection", "due", "held", "lost", "stream", "unchecked", "waiting")
+
+    def __init__(self, stream: Stream, fd: int) -> None:
+        self.stream = stream
+        self.connection = Connection(fd)
+        self.held: list[Item] | None = []  # what happens while it is behind; None: up to date
+        self.lost = False  # more happened than is held
+        self.waiting = False  # for a catcher, or in the hands of one
+        self.unchecked = False  # nobody has asked lately whether it may still listen
+        self.due = 0.0
+        self.beats = 0
+
+    @property
+    def here(self) -> bool:
+        return self.connection.fd >= 0
+
+
+class Audience:
+    """The listeners of a process; one thread while there are any, and catchers as needed."""
+
+    def __init__(self) -> None:
+        self.beat_seconds = 15.0  # how often a client hears that it is still connected
+        self.lock = threading.Lock()
+        self.topics: dict[str | None, set[Listener]] = {}
+        self._by_fd: dict[int, Listener] = {}
+        self._epoll: Any = None
+        self._beating: deque[Listener] = deque()
+        self._behind: deque[Listener] = deque()
+        self._catchers = 0
+
+    def __len__(self) -> int:
+        return len(self._by_fd)
+
+    def join(self, listener: Listener, opening: bytes) -> None:
+        """Follow from this moment on, beginning with `opening` and what the stream has missed."""
+        with self.lock:
+            connection = listener.connection
+            self.topics.setdefault(listener.stream.topic, set()).add(listener)
+            self._by_fd[connection.fd] = listener
+            if self._epoll is None:
+                self._epoll = monkey.get_original("select", "epoll")()
+                _thread(self._pump, "stream-pump")
+            self._epoll.register(connection.fd, OUT | GONE | EDGE)
+            listener.due = time.monotonic() + self.beat_seconds
+            self._beating.append(listener)
+            connection.send(opening)
+            if connection.flush():
+                self._queue(listener)
+            else:
+                self._leave(listener)
+
+    def listeners(self) -> list[Listener]:
+        """All of them, as of now."""
+        with self.lock:
+            return list(self._by_fd.values())
+
+    def readers(self) -> list[Principal]:
+        """Who follows everything."""
+        with self.lock:
+            return [one.stream.principal for one in self.topics.get(None, ())]
+
+    def hand_out(self, items: Iterable[Item]) -> None:
+        """Let everybody hear who follows."""
+        with self.lock:
+            touched: dict[Listener, None] = {}
+            everything = self.topics.get(None, ())
+            for item in items:
+                for listener in everything:
+                    self._hear(listener, item)
+                    touched[listener] = None
+                for listener in self.topics.get(item.topic, ()) if item.topic else ():
+                    self._hear(listener, item)
+                    touched[listener] = None
+            for listener in touched:
+                self._push(listener)
+
+    def tell(self, listener: Listener, item: Item) -> None:
+        """Let one hear, if it is still here."""
+        with self.lock:
+            if listener.here:
+                self._hear(listener, item)
+                self._push(listener)
+
+    def dismiss(self, listeners: Iterable[Listener], word: bytes = b"") -> None:
+        """End their streams, with a last word."""
+        with self.lock:
+            for listener in listeners:
+                if listener.here:
+                    listener.connection.send(word)
+                    listener.connection.flush()
+                    self._leave(listener)
+
+    def _hear(self, listener: Listener, item: Item) -> None:
+        stream = listener.stream
+        if listener.held is not None:
+            if len(listener.held) < HELD_FRAMES:
+                listener.held.append(item)
+            else:
+                listener.held.clear()
+                listener.lost = True
+            return
+        listener.connection.send(stream.deliver(item))
+        if stream.over:
+            listener.connection.last = True
+        elif stream.behind:
+            listener.held = []
+            self._queue(listener)
+
+    def _push(self, listener: Listener) -> None:
+        """Write what the client takes; what it does not take in time is cut off."""
+        if not listener.here:
+            return
+        connection = listener.connection
+        if not connection.flush():
+            self._leave(listener)
+        elif listener.held is None:
+            if connection.too_slow:
+                self._cut_off(listener)
+        elif connection.idle and not listener.waiting:
+            self._settle(listener)
+
+    def _settle(self, listener: Listener) -> None:
+        """It has taken its last batch: end, fetch the next one, or hear what happened since."""
+        stream = listener.stream
+        if listener.lost:
+            stream.behind, listener.lost = True, False
+        if stream.over:
+            listener.connection.last = True
+        elif stream.behind:
+            self._queue(listener)
+            return
+        held, listener.held = listener.held or [], None
+        for item in held:
+            self._hear(listener, item)
+        self._push(listener)
+
+    def _queue(self, listener: Listener) -> None:
+        listener.waiting = True
+        self._behind.append(listener)
+        if self._catchers < CATCHERS:
+            self._catchers += 1
+            _thread(self._catch_up, "stream-catcher")
+
+    def _catch_up(self) -> None:
+        while listener := self._next():
+            piece = None
+            try:
+                piece = listener.stream.catch_up()
+            finally:  # a catcher that fails ends its client's stream, who comes again
+                self._caught_up(listener, piece)
+
+    def _next(self) -> Listener | None:
+        with self.lock:
+            while self._behind:
+                if (listener := self._behind.popleft()).here:
+                    return listener
+            self._catchers -= 1
+            return None
+
+    def _caught_up(self, listener: Listener, piece: bytes | None) -> None:
+        with self.lock:
+            listener.waiting = False
+            if piece is None:
+                self._catchers -= 1
+                self._leave(listener)
+            elif listener.here:
+                listener.connection.send(piece)
+                self._push(listener)
+
+    def _pump(self) -> None:
+        """Go on with those who take again what they did not take at once; forget who is gone."""
+        while True:
+            ready, _, _ = select.select([self._epoll], [], [], TICK_SECONDS)
+            with self.lock:
+                for fd, event in self._epoll.poll(0) if ready else ():
+                    self._stirred(fd, event)
+                self._beat(time.monotonic())
+                if not self._by_fd:
+                    self._epoll.close()
+                    self._epoll = None
+                    self._beating.clear()
+                    return
+
+    def _stirred(self, fd: int, event: int) -> None:
+        listener = self._by_fd.get(fd)
+        if listener is not None:
+            (self._leave if event & GONE else self._push)(listener)
+
+    def _beat(self, now: float) -> None:
+        for _ in range(min(BEATS, len(self._beating))):
+            if self._beating[0].due > now:
+                return
+            listener = self._beating.popleft()
+            if listener.here:
+                self._show_life(listener, now)
+
+    def _show_life(self, listener: Listener, now: float) -> None:
+        connection = listener.connection
+        if connection.last:  # it did not even take its farewell
+            self._leave(listener)
+            return
+        if connection.stalled(now):
+            self._cut_off(listener)
+        elif connection.idle and listener.held is None:
+            listener.beats += 1
+            beat = frames.HEARTBEAT if listener.beats % 2 == 0 else b""
+            connection.send(frames.comment("heartbeat") + beat)
+            self._push(listener)
+        listener.unchecked = True
+        listener.due = now + self.beat_seconds
+        self._beating.append(listener)
+
+    def _cut_off(self, listener: Listener) -> None:
+        log.info("slow client cut off", run=listener.stream.topic)
+        listener.connection.cut_off()
+        if not listener.connection.flush():
+            self._leave(listener)
+
+    def _leave(self, listener: Listener) -> None:
+        if not listener.here:
+            return
+        topic, fd = listener.stream.topic, listener.connection.fd
+        self.topics[topic].discard(listener)
+        if not self.topics[topic]:
+            del self.topics[topic]
+        del self._by_fd[fd]
+        self._epoll.unregister(fd)
+        listener.connection.close()
+        listener.held = []
+
+
+def _thread(work: Callable[[], None], name: str) -> None:
+    threading.Thread(target=work, daemon=True, name=name).start()
