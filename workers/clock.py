@@ -12,7 +12,7 @@ import peewee
 import psycopg2
 import redis
 
-from models import idempotency, outbox, processes, runs, steps
+from models import idempotency, outbox, processes, runs, spending, steps
 from models.base import db, now_ms
 from models.logs import log
 from models.runs import Run
@@ -155,6 +155,7 @@ def idle_runs() -> list[Run]:
 
 PERIODIC = (
     Periodic(0.5, sweep_leases),
+    Periodic(0.5, spending.lose_abandoned),
     Periodic(1, sweep_requests),
     Periodic(1, sweep_swarms),
     Periodic(600, idempotency.forget_old),

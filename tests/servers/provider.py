@@ -22,7 +22,8 @@ WAIT = 20.0  # seconds after which a hanging answer lets go on its own
 class Answer:
     """What the provider says to one request, and how it misbehaves while it does.
 
-    `calls` are (name, JSON text) pairs. `hang` and `cut` count the frames that still arrive;
+    `calls` are (name, JSON text) pairs, `tokens` how many were sent and answered (the latter never
+    more than asked for). `hang` and `cut` count the frames that still arrive;
     -1 is before the response's head. `split` is the bytes written at a time.
     """
 
@@ -33,6 +34,7 @@ class Answer:
     calls: tuple[tuple[str, str], ...] = ()
     stop: Literal["end", "length", "refusal"] = "end"
     usage: bool = True
+    tokens: tuple[int, int] = (100, 20)
     status: int = 200
     error: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -211,10 +213,11 @@ def _openai(answer: Answer, request: Mapping[str, Any]) -> Iterator[bytes]:
     finish = {"length": "length", "refusal": "stop"}.get(answer.stop)
     yield frame({}, finish or ("tool_calls" if answer.calls else "stop"))
     if answer.usage and request.get("stream_options", {}).get("include_usage"):
+        sent, answered = answer.tokens[0], _answered(answer, request)
         usage = {
-            "prompt_tokens": 100,
-            "completion_tokens": 20,
-            "total_tokens": 120,
+            "prompt_tokens": sent,
+            "completion_tokens": answered,
+            "total_tokens": sent + answered,
             "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 8},
         }
@@ -235,7 +238,7 @@ def _anthropic(answer: Answer, request: Mapping[str, Any]) -> Iterator[bytes]:
     }
     if answer.usage:
         message["usage"] = {
-            "input_tokens": 30,
+            "input_tokens": answer.tokens[0] - 70,
             "cache_creation_input_tokens": 6,
             "cache_read_input_tokens": 64,
             "output_tokens": 1,
@@ -250,7 +253,7 @@ def _anthropic(answer: Answer, request: Mapping[str, Any]) -> Iterator[bytes]:
     reasons = {"length": "max_tokens", "refusal": "refusal"}
     reason = reasons.get(answer.stop) or ("tool_use" if answer.calls else "end_turn")
     delta = {"stop_reason": reason, "stop_sequence": None}
-    yield _event("message_delta", delta=delta, **_anthropic_usage(answer))
+    yield _event("message_delta", delta=delta, **_anthropic_usage(answer, request))
     yield _event("message_stop")
 
 
@@ -273,11 +276,17 @@ def _anthropic_blocks(answer: Answer) -> Iterator[tuple[dict[str, Any], list[dic
         yield block, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
 
 
-def _anthropic_usage(answer: Answer) -> dict[str, Any]:
+def _anthropic_usage(answer: Answer, request: Mapping[str, Any]) -> dict[str, Any]:
     if not answer.usage:
         return {}
     details = {"thinking_tokens": 8}
-    return {"usage": {"output_tokens": 20, "output_tokens_details": details}}
+    told = {"output_tokens": _answered(answer, request), "output_tokens_details": details}
+    return {"usage": told}
+
+
+def _answered(answer: Answer, request: Mapping[str, Any]) -> int:
+    most = [request[key] for key in ("max_completion_tokens", "max_tokens") if key in request]
+    return min(answer.tokens[1], *most)
 
 
 def _pieces(text: str, size: int = 7) -> list[str]:
