@@ -36,7 +36,7 @@ CAST = {
 TEMPLATE = "djinn_template"
 VOLATILE = (
     "outbox, runs, steps, sessions, events, llm_calls, activities, idempotency_keys, processes,"
-    " budgets, reservations, swarms, swarm_tasks"
+    " budgets, reservations, swarms, swarm_tasks, failures"
 )
 SERVERS = pytest.StashKey[tuple[ExitStack, dict[str, str]]]()
 

@@ -13,7 +13,7 @@ from models.config import Misconfigured, Settings, settings
 from models.logs import log
 from tasks import QUEUES
 from workers.leases import keeper
-from workers.serving import Pools
+from workers.serving import Pools, refuse_eviction
 
 DRAIN_MS = 18_000  # platforms kill after 30 s; we promise 20
 SPARE_CONNECTIONS = 4  # beside those of the threads: leases, heartbeats
@@ -57,6 +57,7 @@ def clock() -> None:
     from workers.clock import Clock
 
     chosen = connect()
+    refuse_eviction(_required(chosen.redis_url))
     ticking = Clock(_required(chosen.database_url), _required(chosen.redis_url))
     stopping = _told_to_stop()
     load_performers()
@@ -75,6 +76,7 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     threads = threads or settings().worker_threads
     chosen = connect(least=len(queues) * threads + SPARE_CONNECTIONS)
     load_performers()
+    refuse_eviction(_required(chosen.redis_url))
     pools = Pools(_required(chosen.redis_url), queues, threads)
     stopping = _told_to_stop()
     with base.db.connection_context():

@@ -8,21 +8,26 @@ letters (a retry is a row, a delay is `due_at`, a deadline belongs to the job, a
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import dramatiq
+import peewee
 import redis
 import structlog
 from dramatiq.errors import ActorNotFound
+from playhouse.pool import MaxConnectionsExceeded
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from models import failures
 from models.base import db
 from models.logs import log
 from tasks import QUEUES, TASKS, Task
+from tasks.failures import repeat
 from workers.bell import BELL_SECONDS, BellConsumer
 
 NAMESPACE = "djinn"
@@ -73,16 +78,34 @@ def performs(task: Task[Any]) -> Callable[[Performer], Performer]:
 
 
 def perform(name: str, *args: Any, **kwargs: Any) -> None:
-    """Do one asked-for job with a database connection and its name in every log line."""
-    with (
-        structlog.contextvars.bound_contextvars(task=name, args=args),
-        db.connection_context(),
-    ):
+    """Do one asked-for job with a database connection and its name in every log line.
+
+    What raises leaves a row in Postgres, by which it is tried again, before it is acknowledged.
+    """
+    with structlog.contextvars.bound_contextvars(task=name, args=args):
         try:
-            PERFORMERS[name](*args, **kwargs)
-        except Exception:
+            with db.connection_context():
+                PERFORMERS[name](*args, **kwargs)
+        except Exception as error:
             log.exception("job failed")
+            _write_down(name, args, kwargs, error)
             raise
+
+
+def _write_down(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> None:
+    """Keep at it while Postgres is away: letting go of the job now would lose it."""
+    queue = TASKS[name].queue if name in TASKS else "short"
+    while True:
+        try:
+            with db.connection_context():
+                if name == repeat.name:
+                    failures.repeated(args[0], repr(error))
+                else:
+                    failures.note(queue, name, {"args": args, "kwargs": kwargs}, repr(error))
+            return
+        except (peewee.PeeweeException, MaxConnectionsExceeded) as refused:
+            log.warning("failure not written down yet", error=str(refused).strip())
+            time.sleep(1)
 
 
 class BellBroker(dramatiq.Broker):

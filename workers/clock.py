@@ -17,6 +17,7 @@ from models.base import db, now_ms
 from models.logs import log
 from models.runs import Run
 from models.steps import Step
+from tasks import failures as failure_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
@@ -158,5 +159,6 @@ PERIODIC = (
     Periodic(0.5, spending.lose_abandoned),
     Periodic(1, sweep_requests),
     Periodic(1, sweep_swarms),
+    Periodic(1, failure_tasks.ask_again),
     Periodic(600, idempotency.forget_old),
 )

@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 import dramatiq
+import redis
 from dramatiq.common import iter_queue
 
+from models.config import Misconfigured
+from models.logs import log
 from workers.bell import AHEAD, BellConsumer
 from workers.broker import BellBroker, declare_actors
 
@@ -47,6 +51,25 @@ class BellWorker(dramatiq.Worker):
         if self.consumer is None or not all(thread.is_alive() for thread in threads):
             return bool(threads)
         return time.monotonic() - self.consumer.heard > seconds and self.ears.obeys()
+
+
+def refuse_eviction(redis_url: str) -> None:
+    """Raise Misconfigured for a Redis that drops what it was given when memory runs short.
+
+    Of what may expire (`volatile-...`) we keep nothing there. A Redis that does not answer yet is
+    not a reason to stay away.
+    """
+    with closing(BellBroker(redis_url)) as broker:
+        try:
+            policy = broker.client.info("memory").get("maxmemory_policy", "noeviction")
+        except redis.RedisError as error:
+            log.warning("Redis does not answer yet", error=str(error).strip())
+            return
+    if str(policy).startswith("allkeys"):
+        raise Misconfigured(
+            f"REDIS_URL names a Redis with maxmemory-policy {policy}, which loses requests when its"
+            " memory is full. Set it to noeviction."
+        )
 
 
 class Pools:

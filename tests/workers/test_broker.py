@@ -64,3 +64,14 @@ def test_two_processes_share_a_burst_and_each_message_comes_once(
         first, second = broker.consume(QUEUE, prefetch=2), another.consume(QUEUE, prefetch=2)
         names = [name for _ in range(10) for name in taken(first, 1) + taken(second, 1)]
     assert len(set(names)) == 20
+
+
+def test_what_redis_gave_while_its_answer_was_lost_is_taken_up(
+    broker: BellBroker,
+) -> None:
+    consumer = broker.consume(QUEUE, prefetch=4)
+    next(consumer)
+    broker.send(QUEUE, requests("a"))
+    broker.exchange(QUEUE, 1, [])  # the answer never reached the consumer
+    consumer.doubtful = True  # as after any error
+    assert taken(consumer, 1) == ["a"]

@@ -1,0 +1,303 @@
+"""The seventeen traps of Dramatiq on Redis, each with our answer, on real servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+import redis
+from dramatiq.middleware import Middleware
+
+from models import base, failures, outbox, processes
+from models.config import Misconfigured
+from models.failures import Failure
+from tasks import QUEUES, TASKS, Task
+from tasks import failures as failure_tasks
+from tasks.steps import execute
+from tests.processes.product import until
+from workers import boot, broker
+from workers.bell import BellConsumer
+from workers.broker import BellBroker, broker_url
+from workers.serving import BellWorker, Pools, refuse_eviction
+
+QUEUE = "short"
+ASKING = ("blmove", "evalsha")
+Open = Callable[[], BellBroker]
+
+
+@pytest.fixture
+def opened(stream: str) -> Iterator[Open]:
+    """Makes brokers, each of which stands for a process."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(BellBroker(stream)))
+
+
+@pytest.fixture
+def jobs() -> Iterator[list[str]]:
+    """What the task `trap` did; it does not exist outside of these tests."""
+    done: list[str] = []
+
+    def trap(what: str) -> None:
+        if what.startswith("raise"):
+            raise RuntimeError(what)
+        time.sleep(30 if what == "long" else 0)
+        done.append(what)
+
+    TASKS["trap"] = Task("trap", QUEUE, trap)
+    broker.PERFORMERS["trap"] = trap
+    yield done
+    del TASKS["trap"], broker.PERFORMERS["trap"]
+
+
+def ask(asked: BellBroker, *what: str, queue: str = QUEUE) -> None:
+    asked.send(queue, [{"task": "trap", "args": [each], "kwargs": {}} for each in what])
+
+
+def take(consumer: BellConsumer) -> str:
+    while (message := next(consumer)) is None:
+        pass
+    return str(message.args[0])
+
+
+def died(asked: BellBroker) -> None:
+    """As after kill -9: no more heartbeats, for longer than we wait for one."""
+    asked.client.zadd(asked.heartbeats, {asked.process: time.time() - broker.GONE_SECONDS - 1})
+
+
+def test_orphans_come_back_by_the_first_look_not_by_luck(opened: Open) -> None:
+    dead, alive = opened(), opened()
+    ask(dead, "a", "b", "c")
+    doomed = dead.consume(QUEUE, prefetch=2)
+    assert [take(doomed), take(doomed)] == ["a", "b"]
+    died(dead)
+    assert alive.put_back_orphans() == 1
+    heir = alive.consume(QUEUE, prefetch=8)
+    assert [take(heir) for _ in range(3)] == ["a", "b", "c"]
+
+
+def test_a_retry_is_a_row_so_a_refusing_redis_cannot_lose_it(
+    database: str, jobs: list[str]
+) -> None:
+    assert not any(isinstance(each, Middleware) for each in BellBroker("redis://x/0").middleware)
+    with pytest.raises(RuntimeError):
+        broker.perform("trap", "raise it")
+    (row,) = Failure.select()
+    assert (row.task, row.tries, row.arguments) == ("trap", 1, {"args": ["raise it"], "kwargs": {}})
+    assert row.due_at > row.failed_at
+
+
+def test_a_paused_worker_and_its_heir_both_hold_a_job_and_only_the_heir_may_acknowledge_it(
+    opened: Open,
+) -> None:
+    """Both may finish; what they write is fenced by the lease, see tests of jobs/steps."""
+    paused, heir = opened(), opened()
+    ask(paused, "a")
+    first, second = paused.consume(QUEUE, prefetch=1), heir.consume(QUEUE, prefetch=1)
+    woken = next(first)
+    assert woken is not None
+    died(paused)
+    heir.put_back_orphans()
+    assert take(second) == "a"
+    first.ack(woken)
+    next(first)  # it goes along with the next fetch
+    assert heir.client.llen(heir.holding(QUEUE)) == 1
+
+
+def test_no_master_stops_the_siblings_of_a_dead_process() -> None:
+    """One process per line of the Procfile: `djinn worker` never forks workers."""
+    assert "fork" not in boot.worker.__code__.co_names
+    assert not hasattr(boot, "multiprocessing")
+
+
+def test_a_poisonous_job_is_given_up_after_some_tries_and_its_row_stays(
+    database: str, jobs: list[str]
+) -> None:
+    for _ in range(failures.MOST_TRIES):
+        with pytest.raises(RuntimeError):
+            broker.perform("trap", "raise it")
+    (row,) = Failure.select()
+    assert (row.tries, row.due_at) == (failures.MOST_TRIES, None)
+    assert failures.due() == []
+
+
+def test_bytes_that_nobody_can_read_do_not_stop_the_queue(opened: Open) -> None:
+    asked = opened()
+    asked.client.rpush(asked.waiting(QUEUE), b"\x00garbage")
+    ask(asked, "a")
+    assert take(asked.consume(QUEUE, prefetch=4)) == "a"
+
+
+def test_stopping_takes_seconds_and_gives_back_what_was_not_begun(
+    opened: Open, jobs: list[str], database: str
+) -> None:
+    assert boot.DRAIN_MS < 20_000
+    asked = opened()
+    ask(asked, "long", "x", "y", queue="agents")
+    worker = BellWorker(opened(), "agents", 1)
+    worker.start()
+    until(lambda: asked.client.llen(asked.waiting("agents")) == 2)
+    began = time.monotonic()
+    worker.stop(500)
+    assert time.monotonic() - began < 5
+    assert asked.client.llen(asked.waiting("agents")) == 2
+    assert asked.client.zcard(asked.heartbeats) == 1  # it still holds the long one: to be put back
+
+
+def test_no_time_limit_and_no_retries_of_dramatiq_bite_a_job(opened: Open) -> None:
+    """The deadline is the job's own: `keeper.holding` of workers.leases."""
+    assert opened().middleware == []
+
+
+def test_long_jobs_are_not_hoarded_beyond_the_threads(opened: Open) -> None:
+    assert [BellWorker(opened(), queue, 8).queue_prefetch for queue in QUEUES] == [32, 8, 8]
+    asked = opened()
+    ask(asked, "a", "b", "c", queue="agents")
+    consumer = asked.consume("agents", prefetch=1)
+    assert take(consumer) == "a"
+    assert asked.client.llen(asked.waiting("agents")) == 2
+
+
+def test_delays_of_any_length_live_in_postgres(database: str, opened: Open) -> None:
+    year = 365 * 86_400_000
+    execute.enqueue_at(base.now_ms() + year, "exec_1")
+    with base.db.atomic():
+        assert outbox.take(10) == []
+    asked = opened()
+    asked.declare_queue(QUEUE)
+    assert asked.get_declared_delay_queues() == set()
+
+
+def test_an_idle_worker_begins_at_once(opened: Open, jobs: list[str], database: str) -> None:
+    worker, asked = BellWorker(opened(), QUEUE, 2), opened()
+    worker.start()
+    time.sleep(1.5)  # idle: sitting and listening
+    began = time.monotonic()
+    ask(asked, "a")
+    until(lambda: jobs == ["a"], every=0.001)
+    assert time.monotonic() - began < 0.2  # milliseconds; the bench says how many
+    worker.stop(2000)
+
+
+def test_nothing_searches_the_keys_and_the_streams_live_elsewhere(
+    opened: Open, stream: str
+) -> None:
+    asked = opened()
+    for number in range(50):
+        asked.client.set(f"other:{number}", "x")
+    asked.client.config_resetstat()
+    asked.put_back_orphans()
+    assert not any("keys" in name or "scan" in name for name in asked.client.info("commandstats"))
+    assert broker_url(stream) != stream
+
+
+def test_an_idle_queue_costs_about_one_command_a_second(opened: Open) -> None:
+    asked = opened()
+    consumer = asked.consume(QUEUE, prefetch=8)
+    next(consumer)
+    asked.client.config_resetstat()
+    ends = time.monotonic() + 2.2
+    while time.monotonic() < ends:
+        assert next(consumer) is None
+    stats = asked.client.info("commandstats")
+    calls = sum(
+        stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("blmove", "evalsha")
+    )
+    assert calls <= 5
+
+
+def test_a_worker_that_hears_nothing_though_redis_serves_it_is_deaf(
+    opened: Open, database: str
+) -> None:
+    asked, worker = opened(), BellWorker(opened(), QUEUE, 1)
+    worker.start()
+    until(lambda: worker.consumer is not None)
+    assert not worker.deaf(5)
+    asked.client.delete(asked.waiting(QUEUE))
+    asked.client.set(asked.waiting(QUEUE), "a string: every fetch is an error now")
+    until(lambda: worker.deaf(2), 15)
+    asked.client.delete(asked.waiting(QUEUE))
+    until(lambda: not worker.deaf(2), 15)  # and it hears again by itself
+    worker.stop(2000)
+
+
+def test_a_failed_job_is_tried_again_and_its_row_goes_with_the_success(
+    database: str, jobs: list[str], work: Callable[[], int]
+) -> None:
+    boot.load_performers()
+    base.db.execute_sql("SELECT 1")
+    failures.note(QUEUE, "trap", {"args": ["fine now"], "kwargs": {}}, "RuntimeError()")
+    Failure.update(due_at=0).execute()
+    failure_tasks.ask_again()
+    assert work() == 1
+    assert jobs == ["fine now"]
+    assert Failure.select().count() == 0
+
+
+def test_a_redis_that_evicts_requests_is_refused(stream: str) -> None:
+    refuse_eviction(stream)
+    with redis.Redis.from_url(stream) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(Misconfigured, match="noeviction"):
+                refuse_eviction(stream)
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_what_redis_forgot_is_not_needed_to_go_on(opened: Open) -> None:
+    asked = opened()
+    consumer = asked.consume(QUEUE, prefetch=4)
+    ask(asked, "a", "b")
+    held = next(consumer)
+    assert held is not None
+    asked.client.flushdb()
+    consumer.ack(held)  # of something that is no longer there
+    ask(asked, "c")
+    assert [take(consumer), take(consumer)] == ["b", "c"]
+
+
+def test_a_request_is_sent_only_when_its_transaction_committed(database: str) -> None:
+    with pytest.raises(RuntimeError), base.db.atomic():
+        execute.enqueue("exec_1")
+        raise RuntimeError("rolled back")
+    with base.db.atomic():
+        assert outbox.take(10) == []
+
+
+def test_no_heartbeat_of_a_gone_worker_stays(database: str, stream: str, opened: Open) -> None:
+    dead, alive = opened(), opened()
+    dead.exchange(QUEUE, 0, [])
+    died(dead)
+    alive.exchange(QUEUE, 0, [])
+    alive.put_back_orphans()
+    assert alive.client.zrange(alive.heartbeats, 0, -1) == [alive.process.encode()]
+    gone = processes.register("worker", [QUEUE])
+    gone.seen_at = 0
+    gone.save()
+    processes.heartbeat(processes.register("worker", [QUEUE]))
+    assert processes.Process.select().count() == 1
+
+
+def test_agents_that_are_busy_do_not_starve_executors_in_the_same_process(
+    stream: str, opened: Open, jobs: list[str], database: str
+) -> None:
+    pools, asked = Pools(stream, ["agents", "executors"], 1), opened()
+    ask(asked, "long", "long", queue="agents")
+    pools.start()
+    until(lambda: asked.client.llen(asked.waiting("agents")) == 1)
+    ask(asked, "mine", queue="executors")
+    until(lambda: jobs == ["mine"], 5)
+    pools.stop(300)
+
+
+def test_a_task_of_a_newer_version_leaves_a_row_and_is_not_lost(
+    database: str, opened: Open
+) -> None:
+    worker = BellWorker(opened(), QUEUE, 1)
+    worker.start()
+    opened().send(QUEUE, [{"task": "tomorrow.shine", "args": [], "kwargs": {}}])
+    until(lambda: Failure.select().count() == 1, 5)
+    worker.stop(2000)
+    assert Failure.get().task == "tomorrow.shine"
