@@ -85,7 +85,7 @@ INVARIANTS: Mapping[str, str] = {
     "money is set aside only for steps at work": """
         SELECT reservations.execution_id FROM reservations
             LEFT JOIN steps ON steps.id = reservations.execution_id
-        WHERE steps.id IS NULL OR steps.state IN ('completed', 'failed', 'cancelled')""",
+        WHERE steps.id IS NULL OR steps.state IN <over> AND steps.completed_at <late>""",
     "what budgets have set aside is what calls have reserved": """
         SELECT budgets.key FROM budgets LEFT JOIN (
             SELECT key, sum(usd) AS usd, sum(tokens) AS tokens FROM reservations GROUP BY key
