@@ -1,0 +1,259 @@
+"""A step goes on from its ledger, wherever its workers die and whenever they wake again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from models import config, events, runs, steps
+from models.agents import Agent
+from models.blobs import Blobs
+from models.config import Settings
+from models.events import Event
+from models.ledger import Entry
+from models.llm_calls import LlmCall
+from models.runs import Run
+from models.steps import Step
+from tests.servers.author import Author
+from tests.servers.provider import Answer
+from tests.workers.jobs.dying import (
+    Record,
+    Sleeper,
+    call,
+    die,
+    expire,
+    places,
+    sealed_turns,
+)
+from workers.agents.transcript import UNKNOWN
+from workers.halting import Stopped
+from workers.jobs import runs as run_jobs
+from workers.jobs import steps as jobs
+from workers.workspaces import Saved, Workspace, open_workspace
+
+OPENAI, CLAUDE = "openai/gpt-5.2", "anthropic/claude-sonnet-4-6"
+PIPELINE = """
+id: taken-over
+name: taken over
+agents: [{id: yukihiro, name: Yukihiro}]
+steps:
+  - {id: DO, agent: yukihiro, input: "Do it", outputs: [answer], maxRetries: 0}
+"""
+STORY = (
+    Answer(
+        thinking=("I should ", "write."),
+        signature="c2lnbmVk",
+        text=("First a file.",),
+        calls=(call("write", path="a.txt", content="one\ntwo\n"),),
+    ),
+    Answer(
+        calls=(
+            call("edit", path="a.txt", old_text="two", new_text="three"),
+            call("read", path="a.txt"),
+            call("bash", command="echo x >> count.txt; cat a.txt"),
+        )
+    ),
+    Answer(text=("And again.",), calls=(call("bash", command="echo y >> count.txt; ls"),)),
+    Answer(calls=(call("read", path="nothing.txt"), call("nonsense", of="this"))),
+    Answer(text=("Done.",), calls=(call("complete", outputs={"answer": "42"}, summary="did"),)),
+)
+TURNS = len(STORY)
+ACTS = 2 * (TURNS + sum(len(answer.calls) for answer in STORY))  # events: each begins and ends
+FILES = {"a.txt": "one\nthree\n", "count.txt": "x\ny\n"}
+
+
+@pytest.fixture
+def provider(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, work: Callable[[], int]
+) -> Iterator[Author]:
+    """A provider that tells the STORY over both protocols."""
+    with Author(*STORY) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "key")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        config.settings.cache_clear()
+        yield server
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+@pytest.fixture
+def begin(admin: FlaskClient, owner: FlaskClient, provider: Author) -> Callable[[str], str]:
+    """Starts a run; gives the id of its one step's execution."""
+    stored = admin.put("/v1/pipelines/taken-over", json={"yaml_content": PIPELINE})
+    assert stored.status_code == 200, stored.json
+
+    def started(model: str = OPENAI) -> str:
+        provider.requests.clear()
+        body = {"pipeline_id": "taken-over", "task_description": "x", "model_override": model}
+        run_id = owner.post("/v1/runs", json=body).json["id"]
+        run_jobs.advance(run_id, 1)
+        (step,) = Step.of(Run.get_by_id(run_id))
+        return str(step.id)
+
+    return started
+
+
+def of(execution_id: str) -> Step:
+    return Step.get_by_id(execution_id)
+
+
+def finished(execution_id: str, turns: int = TURNS) -> None:
+    """The step ended as it would have without any trouble, and there is one record of it."""
+    step = of(execution_id)
+    run = Run.get_by_id(step.run_id)
+    assert (run.state, run.error) == (runs.COMPLETED, None)
+    assert run.outputs == {"answer": "42"}
+    assert [call.turn for call in calls(execution_id)] == list(range(1, turns + 1))
+    ledger = list(Entry.select().where(Entry.execution == execution_id).order_by(Entry.seq))
+    assert [entry.seq for entry in ledger] == list(range(len(ledger)))
+    assert all(entry.sealed for entry in ledger)
+    numbers = [event.seq for event in events.after(run.id, 0, 10_000)]
+    assert numbers == list(range(1, run.event_seq + 1))
+    assert run.workspace_commit == step.commit
+
+
+def calls(execution_id: str) -> list[LlmCall]:
+    mine = LlmCall.select().where(LlmCall.run_id == of(execution_id).run_id)
+    return list(mine.order_by(LlmCall.turn))
+
+
+@contextmanager
+def opened(execution_id: str) -> Iterator[Workspace]:
+    """The files as another machine would get them."""
+    run, chosen = Run.get_by_id(of(execution_id).run_id), config.settings()
+    saved = Saved(str(run.workspace_commit), str(run.workspace_snapshot))
+    with open_workspace(
+        chosen.data / "elsewhere", run.id, saved, Blobs(chosen.blob_url)
+    ) as workspace:
+        yield workspace
+
+
+def files(execution_id: str) -> dict[str, str]:
+    with opened(execution_id) as workspace:
+        return {path.name: path.read_text() for path in workspace.tree.glob("*.txt")}
+
+
+def history(execution_id: str) -> list[str]:
+    """Which executions have committed, the last one first."""
+    with opened(execution_id) as workspace:
+        return workspace.git("log", "--format=%(trailers:key=Djinn-Step,valueonly)").split()
+
+
+def carried_out(execution_id: str) -> None:
+    """A worker that lives takes the step."""
+    jobs.execute(execution_id)
+    assert of(execution_id).state == steps.COMPLETED, of(execution_id).error
+
+
+@pytest.mark.parametrize("model", [OPENAI, CLAUDE])
+def test_wherever_a_worker_dies_the_next_one_goes_on_from_there(
+    begin: Callable[[str], str], provider: Author, model: str
+) -> None:
+    chosen = [*places(ACTS)]
+    for place in chosen[::2] if model == OPENAI else chosen[1::5]:
+        execution = begin(model)
+        assert die(execution, *place), place
+        known = sealed_turns(execution)
+        asked = len(provider.requests)
+        expire(execution)
+        carried_out(execution)
+        assert provider.turns[asked:] == [turn for turn in range(TURNS) if turn not in known]
+        assert asked - len(known) in (0, 1), place  # at most the call under way is repeated
+        finished(execution)
+        assert files(execution) == FILES
+        assert history(execution) == [execution]
+
+
+@examples(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(deaths=st.lists(st.sampled_from([*places(ACTS)]), min_size=1, max_size=4))
+def test_a_step_that_loses_many_workers_is_done_as_if_it_had_lost_none(
+    begin: Callable[[str], str], provider: Author, deaths: list[tuple[int, str]]
+) -> None:
+    execution = begin(OPENAI)
+    for death in sorted(deaths, key=lambda place: place[0]):
+        known, asked = sealed_turns(execution), len(provider.requests)
+        if Run.get_by_id(of(execution).run_id).state != runs.RUNNING:
+            break
+        die(execution, *death)
+        assert not known & set(provider.turns[asked:])
+        Step.update(tries=1).where(Step.id == execution).execute()  # not what this is about
+        expire(execution)
+    known, asked = sealed_turns(execution), len(provider.requests)
+    carried_out(execution)
+    assert provider.turns[asked:] == [turn for turn in range(TURNS) if turn not in known]
+    finished(execution)
+    assert files(execution) == FILES
+    assert history(execution) == [execution]
+
+
+@pytest.mark.parametrize("place", [place for place in places(ACTS) if place[1] != "after"][::4])
+def test_a_worker_that_wakes_after_its_step_was_taken_over_does_nothing_more(
+    begin: Callable[[str], str], provider: Author, place: tuple[int, str]
+) -> None:
+    execution = begin(OPENAI)
+    sleeper = Sleeper(execution, *place)
+    sleeper.start()
+    assert sleeper.asleep.wait(20)
+    expire(execution)
+    carried_out(execution)
+    finished(execution)
+    before, asked = Record.of(of(execution).run_id), len(provider.requests)
+    sleeper.wake.set()
+    sleeper.join(20)
+    assert isinstance(sleeper.raised, Stopped)
+    assert len(provider.requests) == asked
+    assert Record.of(of(execution).run_id) == before
+    assert files(execution) == FILES
+    assert history(execution) == [execution]
+
+
+@pytest.mark.parametrize("model", [OPENAI, CLAUDE])
+def test_a_worker_stuck_in_a_model_call_is_replaced_and_its_answer_counts_no_more(
+    begin: Callable[[str], str], provider: Author, model: str
+) -> None:
+    execution = begin(model)
+    provider.hanging = {2}
+    stuck = Sleeper(execution)
+    stuck.start()
+    assert provider.asked.wait(20)
+    expire(execution)
+    carried_out(execution)
+    finished(execution)
+    assert provider.turns == [0, 1, 2, 2, 3, 4]
+    before = Record.of(of(execution).run_id)
+    provider.released.set()
+    stuck.join(20)
+    assert stuck.raised is not None
+    assert Record.of(of(execution).run_id) == before
+    assert provider.turns == [0, 1, 2, 2, 3, 4]
+
+
+def test_a_command_that_may_have_changed_the_world_is_not_repeated(
+    begin: Callable[[str], str], provider: Author
+) -> None:
+    Agent.update(config={"network": True}).where(Agent.id == "yukihiro").execute()
+    execution = begin(OPENAI)
+    bash = 2 + 2 + 2 + 2 * 2  # the fifth act's beginning: write, edit, read before it
+    assert die(execution, bash, "after")
+    expire(execution)
+    carried_out(execution)
+    finished(execution)
+    (told,) = [
+        part["content"]
+        for part in provider.requests[-1].body["messages"]
+        if part["role"] == "tool" and "outcome is unknown" in str(part["content"])
+    ]
+    assert UNKNOWN in told
+    assert files(execution)["count.txt"] == "y\n"  # what the lost one did to the files is undone
+    ends = Event.select().where(Event.type == "tool_call_end")
+    assert [event.data["result"] for event in ends].count(UNKNOWN) == 1
