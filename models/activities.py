@@ -43,7 +43,7 @@ def note(
         WITH entries AS (
             INSERT INTO activities (agent_id, owner_id, run_id, type, data, created_at)
             SELECT %(agent)s, %(owner)s, %(run)s, kind, data, %(at)s
-            FROM unnest(%(kinds)s::text[], %(datas)s::jsonb[]) AS entry (kind, data)
+            FROM unnest(%(kinds)s::text[], %(datas)s::text[]::jsonb[]) AS entry (kind, data)
             RETURNING id, type, data
         )
         INSERT INTO outbox (queue, body, due_at)

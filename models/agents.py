@@ -69,7 +69,7 @@ class Agent(Model):
     def locked(cls, agent_id: str) -> Self | None:
         """How the agent is run, under its row lock; None when it is not in the library."""
         text = "SELECT id, config, concurrent_steps FROM agents WHERE id = %s FOR NO KEY UPDATE"
-        return next(iter(cls.raw(text, agent_id)), None)
+        return next(iter(cls.read(text, agent_id)), None)
 
     @property
     def model(self) -> str | None:

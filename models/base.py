@@ -15,6 +15,7 @@ from peewee import BigIntegerField, CharField, SchemaManager, TextField
 
 from models.database import Database
 from models.errors import NotFound
+from models.prepared import Connection
 
 db = Database(None)
 
@@ -25,6 +26,7 @@ def connect(url: str, connections: int = 20) -> None:
     """Point every model at `url` (postgresql://...); opens nothing yet."""
     db.init(
         url,
+        connection_factory=Connection,
         max_connections=connections,
         stale_timeout=300,
         timeout=10,
@@ -123,7 +125,22 @@ class Model(peewee.Model):
     def find(cls, key: str) -> Self | None:
         """The row with this id, or None."""
         text = f'SELECT * FROM "{cls._meta.table_name}" WHERE id = %s'  # noqa: S608
-        return next(iter(cls.raw(text, key)), None)
+        return next(iter(cls.read(text, key)), None)
+
+    @classmethod
+    def read(cls, sql: str, *params: Any) -> list[Self]:
+        """The rows that a prepared statement gives, with the columns that it names."""
+        cursor = db.now(sql, params)
+        fields = cls._meta.columns
+        columns = [column.name for column in cursor.description]
+        names = [fields[name].name if name in fields else name for name in columns]
+        return [cls._as_read(dict(zip(names, values, strict=True))) for values in cursor]
+
+    @classmethod
+    def _as_read(cls, values: dict[str, Any]) -> Self:
+        row = cls(__no_default__=True)
+        row.__data__ = values
+        return row
 
     @classmethod
     def upsert(cls, row: Mapping[str, Any]) -> None:

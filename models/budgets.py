@@ -161,14 +161,14 @@ def stored(limits: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(key: str) -> Budget | None:
-    return next(iter(Budget.raw("SELECT * FROM budgets WHERE key = %s", key)), None)
+    return next(iter(Budget.read("SELECT * FROM budgets WHERE key = %s", key)), None)
 
 
 _UNLIMITED = {"limit_usd": None, "limit_tokens": None}
 _LIMIT = """
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
         spent_usd, spent_tokens, reserved_usd, reserved_tokens)
-    SELECT %(key)s, %(run)s, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
+    SELECT %(key)s::text, %(run)s::text, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
         coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
     FROM llm_calls
     WHERE run_id = %(run)s OR run_id IN (SELECT id FROM runs WHERE parent_id = %(run)s)
@@ -177,7 +177,7 @@ _LIMIT = """
 _BEGIN_DAY = """
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
         spent_usd, spent_tokens, reserved_usd, reserved_tokens)
-    SELECT %(key)s, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
+    SELECT %(key)s::text, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
         coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
     FROM llm_calls WHERE owner_id = %(user)s AND created_at >= %(since)s
     HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE key = %(key)s)

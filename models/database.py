@@ -9,12 +9,16 @@ from typing import Any
 import peewee
 from playhouse.pool import PooledPostgresqlDatabase
 
+from models.prepared import Params
+
+Statement = bytes | tuple[str, Params]  # as it is, or to be prepared
+
 
 class _Held(threading.local):
     """What this thread's transaction has not sent yet, and whom to wake once it has committed."""
 
     def __init__(self) -> None:
-        self.statements: list[bytes] = []
+        self.statements: list[Statement] = []
         self.channels: set[str] = set()
 
 
@@ -29,12 +33,20 @@ class Database(PooledPostgresqlDatabase):
         self._held = _Held()
         super().__init__(*args, **kwargs)
 
-    def later(self, sql: str, params: Any = None) -> None:
-        """Execute at the latest when the current transaction commits; at once outside of one."""
+    def later(self, sql: str, params: Params = ()) -> None:
+        """Execute at the latest when the current transaction commits; at once outside of one.
+
+        The statement is prepared: one text with changing parameters, whose types Postgres can
+        tell from where they stand (or from a cast), and whose plan does not depend on them.
+        """
         if self.in_transaction():
-            self._held.statements.append(self.cursor().mogrify(sql, params))
+            self._held.statements.append((sql, params))
         else:
-            self.execute_sql(sql, params)
+            self.now(sql, params)
+
+    def now(self, sql: str, params: Params = ()) -> Any:
+        """Execute a statement prepared like those of `later`; gives its cursor."""
+        return self._send((sql, params))
 
     def notify(self, channel: str) -> None:
         """Wake who listens to `channel` once the current transaction has committed.
@@ -58,6 +70,8 @@ class Database(PooledPostgresqlDatabase):
 
     def commit(self) -> None:
         bells = [f"NOTIFY {channel}".encode() for channel in sorted(self._held.channels)]
+        if bells:  # a transaction of their own, for whose commit nobody need wait for the disk
+            bells = [b"BEGIN", b"SET LOCAL synchronous_commit TO off", *bells, b"COMMIT"]
         self._held.channels.clear()
         if self._held.statements != [b"BEGIN"]:
             self._send(b"COMMIT", *bells)
@@ -70,13 +84,21 @@ class Database(PooledPostgresqlDatabase):
         if begun:
             super().rollback()
 
-    def _send(self, *statements: bytes) -> Any:
+    def _send(self, *statements: Statement) -> Any:
         """Send what was held and `statements` in one round trip; gives the last one's cursor."""
-        text = b";\n".join([*self._held.statements, *statements])
+        sent = [*self._held.statements, *statements]
         self._held.statements.clear()
+        connection = self.connection()
         with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-            cursor = self.cursor()
-            cursor.execute(text)
+            cursor = connection.cursor()
+            try:
+                texts = [
+                    each if isinstance(each, bytes) else connection.told(*each) for each in sent
+                ]
+                cursor.execute(b";\n".join(texts))
+            except BaseException:
+                connection.forget()
+                raise
         return cursor
 
     def _is_closed(self, connection: Any) -> bool:

@@ -67,6 +67,12 @@ class Entry(Model):
             values,
         )
 
+    def written(self) -> bool:
+        """Whether the database has it as it was last claimed or sealed here."""
+        text = "SELECT tries, sealed_at FROM ledger WHERE execution_id = %s AND seq = %s"
+        row = db.execute_sql(text, (self.execution_id, self.seq)).fetchone()
+        return bool(row == (self.tries, self.sealed_at))
+
     def seal(self, response: Any, commit: str | None = None, snapshot: str | None = None) -> None:
         """Write down, by the commit, what came of it."""
         self.response, self.commit, self.snapshot = response, commit, snapshot
@@ -83,7 +89,7 @@ class Entry(Model):
 def of(execution_id: str) -> Sequence[Entry]:
     """The acts of an execution, in order."""
     text = "SELECT * FROM ledger WHERE execution_id = %s ORDER BY seq"
-    return list(Entry.raw(text, execution_id))
+    return list(Entry.read(text, execution_id))
 
 
 def cut(execution_id: str, seq: int) -> None:

@@ -46,7 +46,7 @@ class Stateful(Model):
         where = " AND ".join(f"{column} = %s" for column in guard)
         text = _movement(type(self), where, target, tuple(changes))
         values = [*self.stored(changes), *guard.values()]
-        if not db.execute_sql(text, values).rowcount:
+        if not db.now(text, values).rowcount:
             raise Conflict(
                 f"{self.label or type(self).__name__} {self.get_id()} cannot become {target}"
                 f" (it was {self.state})"

@@ -92,7 +92,7 @@ class Run(Stateful):
     @classmethod
     def locked(cls, run_id: str, attempt: int | None = None) -> Self | None:
         """The run under its row lock; None when it is gone or a newer attempt exists."""
-        rows = cls.raw("SELECT * FROM runs WHERE id = %s FOR NO KEY UPDATE", run_id)
+        rows = cls.read("SELECT * FROM runs WHERE id = %s FOR NO KEY UPDATE", run_id)
         run: Self | None = next(iter(rows), None)
         return run if run and attempt in (None, run.attempt) else None
 
@@ -104,7 +104,7 @@ class Run(Stateful):
                 SELECT run_id FROM steps WHERE id = %s AND state = 'queued')
             FOR NO KEY UPDATE
         """
-        return next(iter(cls.raw(text, execution_id)), None)
+        return next(iter(cls.read(text, execution_id)), None)
 
     def record(self, *happenings: events.Happening, session_id: str | None = None) -> None:
         """Append to the run's history and tell the streams, in the current transaction."""
@@ -119,6 +119,11 @@ class Run(Stateful):
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+    @property
+    def ordered(self) -> bool:
+        """Whether an agent carries out an order: an executor's run, or the replay of one."""
+        return self.agent_id is not None
 
 
 def active_children(run_id: str) -> list[str]:

@@ -156,7 +156,7 @@ _RESERVE = f"""
 """  # noqa: S608
 _PAY = """
     charged AS MATERIALIZED (
-        SELECT key FROM budgets WHERE key = ANY(%(keys)s) OR key IN (SELECT key FROM freed)
+        SELECT key FROM budgets WHERE key = ANY(%(keys)s::text[]) OR key IN (SELECT key FROM freed)
         ORDER BY key FOR NO KEY UPDATE
     )
     UPDATE budgets SET

@@ -97,7 +97,7 @@ class Step(Stateful):
             SELECT * FROM steps
             WHERE run_id = %s AND attempt = %s AND NOT superseded ORDER BY number
         """
-        return list(cls.raw(text, run.id, run.attempt))
+        return list(cls.read(text, run.id, run.attempt))
 
     def claim(self, hands: int, **changes: Any) -> bool:
         """Take a lease, if the step is due and its agent is busy with fewer than `hands` steps.
@@ -120,7 +120,7 @@ class Step(Stateful):
     def _busy(self) -> tuple[int, int, int]:
         """How many steps the agent has its hands on, how many of this one's acts are sealed, and
         the database's time (ms)."""
-        rows = db.execute_sql(
+        rows = db.now(
             f"""
             WITH clock AS (
                 SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
@@ -137,12 +137,12 @@ class Step(Stateful):
         """Whether it lost its worker as often as may be without having sealed anything since."""
         if self.tries < MOST_TRIES:
             return False
-        rows = db.execute_sql(f"SELECT {SEALED}", (self.id,))
+        rows = db.now(f"SELECT {SEALED}", (self.id,))
         return bool(rows.fetchone()[0] == self.mark)
 
     def held(self) -> bool:
         """Whether this process still has the lease; ask while holding the run's lock."""
-        rows = db.execute_sql(
+        rows = db.now(
             "SELECT 1 FROM steps WHERE id = %s AND state = 'running' AND lease_id = %s",
             (self.id, self.lease_id),
         )
@@ -183,7 +183,7 @@ def refused(agent_id: str, limit: int) -> list[str]:
     One that is due from the start (`due_at` 0) is on its way to a worker. The caller holds the
     agent's lock: whoever is being refused at this moment has been written down.
     """
-    rows = db.execute_sql(
+    rows = db.now(
         """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
         WHERE steps.agent_id = %s AND steps.queue = 'agents'

@@ -2,10 +2,10 @@
 
 python -m tests.bench.durable_steps [--rounds 5] [--count 200] [--peers FOLDER]
 
-An act of ours is a model answer that comes at once: claimed before and sealed after, with its
-call row, its events and the request that sends them out, under the run's lock and the lease. A run
-of one step is made, advanced, claimed, prompted, answered, sealed and ended, one after the other
-in this process, with no broker in between; its peers are called directly as well.
+An act of ours is a model answer that comes at once: claimed in the ledger before, sealed there
+after (together with the next claim), with its call row, its events and the requests that send them
+out, under the run's lock and the lease. A run of one step is made, advanced, claimed, prompted,
+answered, sealed and ended in this process, with no broker in between; peers are called directly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from models.accounts import Principal
 from models.base import db
@@ -24,16 +24,21 @@ from tasks import runs
 from tests.bench.figures import Contest
 from tests.bench.peers import Peer, installed, own_database, peer
 from tests.bench.stage import engine
-from workers.agents.events import Ending, Event, Replied, TurnStarted
+from workers.agents.acts import Acts
+from workers.agents.events import Answer, Asking, Ending, Replied, Talk
+from workers.agents.journal import Journal
 from workers.agents.transcript import Transcript
+from workers.agents.voice import Voice
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as step_jobs
 from workers.llm import open_model
-from workers.llm.base import Message, Reply, Text, Usage
+from workers.llm.base import Message, Options, Reply, Text, Usage
 
 CALLER = Principal("usr_bench", "user")
 FORM = {"task": "Say what it was", "model_override": "scripted/demo"}
-REPLY = Reply(Message("assistant", (Text('{"summary": "Said"}'),)), Usage(100, 20), "end", "demo")
+ASKED = Asking((Message("user", (Text("Say what it was"),)),), (), Options())
+SAID = Message("assistant", (Text('{"summary": "Said"}'),))
+ANSWER = Answer(Reply(SAID, Usage(100, 20), "end", "demo"), 0.0, 120)
 Measure = Callable[[int], list[float]]
 
 
@@ -78,20 +83,24 @@ def compare(
 
 
 def acts(count: int) -> list[float]:
-    """Milliseconds from asking a model that answers at once to its sealed answer, each."""
+    """Milliseconds that each act of one execution holds up its conversation."""
     run, step = begun()
     taken: list[float] = []
 
-    def conversation() -> Generator[Event, None, Ending]:
+    def conversation() -> Talk[Ending]:
         for turn in range(1, count + 1):
             began = time.perf_counter()
-            yield TurnStarted(turn)
-            yield Replied(turn, REPLY, 0.0, 120)
+            yield ASKED
+            yield Replied(turn, ANSWER)
             taken.append((time.perf_counter() - began) * 1000)
         return Ending("completed")
 
     model = open_model("scripted/demo", {}, None)
-    Transcript(run, step, model, os.environ["REDIS_URL"]).follow(conversation())
+    voice = Voice(run, step, os.environ["REDIS_URL"])
+    transcript = Transcript(run, step, model, Journal.read(step.id), voice)
+    transcript.open((SAID,), {})
+    transcript.follow(conversation(), Acts())
+    transcript.commit()
     runs.cancel(run.id)
     return taken
 

@@ -84,9 +84,56 @@ def test_a_connection_that_the_server_ended_is_not_used_again(database: str) -> 
     other = psycopg2.connect(database)
     other.autocommit = True
     ended = """
-        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s
+        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE application_name = %s AND datname = current_database()
     """
     other.cursor().execute(ended, ("djinnbot",))
     other.close()
     with db.connection_context():
         assert Agent.select().count() > 0
+
+
+def test_a_statement_is_planned_once_and_told_by_its_number_from_then_on(database: str) -> None:
+    for key in ("first", "second: 100% of it; -- all", "third"):
+        db.later(*insert(key))
+    assert len(prepared()) == 1
+    assert keys() == ["first", "second: 100% of it; -- all", "third"]
+    assert db.now("SELECT 1").fetchone() == (1,)
+
+
+def test_what_was_prepared_amid_a_failure_is_prepared_again(database: str) -> None:
+    with pytest.raises(peewee.IntegrityError), db.atomic():
+        db.later(*insert("twice"))
+        db.later(*insert("twice"))
+        db.later("UPDATE outbox SET queue = %s WHERE unique_key = %s", ("never", "told"))
+    with db.atomic():
+        db.later("UPDATE outbox SET queue = %s WHERE unique_key = %s", ("never", "told"))
+        db.later(*insert("goes on"))
+    assert keys() == ["goes on"]
+    assert len(prepared()) == 2
+
+
+def test_a_failure_in_an_inner_part_leaves_the_outer_one_intact(database: str) -> None:
+    with db.atomic():
+        db.later(*insert("outer"))
+        with pytest.raises(peewee.IntegrityError), db.atomic():
+            db.later(*insert("inner"))
+            db.now(*insert("outer"))
+        db.later(*insert("after"))
+    assert keys() == ["outer", "after"]
+
+
+def test_a_plan_that_a_migration_overtook_fails_once(database: str) -> None:
+    db.execute_sql("CREATE TEMPORARY TABLE shelf (id TEXT, name TEXT)")
+    db.execute_sql("INSERT INTO shelf VALUES ('a', 'Anna')")
+    text = "SELECT * FROM shelf WHERE id = %s"
+    assert db.now(text, ("a",)).fetchone() == ("a", "Anna")
+    db.execute_sql("ALTER TABLE shelf ADD COLUMN role TEXT")
+    with pytest.raises(peewee.NotSupportedError):
+        db.now(text, ("a",))
+    assert db.now(text, ("a",)).fetchone() == ("a", "Anna", None)
+
+
+def prepared() -> list[str]:
+    """The statements that this connection has prepared."""
+    return [text for (text,) in db.execute_sql("SELECT statement FROM pg_prepared_statements")]
