@@ -147,17 +147,17 @@ def listen(
     publisher.start()
     got: Counter[str] = Counter()
     late: list[float] = []
-    quiet = 0.0
     with selectors.DefaultSelector() as selector:
         for number, stream in enumerate(sockets):
             stream.setblocking(False)
             selector.register(stream, selectors.EVENT_READ, number)
         rest: dict[int, bytes] = {}
-        while quiet < 2:  # seconds without a message after the last was sent
-            ready = selector.select(0.2)
-            for key, _ in ready:
+        heard = time.monotonic()
+        while not done.is_set() or time.monotonic() - heard < 2:  # heartbeats are no messages
+            before = len(late)
+            for key, _ in selector.select(0.2):
                 rest[key.data] = _read(key.fileobj, rest.get(key.data, b""), got, late)
-            quiet = quiet + 0.2 if done.is_set() and not ready else 0.0
+            heard = time.monotonic() if len(late) > before else heard
     publisher.join()
     for stream in sockets:
         stream.close()
