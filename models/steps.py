@@ -102,13 +102,15 @@ class Step(Stateful):
     def claim(self, hands: int, **changes: Any) -> bool:
         """Take a lease, if the step is due and its agent is busy with fewer than `hands` steps.
 
+        Executors are not bound to hands: those who ask for them say how many work at once.
+
         The caller holds the locks of the run, under which it read this step, and of the agent.
         The try is counted before the work; what counts are tries that seal nothing.
         """
         busy, sealed, now = self._busy()
         if self.due_at > now:
             return False
-        if busy >= hands:
+        if busy >= hands and self.queue == AGENTS:
             self.put(due_at=now)  # refused, see `refused`
             return False
         lease: Any = {"lease_id": secrets.token_hex(8), "leased_until": now + LEASE_MS}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from models import base, runs, swarms
-from models.accounts import Principal
 from models.activities import Activity
 from models.errors import Conflict, Invalid, NotFound
 from models.outbox import Outbox
@@ -17,42 +14,15 @@ from models.runs import Run
 from models.swarms import Swarm, SwarmTask
 from tasks import runs as run_commands
 from tasks import swarms as commands
-from tests.processes.product import scripted
+from tests.tasks.ordering import DIAMOND, launched, states, task
 from workers.jobs import swarms as jobs
 
-ANNA = Principal("usr_anna", "user")
 Work = Callable[..., int]
-
-
-def task(key: str, *dependencies: str, does: dict[str, Any] | None = None, **more: Any) -> Any:
-    """A task whose executor writes the file `<key>.txt`, or `does` something else."""
-    write = {"name": "write", "arguments": {"path": f"{key}.txt", "content": f"by {key}\n"}}
-    play = does if does is not None else {"calls": [write]}
-    return {
-        "key": key,
-        "title": f"Make {key}",
-        "project_id": "p1",
-        "task_id": f"T-{key}",
-        "execution_prompt": scripted(f"Write {key}", EXECUTE=[play]),
-        "dependencies": list(dependencies),
-        **more,
-    }
-
-
-DIAMOND = (task("A"), task("B"), task("C", "A", "B"), task("D", "C"))
 
 
 @pytest.fixture
 def launch(database: str) -> Callable[..., Swarm]:
-    def begin(*tasks: dict[str, Any], asked_by: str | None = None, **form: Any) -> Swarm:
-        form = {"agent_id": "yukihiro", "tasks": list(tasks), **form}
-        return commands.launch(ANNA.id, form, asked_by, key=form.pop("idempotent", None))
-
-    return begin
-
-
-def states(swarm: Swarm) -> dict[str, str]:
-    return {each.key: each.state for each in SwarmTask.of(swarm)}
+    return launched
 
 
 def again(swarm: Swarm) -> Swarm:
@@ -222,65 +192,6 @@ def test_asking_again_gives_the_same_swarm(launch: Callable[..., Swarm]) -> None
         launch(task("B"), idempotent="k")
     assert Swarm.select().count() == 2
     assert Outbox.select().where(Outbox.queue == "short").count() == 4
-
-
-def test_many_advances_at_once_start_each_task_once(launch: Callable[..., Swarm]) -> None:
-    swarm = launch(*(task(f"t{number}") for number in range(6)), max_concurrent=4)
-
-    def advance() -> None:
-        with base.db.connection_context():
-            jobs.advance(swarm.id)
-
-    threads = [threading.Thread(target=advance) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert list(states(swarm).values()).count("running") == 4
-    assert Run.select().count() == 4
-
-
-def test_an_advance_that_dies_before_its_end_leaves_nothing(
-    launch: Callable[..., Swarm],
-) -> None:
-    swarm = launch(*DIAMOND)
-    with pytest.raises(RuntimeError), base.db.atomic():
-        jobs.advance(swarm.id)
-        raise RuntimeError("the process dies here")
-    assert Run.select().count() == 0
-    jobs.advance(swarm.id)
-    assert Run.select().count() == 2
-
-
-def test_lost_requests_are_asked_again(launch: Callable[..., Swarm], work: Work) -> None:
-    def lose() -> None:
-        base.db.execute_sql("DELETE FROM outbox")
-
-    def asked() -> list[str]:
-        commands.sweep(0)
-        rows = Outbox.select().where(Outbox.queue != "events").order_by(Outbox.id)
-        return [row.body["task"] for row in rows]
-
-    swarm = launch(task("A", task_id="T"), task("B", task_id="T"))
-    lose()
-    base.db.execute_sql("UPDATE swarms SET updated_at = 1")
-    assert asked() == ["swarms.advance"]
-    lose()
-    jobs.advance(swarm.id)
-    assert "swarms.advance" not in asked()
-    for each in SwarmTask.of(swarm):
-        run_commands.cancel(each.run_id)
-    lose()
-    assert asked() == ["swarms.advance"]
-    lose()
-    again_running = launch(task("A"))
-    jobs.advance(again_running.id)
-    commands.cancel(again_running.id)
-    lose()
-    base.db.execute_sql("UPDATE runs SET completed_at = 2 ^ 50 WHERE completed_at IS NOT NULL")
-    assert asked() == ["swarms.stop_executors"]
-    work()
-    assert {run.state for run in Run.select()} == {"cancelled"}
 
 
 def test_a_swarm_tells_the_streams_and_the_timeline(
