@@ -84,12 +84,13 @@ class Clock:
         ]
         due = [0.0] * len(table)
         while not self.stopping.is_set():
+            passed_on = self.relay.pass_on()  # first: somebody may be waiting for it
             now = time.monotonic()
             for place, periodic in enumerate(table):
                 if now >= due[place]:
                     periodic.act()
                     due[place] = now + periodic.seconds
-            if not self.relay.pass_on():
+            if not passed_on:
                 _listen(connection, max(0.0, min(IDLE_SECONDS, min(due) - time.monotonic())))
 
 
@@ -120,8 +121,9 @@ def _depose_silent(cursor: psycopg2.extensions.cursor, seconds: float) -> None:
 
 def _listen(connection: psycopg2.extensions.connection, seconds: float) -> None:
     """Sleep until the bell rings; raises when the connection that holds the lock is gone."""
-    select.select([connection], [], [], seconds)
-    connection.poll()
+    if not connection.notifies:  # one may have come along with an answer
+        select.select([connection], [], [], seconds)
+        connection.poll()
     connection.notifies.clear()
 
 

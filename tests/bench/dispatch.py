@@ -13,6 +13,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -56,13 +57,14 @@ def main() -> None:
         soon = Contest("send -> first line of the job, one job per 0.1 s", PEERS[0])
         many = Contest("jobs of one INCR, from the first send to the last done", PEERS[0])
         for contender in contenders:
-            print(f"warming up {contender.name}", flush=True)
+            print(f"warming up: {contender.name}", flush=True)
             contender.throughput(500)
         for _ in range(given.rounds):
             for contender in contenders:
                 taken = contender.latencies(given.count)
                 soon.add(contender.name, 1000 * len(taken) / sum(taken), taken)
-                many.add(contender.name, contender.throughput(given.jobs))
+                if contender.throughput is not nothing:
+                    many.add(contender.name, contender.throughput(given.jobs))
         soon.show("p50 <= 2, p95 <= 5, p99 <= 15 ms; the rate is 1 / mean latency")
         many.show(">= 3,700/s")
 
@@ -95,6 +97,7 @@ def ours(threads: int, open_: ExitStack) -> Iterator[Contender]:
         lambda: broker.send("short", [body(noop.tick)] * BATCH),
     )
     yield contender("ours, from the commit (outbox, relay)", committed, many_committed)
+    yield Contender("a bare commit, part of the line above", commits, nothing)
 
 
 def contender(name: str, one: Callable[[int], object], batch: Callable[[], object]) -> Contender:
@@ -120,6 +123,24 @@ def committed(sent_ns: int) -> None:
     """The time of the commit itself is in the figure."""
     with db.atomic():
         noop.arrive.enqueue(sent_ns)
+
+
+def nothing(count: int) -> float:
+    """No queue, no jobs."""
+    return 0.0
+
+
+def commits(count: int) -> list[float]:
+    """Milliseconds of committing one row that nobody hears of."""
+    db.execute_sql("CREATE TABLE IF NOT EXISTS bench_rows (number BIGINT)")
+    taken = []
+    for number in range(count):
+        time.sleep(PAUSE)
+        began = time.perf_counter()
+        with db.atomic():
+            db.execute_sql("INSERT INTO bench_rows VALUES (%s)", (number,))
+        taken.append((time.perf_counter() - began) * 1000)
+    return taken
 
 
 def many_committed() -> None:
