@@ -35,8 +35,8 @@ NOTE_EVERY = 50  # tool calls
 
 GO_ON = "Your answer was cut off at the output limit. Go on where it stopped, in smaller pieces."
 FINISH = (
-    "This step is still open. Go on with the work; when it is done call `complete` with all of its "
-    "outputs, or call `fail` with the reason when it cannot be done."
+    "This is not over yet. Go on with the work; when it is done call `{done}` with all it asks, "
+    "or call `{failed}` with the reason when it cannot be done."
 )
 NOTE = (
     "That were {calls} tool calls. Before you go on, write down in two or three sentences what is "
@@ -173,8 +173,14 @@ class _Conversation:
             return _stopped(text, outputs, missing)
         self.unheeded += 1
         self.nudges += 1
-        yield self._nudged(GO_ON if reply.stop == "length" else FINISH)
+        yield self._nudged(GO_ON if reply.stop == "length" else self._finish())
         return None
+
+    def _finish(self) -> str:
+        """How this conversation is brought to an end, by the names its tools have."""
+        endings = [spec.name for spec in self.toolbox.specs if self.toolbox.ends(spec.name)]
+        done, failed = endings or ("complete", "fail")
+        return FINISH.format(done=done, failed=failed)
 
     def _nudged(self, text: str) -> Nudged:
         self.messages.append(Message("user", (Text(text),)))

@@ -45,11 +45,6 @@ class Toolbox:
     def specs(self) -> tuple[ToolSpec, ...]:
         return tuple(tool.spec for tool in self._tools.values())
 
-    @property
-    def endings(self) -> tuple[str, ...]:
-        """The tools that end the step, the one for success first."""
-        return tuple(name for name, tool in self._tools.items() if tool.lifecycle)
-
     def effect(self, name: str) -> Effect:
         """What calling the tool may change."""
         effect = self._tools[name].effect if name in self._tools else "none"
