@@ -31,7 +31,7 @@ class Standing:
 
     @property
     def status(self) -> str:
-        """pending, queued, retrying, running, completed, failed, cancelled or skipped."""
+        """pending, queued, retrying, running, waiting, completed, failed, cancelled or skipped."""
         if self.latest is not None:
             return status_of(self.latest)
         return "skipped" if self.run.state in OVER else "pending"

@@ -15,6 +15,7 @@ STATUSES = (
     "pending",
     "queued",
     "running",
+    "waiting",
     "retrying",
     "completed",
     "failed",
