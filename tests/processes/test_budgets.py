@@ -173,6 +173,18 @@ def test_a_provider_that_refuses_costs_nothing(crew: Team) -> None:
     assert 0 < run["budget"]["spent_usd"] < 0.001
 
 
+def test_an_answer_that_breaks_off_counts_at_its_worst(crew: Team) -> None:
+    broken = Answer(text=("Well", "..."), cut=2)
+    run_id = begin(crew, OPENAI, broken, finish(), budget_usd=1.0)
+
+    run = crew.product.ended(run_id)
+
+    assert run["status"] == "completed", run["error"]
+    assert len(crew.provider.requests) == 2
+    assert 0.4 < run["budget"]["spent_usd"] < 1.0
+    assert run["budget"]["reserved_usd"] == 0
+
+
 def test_a_cancelled_run_leaves_nothing_set_aside(crew: Team) -> None:
     run_id = begin(crew, OPENAI, Answer(text=("Well...", "no"), hang=1), budget_usd=1.0)
     until(lambda: len(crew.provider.requests) == 1)

@@ -46,7 +46,7 @@ def ask(model: Model, question: Question, halt: Halt) -> Talk[Asked]:
     try:
         reply = yield from _spoken(stream)
     except Overflow as error:
-        yield Overflowed(str(error))
+        yield Overflowed(str(error), error.unpaid)
         raise
     finally:
         stream.close()

@@ -41,9 +41,10 @@ class Asking:
 
 @dataclass(frozen=True)
 class Overflowed:
-    """The model said that what it was asked does not fit its window."""
+    """The model said that what it was asked does not fit its window; `unpaid` as in ModelError."""
 
     message: str
+    unpaid: bool = False
 
 
 @dataclass(frozen=True)

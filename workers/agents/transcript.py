@@ -50,7 +50,6 @@ from workers.llm.base import (
     ModelError,
     Options,
     Result,
-    Unavailable,
 )
 
 BUDGET = "budget reached"
@@ -79,7 +78,6 @@ class Transcript:
         self.purse = Purse(model, step.id)
         self._act: Entry | None = None  # the one under way
         self._asked: Asking | None = None
-        self._spoken = False  # whether the model has begun to answer
         self._writes: list[Callable[[Run], object]] = []
         self._told: list[events.Happening] = []
 
@@ -114,8 +112,8 @@ class Transcript:
             delegated.base = acts.packed()
             raise
         except ModelError as error:
-            if not (self._spoken and isinstance(error, Unavailable)):
-                self._writes.append(self.purse.keep)  # it was not answered, it costs nothing
+            if error.unpaid:
+                self._writes.append(self.purse.keep)
             self.commit()
             raise
         except (Stopped, DeadlinePassed):
@@ -144,7 +142,6 @@ class Transcript:
 
     def _heard(self, event: Event) -> Known:
         if isinstance(event, Spoke):
-            self._spoken = True
             self.voice.speak(event)
             return None
         self.voice.flush()
@@ -155,7 +152,8 @@ class Transcript:
                 return self._called(event)
             case Overflowed():
                 self._seal(sealing.overflow_row(event.message))
-                self._writes.append(self.purse.keep)
+                if event.unpaid:
+                    self._writes.append(self.purse.keep)
             case Replied():
                 self._replied(event)
             case Returned():
@@ -166,7 +164,7 @@ class Transcript:
 
     def _asking(self, event: Asking) -> Known:
         """Claim the call, unless its answer is on record."""
-        self._asked, self._spoken = event, False
+        self._asked = event
         key = sealing.question_key(event)
         entry = self.journal.next(ledger.MODEL, self._model_name(), key)
         if entry.sealed:

@@ -36,7 +36,7 @@ from workers.llm.base import (
 from workers.llm.concessions import Concessions, Request
 from workers.llm.endpoint import Endpoint, patience
 from workers.llm.estimating import estimated
-from workers.llm.failures import failure
+from workers.llm.failures import failure, unreachable
 from workers.llm.streaming import interruptible
 
 
@@ -110,8 +110,7 @@ class AnthropicMessages:
         if isinstance(error, anthropic.APITimeoutError):
             return Unavailable(f"{self.provider} did not answer in time.")
         if isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError):
-            why = self._endpoint.without_key(str(error.__cause__ or error))
-            return Unavailable(f"The connection to {self.provider} failed: {why}")
+            return unreachable(self._endpoint, error)
         why = self._endpoint.without_key(str(error))
         return Unavailable(f"{self.provider} sent what cannot be read: {why}")
 

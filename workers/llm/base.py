@@ -152,10 +152,12 @@ class ModelError(Exception):
     """The model gave no usable answer.
 
     `transient`: the same may well work later; `final`: no repeating changes it, a person must.
+    `unpaid`: the provider was not reached or refused at once, so it takes nothing for it.
     """
 
     transient = False
     final = False
+    unpaid = False
 
 
 @dataclass

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import httpx2
+
 from workers.llm.base import Denied, ModelError, Overflow, Refused, Throttled, Unavailable
 from workers.llm.endpoint import Endpoint
 
@@ -35,6 +37,23 @@ def failure(
     """What the answer `status` means; status 200 stands for an error told inside a stream."""
     if status == 200:
         return _failure_in_stream(endpoint, message, headers)
+    meaning = _refusal(endpoint, status, message, headers)
+    meaning.unpaid = True
+    return meaning
+
+
+def unreachable(endpoint: Endpoint, error: Exception) -> Unavailable:
+    """What it means that the connection failed, before or while the provider answered."""
+    cause = error.__cause__ or error
+    why = endpoint.without_key(str(cause))
+    meaning = Unavailable(f"The connection to {endpoint.provider} failed: {why}")
+    meaning.unpaid = isinstance(cause, httpx2.ConnectError)
+    return meaning
+
+
+def _refusal(
+    endpoint: Endpoint, status: int, message: str, headers: Mapping[str, str]
+) -> ModelError:
     told = f"{endpoint.provider} answered {status}: {endpoint.without_key(message)[:2000]}"
     if status == 401:
         return Denied(f"{told}\nThe key was not accepted: check {endpoint.key_variable}.")

@@ -35,7 +35,7 @@ from workers.llm.base import (
 from workers.llm.concessions import Concessions, Request
 from workers.llm.endpoint import Endpoint, patience
 from workers.llm.estimating import estimated
-from workers.llm.failures import failure
+from workers.llm.failures import failure, unreachable
 from workers.llm.openai_requests import CONCESSIONS, compose
 from workers.llm.streaming import interruptible
 
@@ -112,8 +112,7 @@ class OpenAIChat:
         if isinstance(error, openai.APITimeoutError):
             return Unavailable(f"{self.provider} did not answer in time.")
         if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
-            why = self._endpoint.without_key(str(error.__cause__ or error))
-            return Unavailable(f"The connection to {self.provider} failed: {why}")
+            return unreachable(self._endpoint, error)
         if isinstance(error, openai.APIError):
             return failure(self._endpoint, 200, _told(error), {})
         why = self._endpoint.without_key(str(error))

@@ -79,8 +79,11 @@ class Scripted:
 def _error(kind: str) -> ModelError:
     told = f"scripted/demo was told to be {kind}"
     if kind == "throttled":
-        return Throttled(told, after=0.1)
-    return {"unavailable": Unavailable, "overflow": Overflow}.get(kind, Refused)(told)
+        error: ModelError = Throttled(told, after=0.1)
+    else:
+        error = {"unavailable": Unavailable, "overflow": Overflow}.get(kind, Refused)(told)
+    error.unpaid = True
+    return error
 
 
 def _turn(scene: Scene, play: Play, tools: Sequence[ToolSpec], options: Options) -> Turn:
