@@ -55,6 +55,8 @@ def test_an_executor_carries_out_its_order_and_reports(owner: FlaskClient, work:
     run = owner.get(f"/v1/runs/{told['run_id']}").json
     assert (run["status"], run["pipeline_id"], run["project_id"]) == ("completed", "execute", "p1")
     assert [step["step_id"] for step in run["steps"]] == ["EXECUTE"]
+    (session,) = owner.get("/v1/sessions").json["sessions"]
+    assert (session["source"], session["run_id"]) == ("executor", told["run_id"])
 
 
 def test_an_order_that_cannot_be_carried_out_fails_with_its_report(owner: FlaskClient, work: Work):
