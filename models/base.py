@@ -94,15 +94,15 @@ class Model(peewee.Model):
         schema_manager_class = SchemaManager
 
     def add(self) -> Self:
-        """Insert this row, every column as it is in memory.
-
-        One prepared text per model: building the statement anew costs more than running it.
-        """
-        statement, fields = _insertion(type(self))
-        values = [field.db_value(self.__data__.get(field.name)) for field in fields]
-        db.later(statement, values)
+        """Insert this row, every column as it is in memory."""
+        db.later(*self.insertion())
         self._dirty.clear()  # type: ignore[attr-defined]
         return self
+
+    def insertion(self) -> tuple[str, list[Any]]:
+        """The INSERT of this row, one text per model, and what goes into it."""
+        statement, fields = _insertion(type(self))
+        return statement, [field.db_value(self.__data__.get(field.name)) for field in fields]
 
     def put(self, **changes: Any) -> None:
         """Write these columns of this row, in memory and, by the commit, in the database."""

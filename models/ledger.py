@@ -51,26 +51,13 @@ class Entry(Model):
     def claim(self) -> None:
         """Write down, by the commit, that this is about to be done; doing it again counts."""
         self.tries += 1
-        names = [field.column_name for field in self._meta.sorted_fields]
-        values = [field.db_value(getattr(self, field.name)) for field in self._meta.sorted_fields]
-        values[names.index("execution_id")] = self.execution_id
-        columns = ", ".join(f'"{name}"' for name in names)
-        places = ", ".join(["%s"] * len(names))
-        db.later(
-            f"""
-            INSERT INTO ledger ({columns}) VALUES ({places})
-            ON CONFLICT (execution_id, seq) DO UPDATE
-            SET kind = excluded.kind, name = excluded.name, key = excluded.key,
-                request = excluded.request, tries = excluded.tries,
-                claimed_at = excluded.claimed_at
-            """,  # noqa: S608
-            values,
-        )
+        insertion, values = self.insertion()
+        db.later(insertion + _AGAIN, values)
 
     def written(self) -> bool:
         """Whether the database has it as it was last claimed or sealed here."""
         text = "SELECT tries, sealed_at FROM ledger WHERE execution_id = %s AND seq = %s"
-        row = db.execute_sql(text, (self.execution_id, self.seq)).fetchone()
+        row = db.now(text, (self.execution_id, self.seq)).fetchone()
         return bool(row == (self.tries, self.sealed_at))
 
     def seal(self, response: Any, commit: str | None = None, snapshot: str | None = None) -> None:
@@ -86,6 +73,13 @@ class Entry(Model):
         )
 
 
+_AGAIN = """
+    ON CONFLICT (execution_id, seq) DO UPDATE
+    SET kind = excluded.kind, name = excluded.name, key = excluded.key,
+        request = excluded.request, tries = excluded.tries, claimed_at = excluded.claimed_at
+"""
+
+
 def of(execution_id: str) -> Sequence[Entry]:
     """The acts of an execution, in order."""
     text = "SELECT * FROM ledger WHERE execution_id = %s ORDER BY seq"
@@ -94,4 +88,4 @@ def of(execution_id: str) -> Sequence[Entry]:
 
 def cut(execution_id: str, seq: int) -> None:
     """Forget the acts from number `seq` on: the conversation went another way."""
-    db.execute_sql("DELETE FROM ledger WHERE execution_id = %s AND seq >= %s", (execution_id, seq))
+    db.now("DELETE FROM ledger WHERE execution_id = %s AND seq >= %s", (execution_id, seq))

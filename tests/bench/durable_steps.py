@@ -29,6 +29,7 @@ from workers.agents.events import Answer, Asking, Ending, Replied, Talk
 from workers.agents.journal import Journal
 from workers.agents.transcript import Transcript
 from workers.agents.voice import Voice
+from workers.halting import Halt
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as step_jobs
 from workers.llm import open_model
@@ -99,7 +100,7 @@ def acts(count: int) -> list[float]:
     voice = Voice(run, step, os.environ["REDIS_URL"])
     transcript = Transcript(run, step, model, Journal.read(step.id), voice)
     transcript.open((SAID,), {})
-    transcript.follow(conversation(), Acts())
+    transcript.follow(conversation(), Acts(), Halt())
     transcript.commit()
     runs.cancel(run.id)
     return taken
