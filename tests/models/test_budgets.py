@@ -6,7 +6,9 @@ import time
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from models import budgets
+import pytest
+
+from models import budgets, config
 from models.budgets import Budget, Reservation
 from models.llm_calls import LlmCall
 from models.runs import Run
@@ -126,3 +128,22 @@ def test_a_deleted_run_takes_its_budget_along(database: str) -> None:
     commands.delete(run.id, force=True)
 
     assert Budget.select().count() == 0
+
+
+def test_settings_name_every_budget_that_is_none() -> None:
+    told = {
+        "RUN_BUDGET_USD": "-1",
+        "RUN_BUDGET_TOKENS": "1.5",
+        "USER_DAILY_BUDGET_USD": "NaN",
+        "USER_DAILY_BUDGET_TOKENS": "0",
+    }
+
+    with pytest.raises(config.Misconfigured) as refused:
+        config.Settings.read(told)
+
+    faults = str(refused.value).split("; ")
+    assert [fault.split()[0] for fault in faults] == list(told)
+    assert faults[0] == (
+        "RUN_BUDGET_USD must be an amount of US dollars above 0, at most 1000000, or not set at all"
+    )
+    assert config.Settings.read({"RUN_BUDGET_USD": "0.5"}).run_budget_usd == Decimal("0.5")

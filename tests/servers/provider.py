@@ -22,9 +22,9 @@ WAIT = 20.0  # seconds after which a hanging answer lets go on its own
 class Answer:
     """What the provider says to one request, and how it misbehaves while it does.
 
-    `calls` are (name, JSON text) pairs, `tokens` how many were sent and answered (the latter never
-    more than asked for). `hang` and `cut` count the frames that still arrive;
-    -1 is before the response's head. `split` is the bytes written at a time.
+    `calls` are (name, JSON text) pairs, `tokens` those sent and answered (no more than asked for).
+    `hang` and `cut` count the frames that still arrive; -1 is before the response's head. `split`
+    is the bytes written at a time.
     """
 
     text: tuple[str, ...] = ()
@@ -213,11 +213,11 @@ def _openai(answer: Answer, request: Mapping[str, Any]) -> Iterator[bytes]:
     finish = {"length": "length", "refusal": "stop"}.get(answer.stop)
     yield frame({}, finish or ("tool_calls" if answer.calls else "stop"))
     if answer.usage and request.get("stream_options", {}).get("include_usage"):
-        sent, answered = answer.tokens[0], _answered(answer, request)
+        answered = _answered(answer, request)
         usage = {
-            "prompt_tokens": sent,
+            "prompt_tokens": answer.tokens[0],
             "completion_tokens": answered,
-            "total_tokens": sent + answered,
+            "total_tokens": answer.tokens[0] + answered,
             "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 8},
         }
@@ -279,9 +279,8 @@ def _anthropic_blocks(answer: Answer) -> Iterator[tuple[dict[str, Any], list[dic
 def _anthropic_usage(answer: Answer, request: Mapping[str, Any]) -> dict[str, Any]:
     if not answer.usage:
         return {}
-    details = {"thinking_tokens": 8}
-    told = {"output_tokens": _answered(answer, request), "output_tokens_details": details}
-    return {"usage": told}
+    answered = {"output_tokens": _answered(answer, request)}
+    return {"usage": answered | {"output_tokens_details": {"thinking_tokens": 8}}}
 
 
 def _answered(answer: Answer, request: Mapping[str, Any]) -> int:
