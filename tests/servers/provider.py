@@ -284,8 +284,7 @@ def _anthropic_usage(answer: Answer, request: Mapping[str, Any]) -> dict[str, An
 
 
 def _answered(answer: Answer, request: Mapping[str, Any]) -> int:
-    most = [request[key] for key in ("max_completion_tokens", "max_tokens") if key in request]
-    return min(answer.tokens[1], *most)
+    return min([answer.tokens[1], *(request[key] for key in request if key.startswith("max_"))])
 
 
 def _pieces(text: str, size: int = 7) -> list[str]:
