@@ -15,7 +15,7 @@ from tests.processes.chaos.faults import FAULTS
 from tests.processes.chaos.faults_stores import OUTAGES, free_disk
 from tests.processes.chaos.faults_workers import poisoner
 from tests.processes.chaos.followers import Followers
-from tests.processes.chaos.judging import judge, stories
+from tests.processes.chaos.judging import judge, stories, waits
 from tests.processes.chaos.load import Load
 from tests.processes.chaos.scenery import Scenery
 from tests.processes.chaos.schedule import Planned
@@ -24,7 +24,7 @@ from tests.processes.chaos.verdict import Verdict
 from tests.processes.chaos.watching import Watch
 
 AT_ONCE = 16  # faults
-SHOWN = 10  # lost runs whose story is told
+SHOWN = 5  # lost runs whose story is told, and long waits
 Say = Callable[[str], object]
 
 
@@ -55,6 +55,8 @@ def run(campaign: Campaign, say: Say) -> Verdict:
             verdict = judge(scenery, struck, cursor)
             for line in stories(cursor, verdict.lost[:SHOWN], scenery.began):
                 say(line)
+            for line in waits(cursor, scenery.began, SHOWN):
+                say(f"note: {line}")
         for ended in scene.fleet.ended:
             say(f"note: {ended}")
     return verdict
@@ -130,7 +132,8 @@ def _come_to_rest(scenery: Scenery, campaign: Campaign, say: Say) -> None:
     deadline = time.monotonic() + campaign.rest
     while not (load.quiet and not scenery.followers.following):
         if time.monotonic() > deadline:
-            say(f"not at rest after {campaign.rest:.0f} s: {len(load.open)} runs are open")
+            told = f"{len(load.open)} runs and {len(scenery.followers.following)} streams are open"
+            say(f"not at rest after {campaign.rest:.0f} s: {told}")
             break
         time.sleep(0.2)
     scenery.followers.leave()

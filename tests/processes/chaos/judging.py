@@ -25,6 +25,13 @@ HISTORY = """
     SELECT type, created_at, coalesce(data->>'reason', data->>'error', data->>'executionId', '')
     FROM events
     WHERE run_id = %s AND type NOT LIKE 'tool%%' AND type NOT LIKE 'llm%%' ORDER BY seq"""
+WAITS = """
+    SELECT queued.run_id, queued.data->>'stepId', queued.created_at, min(begun.created_at)
+    FROM events AS queued JOIN events AS begun ON begun.run_id = queued.run_id
+        AND begun.type = 'step_started' AND begun.data->>'stepId' = queued.data->>'stepId'
+        AND begun.seq > queued.seq
+    WHERE queued.type = 'step_queued' GROUP BY 1, 2, 3
+    ORDER BY min(begun.created_at) - queued.created_at DESC LIMIT %s"""
 FINISHED = """
     SELECT run_id, attempt, step_id, visit, retry, execution FROM steps
     WHERE state = 'completed' AND agent_id = 'doer'"""
@@ -69,6 +76,14 @@ def stories(cursor: Any, lost: list[str], began: float) -> Iterator[str]:
             f"{at / 1000 - began:.1f} {kind} {why or ''}" for kind, at, why in cursor.fetchall()
         ]
         yield f"story of {run_id}: {'; '.join(told)}"
+
+
+def waits(cursor: Any, began: float, count: int) -> Iterator[str]:
+    """The steps that waited longest for a worker, with when they began to."""
+    cursor.execute(WAITS, (count,))
+    for run, step, queued, begun in cursor.fetchall():
+        seconds, since = (begun - queued) / 1000, queued / 1000 - began
+        yield f"{step} of {run} waited {seconds:.1f} s from {since:.1f}"
 
 
 def _lost(scenery: Scenery, runs: dict[str, Any], verdict: Verdict) -> Iterator[str]:

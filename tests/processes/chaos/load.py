@@ -69,7 +69,6 @@ class Load:
         self.open: dict[str, Asked] = {}  # those not known to be over, by id
         self.fresh: deque[Asked] = deque(maxlen=500)  # for whoever wants to follow one
         self.complaints: Counter[str] = Counter()
-        self.slowest = 0.0  # seconds an answer took
         self._client = httpx.Client(timeout=20, limits=httpx.Limits(max_connections=None))
         self._next = 0
         self._dice = random.Random(f"load {seed}")
@@ -222,13 +221,10 @@ class Load:
         urls = self.urls()
         if not urls:
             return None
-        began = time.monotonic()
         try:
             return self._client.request(method, random.choice(urls) + path, **more)
         except httpx.HTTPError:
             return None
-        finally:
-            self.slowest = max(self.slowest, time.monotonic() - began)
 
     def _complain(self, what: str, answer: httpx.Response | None) -> None:
         told = "no answer" if answer is None else f"{answer.status_code} {answer.text[:200]}"

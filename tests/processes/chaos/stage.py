@@ -137,14 +137,18 @@ class Stage:
             subprocess.run([DJINN, *words], env=told, check=True, capture_output=True)
 
     def _ready(self) -> bool:
+        """Whether every web process answers and knows of every worker."""
         workers = sum(n for k, n in self.fleet.wanted.items() if k not in {"web", "clock"})
-        for url in self.fleet.urls():
-            try:
-                if httpx.get(f"{url}/v1/status", timeout=5).json().get("workers", 0) < workers:
-                    return False
-            except httpx.HTTPError:
-                return False
-        return True
+        urls = self.fleet.urls()
+        return len(urls) == self.fleet.wanted["web"] and all(_knows(url, workers) for url in urls)
+
+
+def _knows(url: str, workers: int) -> bool:
+    try:
+        status = httpx.get(f"{url}/v1/status", timeout=5).json()
+    except httpx.HTTPError:
+        return False
+    return int(status.get("workers", 0)) >= workers
 
 
 @contextmanager
