@@ -55,7 +55,7 @@ def start(
             body = {**form, "pipeline_id": pipeline.id}
             bound = idempotency.claim(principal.id, key, body, run.id)
             if bound != run.id:
-                return _kept(bound)
+                return kept(bound)
         run.add()
         budgets.limit(run, limits)
         run.record(("run_created", {"pipelineId": pipeline.id, "taskDescription": run.task}))
@@ -66,7 +66,7 @@ def start(
 def cancel(run_id: str) -> Run:
     """End an active run; doing it again changes nothing, an ended run is a Conflict."""
     with db.atomic():
-        run = _locked(run_id)
+        run = locked(run_id)
         if run.state == runs.CANCELLED:
             return run
         reason = "Cancelled by a person"
@@ -96,7 +96,7 @@ def cancel_waiting(executions: Sequence[Step]) -> int:
 def pause(run_id: str, now: bool = False) -> Run:
     """Dispatch nothing further; with `now` the step under way goes back to the queue as well."""
     with db.atomic():
-        run = _locked(run_id)
+        run = locked(run_id)
         run.move(runs.PAUSED, pause_reason="asked")
         if now:
             interrupt(run, "Paused by a person")
@@ -110,7 +110,7 @@ def resume(run_id: str, limits: Mapping[str, Any] | None = None) -> tuple[Run, i
     Also tells how many waiting steps are asked for again.
     """
     with db.atomic():
-        run = _locked(run_id)
+        run = locked(run_id)
         if run.state != runs.PAUSED:
             raise Conflict(f"Run {run.id} is not paused (it is {run.state})")
         budgets.limit(run, limits or {})
@@ -124,7 +124,7 @@ def resume(run_id: str, limits: Mapping[str, Any] | None = None) -> tuple[Run, i
 def restart(run_id: str, note: str | None = None) -> Run:
     """Begin an ended run anew: a new attempt without outputs, steps or files of the former one."""
     with db.atomic():
-        run = _locked(run_id)
+        run = locked(run_id)
         if note is not None:
             run.human_context = note
         run.move(
@@ -150,7 +150,7 @@ def restart(run_id: str, note: str | None = None) -> Run:
 def restart_step(run_id: str, step_id: str, note: str | None = None) -> Run:
     """Undo the latest visit of a step and everything after it, then do that step again."""
     with db.atomic():
-        run = _locked(run_id)
+        run = locked(run_id)
         if run.state == runs.PENDING:
             raise Conflict(f"Run {run.id} has not begun")
         undone = _undo_from(run, step_id)
@@ -170,7 +170,7 @@ def restart_step(run_id: str, step_id: str, note: str | None = None) -> Run:
 def delete(run_id: str, force: bool = False) -> None:
     """Delete an ended run and all it left; `force` cancels an active one first."""
     with db.atomic():
-        run = _locked(run_id)
+        run = locked(run_id)
         if run.active:
             if not force:
                 raise Conflict(f"Run {run.id} is {run.state}; cancel it first or use force=true")
@@ -195,7 +195,7 @@ def delete_ended(principal: Principal, state: str | None, before: int | None) ->
     return count
 
 
-def _kept(run_id: str) -> Run:
+def kept(run_id: str) -> Run:
     """The run an idempotency key led to, unless it has been deleted since."""
     run: Run | None = Run.get_or_none(Run.id == run_id)
     if run is None:
@@ -203,23 +203,45 @@ def _kept(run_id: str) -> Run:
     return run
 
 
-def _locked(run_id: str) -> Run:
+def locked(run_id: str) -> Run:
+    """The run under its row lock; NotFound when it is gone."""
     run = Run.locked(run_id)
     if run is None:
         raise Run.missing(run_id)
     return run
 
 
-def _undo_from(run: Run, step_id: str) -> Step:
-    """Supersede from the first execution of the step's latest visit on; gives that execution."""
-    cancel_active(run, "Restarted from an earlier step")
-    named = (Step.step_id == step_id) | (Step.id == step_id)
+def first_of_visit(run: Run, key: str) -> Step:
+    """The first execution of the latest visit of a step, named by it or by one of its executions.
+
+    NotFound when nobody has worked on it in the run's current attempt.
+    """
+    named = (Step.step_id == key) | (Step.id == key)
     mine = (Step.run == run.id) & (Step.attempt == run.attempt) & ~Step.superseded
     latest = Step.select().where(mine & named).order_by(Step.number.desc()).first()
     if latest is None:
-        raise Step.missing(f"{step_id} of run {run.id}")
+        raise Step.missing(f"{key} of run {run.id}")
     same_visit = mine & (Step.step_id == latest.step_id) & (Step.visit == latest.visit)
     first: Step = Step.select().where(same_visit).order_by(Step.number).get()
+    return first
+
+
+def left_by(executions: Sequence[Step]) -> tuple[dict[str, str], str | None]:
+    """The outputs and the commit of a run when these, in order, were all that was done."""
+    outputs: dict[str, str] = {}
+    commit: str | None = None
+    for step in executions:
+        if step.state == steps.COMPLETED:
+            outputs |= step.outputs
+            commit = step.commit or commit
+    return outputs, commit
+
+
+def _undo_from(run: Run, step_id: str) -> Step:
+    """Supersede from the first execution of the step's latest visit on; gives that execution."""
+    cancel_active(run, "Restarted from an earlier step")
+    first = first_of_visit(run, step_id)
+    mine = (Step.run == run.id) & (Step.attempt == run.attempt) & ~Step.superseded
     Step.update(superseded=True).where(mine & (Step.number >= first.number)).execute()
     _rewind(run, first.number)
     return first
@@ -227,18 +249,8 @@ def _undo_from(run: Run, step_id: str) -> Step:
 
 def _rewind(run: Run, number: int) -> None:
     """Take outputs and workspace back to where they stood before execution `number`."""
-    mine = (Step.run == run.id) & (Step.attempt == run.attempt) & ~Step.superseded
-    before = Step.select().where(mine & (Step.number < number) & (Step.state == steps.COMPLETED))
-    outputs: dict[str, str] = {}
-    for step in before.order_by(Step.number):
-        outputs |= step.outputs
-    commits = before.where(Step.commit.is_null(False)).order_by(Step.number.desc())
-    last = commits.first()
-    run.outputs = outputs
-    Run.update(
-        outputs=outputs,
-        workspace_commit=last.commit if last else None,
-    ).where(Run.id == run.id).execute()
+    run.outputs, commit = left_by([step for step in Step.of(run) if step.number < number])
+    Run.update(outputs=run.outputs, workspace_commit=commit).where(Run.id == run.id).execute()
 
 
 def _delete(run_ids: list[str]) -> None:

@@ -18,7 +18,7 @@ from tasks import runs as commands
 from workers import boot
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as step_jobs
-from workers.pipelines.sitting import Done
+from workers.pipelines.seat import Done
 
 ANNA = Principal("usr_anna", "user")
 OUTPUTS = {"task_breakdown_json": "[]", "validated_tasks_json": "[]"}

@@ -10,7 +10,7 @@ from flask.views import MethodView
 from models.errors import Malformed
 from models.pipelines import Pipeline
 from models.runs import Run
-from tasks import runs
+from tasks import forks, replays, runs
 from web import history
 from web.resources import Blueprint, listed, newest_first, only, page, visible
 from web.schemas import runs as wire
@@ -114,6 +114,28 @@ class RestartStep(MethodView):
         """Undo a step and everything after it, then do it again."""
         run = visible(Run, run_id)
         return wire.detailed(runs.restart_step(run.id, step_id, form.get("context")))
+
+
+@blueprint.route("/runs/<run_id>/fork")
+class Fork(MethodView):
+    @blueprint.arguments(wire.KeyForm, location="headers")
+    @blueprint.arguments(wire.ForkForm, required=False)
+    @blueprint.response(200, wire.RunDetail)
+    def post(self, header: dict[str, Any], form: dict[str, Any], run_id: str) -> Any:
+        """Make a run that shares everything before a step, at no cost, and goes on from there."""
+        source = visible(Run, run_id)
+        return wire.detailed(forks.fork(g.principal, source, form, header["key"]))
+
+
+@blueprint.route("/runs/<run_id>/replay")
+class Replay(MethodView):
+    @blueprint.arguments(wire.KeyForm, location="headers")
+    @blueprint.arguments(wire.ReplayForm, required=False)
+    @blueprint.response(200, wire.RunDetail)
+    def post(self, header: dict[str, Any], form: dict[str, Any], run_id: str) -> Any:
+        """Repeat a run that is over with every answer from its record; differences fail it."""
+        source = visible(Run, run_id)
+        return wire.detailed(replays.replay(g.principal, source, form, header["key"]))
 
 
 @blueprint.route("/runs/<run_id>/outputs")

@@ -12,6 +12,7 @@ from models import agents, budgets
 from models.config import Settings
 from models.errors import NotFound
 from models.pipelines import definition_of
+from models.replays import CURRENT, PINNED
 from models.runs import OVER, PAUSED, Run
 from models.standing import standings
 from web.bodies import LARGEST, Form, Text
@@ -50,7 +51,7 @@ RunItem = made(
         **derived(Run, "id", "pipeline_id", "project_id", "project_name", "task"),
         **derived(Run, task_description="task", status="state"),
         **derived(Run, "current_step", "attempt", "human_context", "error", "key_resolution"),
-        **derived(Run, "model_override", "task_id", "task_branch"),
+        **derived(Run, "model_override", "task_id", "task_branch", "kind", "origin_id"),
         **derived(Run, "created_at", "updated_at", "started_at", "completed_at"),
         **derived(Run, initiated_by_user_id="owner_id"),
         "outputs": Free(),
@@ -171,6 +172,24 @@ class NoteForm(Form):
     """What a person wants to say with a restart."""
 
     context = fields.String(allow_none=True, validate=validate.Length(max=LONGEST_TASK))
+
+
+class ForkForm(Form):
+    """What a fork does otherwise than the run it begins with."""
+
+    from_step = fields.String(
+        allow_none=True,
+        validate=validate.Length(1, 128),
+        metadata={"description": "A step or an execution; by default the last one worked on"},
+    )
+    model_override = fields.String(allow_none=True, validate=validate.Length(max=256))
+    human_context = fields.String(allow_none=True, validate=validate.Length(max=LONGEST_TASK))
+
+
+class ReplayForm(Form):
+    """Whose definition a replay goes by: the pipeline and agents of today, or those of then."""
+
+    definition = fields.String(load_default=CURRENT, validate=validate.OneOf([CURRENT, PINNED]))
 
 
 class DetailForm(Form):

@@ -11,7 +11,18 @@ import orjson
 
 from models.base import clean
 from workers.agents.events import Answer, Asking
-from workers.llm.base import Call, Message, Overflow, Part, Reply, Result, Text, Thinking, Usage
+from workers.llm.base import (
+    Call,
+    Message,
+    Model,
+    Overflow,
+    Part,
+    Reply,
+    Result,
+    Text,
+    Thinking,
+    Usage,
+)
 
 PARTS: Mapping[str, type[Part]] = {
     "text": Text,
@@ -82,6 +93,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text).hexdigest()[:32]
 
 
+def model_row(model: Model) -> dict[str, Any]:
+    """What a conversation goes by of the model that it is held with."""
+    names = ("provider", "name", "window", "small", "scripted")
+    return {name: getattr(model, name) for name in names}
+
+
 def question_row(asking: Asking) -> dict[str, Any]:
     """How a model was asked, without the messages."""
     options = asking.options
@@ -107,3 +124,9 @@ def call_key(call: Call) -> str:
 def rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Messages as JSON."""
     return [message_row(message) for message in messages]
+
+
+def cleaned(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as JSON, as they are when they have been in the database."""
+    kept: list[dict[str, Any]] = clean(rows(messages))
+    return kept

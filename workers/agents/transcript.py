@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from models import events, ledger
+from models import ledger
 from models.base import db
 from models.ledger import Entry
 from models.logs import log
@@ -39,7 +39,8 @@ from workers.agents.events import (
 )
 from workers.agents.journal import Journal
 from workers.agents.purse import Purse
-from workers.agents.tools.base import Awaited, bounded
+from workers.agents.telling import Telling
+from workers.agents.tools.base import Awaited
 from workers.agents.voice import Voice
 from workers.halting import DeadlinePassed, Halt, Stopped
 from workers.leases import LOST
@@ -54,7 +55,6 @@ from workers.llm.base import (
 
 BUDGET = "budget reached"
 BUSY_SECONDS = 0.5  # between looks whether other calls have left room in a budget
-RESULT_LIMIT = 10_000  # characters of a tool's answer in an event
 UNKNOWN = (
     "The worker was lost while this ran: its outcome is unknown. The files of the workspace are as "
     "they were before it; what it may have done elsewhere still holds. Find out before you repeat "
@@ -73,13 +73,12 @@ class Transcript:
         self.voice = voice
         self.acts = Acts()
         self.halt = Halt()
-        self.turns = 0
+        self.telling = Telling(step)
         self.said = ""  # the last thing the model said in words
         self.purse = Purse(model, step.id)
         self._act: Entry | None = None  # the one under way
         self._asked: Asking | None = None
         self._writes: list[Callable[[Run], object]] = []
-        self._told: list[events.Happening] = []
 
     def open(self, messages: Sequence[Message], facts: dict[str, Any]) -> None:
         """Seal, with the first act, what the conversation opens with and what that rests on."""
@@ -122,7 +121,7 @@ class Transcript:
 
     def commit(self) -> None:
         """Write what is held back; raises Stopped when the lease is gone."""
-        if self._writes or self._told:
+        if self._writes or self.telling.told:
             with self._held() as run:
                 self.write(run)
 
@@ -130,15 +129,14 @@ class Transcript:
         """Write what is held back in the transaction of a caller who holds run and lease."""
         for write in self._writes:
             write(run)
-        if self._told:
-            run.record(*self._told, session_id=self.step.session_id)
+        self.telling.write(run)
         self._writes.clear()
-        self._told.clear()
+        self.telling.told.clear()
 
     def warn(self, message: str) -> None:
         """Tell in the log and in the run's history what whoever runs this should know."""
         log.warning(message, run=self.run.id, step=self.step.step_id)
-        self._tell("warning", message=message)
+        self.telling.tell("warning", message=message)
 
     def _heard(self, event: Event) -> Known:
         if isinstance(event, Spoke):
@@ -191,7 +189,7 @@ class Transcript:
         return granted
 
     def _replied(self, event: Replied) -> None:
-        self.turns += 1
+        self.telling.turns += 1
         self._count(event.answer)
         self.said = event.answer.reply.message.text or self.said
         if not event.known:
@@ -199,11 +197,11 @@ class Transcript:
 
     def _compacted(self, event: Compacted) -> None:
         if event.answer is not None:
-            self.turns += 1
+            self.telling.turns += 1
             self._count(event.answer)
             if not event.known:
                 self._answered(event.answer)
-        self._tell("context_compacted", before=event.before, after=event.after)
+        self.telling.compacted(event)
 
     def _count(self, answer: Answer) -> None:
         if self._asked is not None:
@@ -212,16 +210,16 @@ class Transcript:
     def _answered(self, answer: Answer) -> None:
         """Seal an answer with its call row and events, and pay for it."""
         reply = answer.reply
-        call = call_row(self.run, self.step, self.model, self.turns, answer)
+        turns = self.telling.turns
+        call = call_row(self.run, self.step, self.model, turns, answer)
         self._seal(sealing.answer_row(answer))
         session = Session(id=self.step.session_id)
-        turns = self.turns
         self._writes.append(lambda run: call.add())
         self._writes.append(lambda run: session.put(turn_count=turns))
         self._writes.append(lambda run: self.purse.pay(run, reply.usage))
-        text = bounded(reply.message.text, RESULT_LIMIT)
-        self._tell("turn_end", turn=self.turns, text=text, stop=reply.stop)
-        self._tell("llm_call", **call.wire(), callId=call.id, scripted=self.model.scripted)
+        self.telling.turn_ended(reply)
+        told = {"callId": call.id, "scripted": self.model.scripted}
+        self.telling.tell("llm_call", **call.wire(), **told)
 
     def _called(self, event: Called) -> Known:
         """Claim the tool's act, unless its result is on record or cannot be known any more."""
@@ -229,7 +227,7 @@ class Transcript:
         entry = self.journal.next(ledger.TOOL, event.call.name, key)
         if entry.sealed:
             return sealing.result_of(entry.response, event.call)
-        self._tell("tool_call_start", **self._names(event), args=event.call.arguments)
+        self.telling.call_began(event.call)
         came = self._came_of(event.call, entry) if entry.tries else None
         if came is not None:
             self._act = entry
@@ -255,10 +253,7 @@ class Transcript:
         saved = self.acts.saved(event.call.name)
         at = (saved.commit, saved.snapshot) if saved else (None, None)
         self._seal(sealing.result_row(result, event.seconds), *at)
-        shown = {"result": bounded(result.text, RESULT_LIMIT), "isError": result.is_error}
-        self._tell(
-            "tool_call_end", **self._names(event), **shown, durationMs=round(event.seconds * 1000)
-        )
+        self.telling.call_ended(event.call, result, event.seconds)
         return result
 
     def _claim(self, entry: Entry) -> None:
@@ -275,15 +270,6 @@ class Transcript:
         if self._act is None:
             raise RuntimeError("an answer came before anything was asked")
         return self._act
-
-    def _names(self, event: Called | Returned) -> dict[str, Any]:
-        """Providers number their calls per reply at times; ours are unique within the run."""
-        unique = f"{self.step.session_id}-{self.turns}-{event.call.id}"
-        return {"toolName": event.call.name, "toolCallId": unique}
-
-    def _tell(self, kind: str, **data: Any) -> None:
-        about = {"stepId": self.step.step_id, "sessionId": self.step.session_id}
-        self._told.append((kind, {**about, **data}))
 
     @contextmanager
     def _held(self) -> Iterator[Run]:

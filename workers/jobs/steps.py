@@ -11,7 +11,7 @@ from models.config import settings
 from models.errors import NotFound, Unavailable
 from models.logs import log
 from models.pipelines import definition_of
-from models.runs import RUNNING, Run
+from models.runs import REPLAY, RUNNING, Run
 from models.sessions import Session
 from models.steps import Step
 from tasks import steps as step_tasks
@@ -23,7 +23,9 @@ from workers.leases import DRAINING, keeper
 from workers.llm.base import ModelError, Throttled
 from workers.pipelines import conduct
 from workers.pipelines.engine import LONGEST_WAIT
-from workers.pipelines.sitting import Done, Sitting, model_name
+from workers.pipelines.rehearsal import Rehearsal
+from workers.pipelines.seat import Done, model_name
+from workers.pipelines.sitting import Sitting
 from workers.sandboxes.base import SandboxUnavailable
 from workers.workspaces import Busy, WorkspaceError
 
@@ -47,7 +49,8 @@ def carry_out(run: Run, step: Step) -> None:
     suspect = suspicious(step)
     with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", timeout, suspect) as halt:
         try:
-            done = Sitting(settings(), run, step).work(halt)
+            seat = Rehearsal if run.kind == REPLAY else Sitting
+            done = seat(settings(), run, step).work(halt)
         except Stopped:
             log.info("step stopped", run=run.id, step=step.step_id, reason=halt.reason)
             if halt.reason == DRAINING:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from models import activities, runs, sessions, steps
+from models import activities, replays, runs, sessions, steps
 from models.base import db, now_ms
 from models.events import Happening
 from models.pipelines import definition_of
@@ -18,6 +18,7 @@ from models.steps import Step
 from tasks.steps import ask_for, release_hands
 from tasks.swarms import run_ended
 from workers.pipelines.engine import Dispatch, Failed, Finished, Notice, Outcome, next_step
+from workers.pipelines.retracing import retraced
 
 Decision = Dispatch | Finished | Failed
 
@@ -71,7 +72,12 @@ def quarantine(run: Run, step: Step, why: str) -> None:
 
 def _decide(run: Run, executions: Sequence[Step]) -> Decision:
     over = [step for step in executions if step.state in (steps.COMPLETED, steps.FAILED)]
-    return next_step(definition_of(run.version_id), [_outcome(step) for step in over])
+    decision = next_step(definition_of(run.version_id), [_outcome(step) for step in over])
+    if run.kind != runs.REPLAY:
+        return decision
+    if run.error:  # a difference, which nothing in the definition can make good
+        return Failed(run.error, over[-1].step_id, outputs=decision.outputs)
+    return retraced(decision, replays.record_of(run), len(over), replays.ended(run))
 
 
 def _outcome(step: Step) -> Outcome:
@@ -136,7 +142,7 @@ def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
 def _last_number(run: Run) -> int:
     """Numbers go on where superseded executions ended, so that each is used once."""
     text = "SELECT coalesce(max(number), 0) FROM steps WHERE run_id = %s AND attempt = %s"
-    return int(db.execute_sql(text, (run.id, run.attempt)).fetchone()[0])
+    return int(db.now(text, (run.id, run.attempt)).fetchone()[0])
 
 
 def _note_for(run: Run, step_id: str) -> str | None:
@@ -159,7 +165,7 @@ def _finish(run: Run, decision: Finished) -> None:
 
 def _give_up(run: Run, decision: Failed, executions: Sequence[Step]) -> None:
     outputs = dict(decision.outputs)
-    if run.kind == runs.EXECUTOR:  # its only step may have failed with a report
+    if run.ordered and executions:  # its only step may have failed with a report
         outputs |= executions[-1].outputs
     run.move(runs.FAILED, error=decision.error, outputs=outputs, completed_at=now_ms())
     failure = {"error": decision.error, "stepId": decision.step_id, "cancelled": False}

@@ -21,7 +21,7 @@ from tasks import runs as commands
 from workers import clock
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
-from workers.pipelines.sitting import Done
+from workers.pipelines.seat import Done
 
 ANNA = Principal("usr_anna", "user")
 
