@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+LOST = "lost"  # why work stops whose lease is not ours any more
+
 
 class Stopped(Exception):
     """The work was called off: cancelled, paused, taken over, or its process is going away."""
@@ -21,6 +23,7 @@ class Halt:
 
     def __init__(self, seconds: float | None = None) -> None:
         self.reason: str | None = None
+        self.valid_until: float | None = None  # monotonic; later it may be somebody else's work
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self._raised = threading.Event()
         self._lock = threading.Lock()
@@ -43,6 +46,8 @@ class Halt:
 
     def check(self) -> None:
         """Raise Stopped or DeadlinePassed if the work must end now."""
+        if self.valid_until is not None and time.monotonic() > self.valid_until:
+            self.stop(LOST)  # this process was stopped, or its beats come late
         if self._raised.is_set():
             raise Stopped(self.reason)
         if self.deadline is not None and time.monotonic() > self.deadline:

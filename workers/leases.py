@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import peewee
+from playhouse.pool import MaxConnectionsExceeded
 
 from models import steps
 from models.base import db
 from models.logs import log
-from workers.halting import Halt
+from workers.halting import LOST, Halt
 
 BEAT_SECONDS = 0.75
-LOST = "lost"
+LEASE_SECONDS = steps.LEASE_MS / 1000
 DRAINING = "draining"
 
 
@@ -33,11 +34,12 @@ class Keeper:
     def holding(self, lease_id: str, seconds: float, suspect: bool = False) -> Iterator[Halt]:
         """Keep the lease while the block runs; its halt rises when the lease is lost."""
         halt = Halt(seconds)
+        halt.valid_until = time.monotonic() + LEASE_SECONDS
         with self._lock:
             self._halts[lease_id] = halt
             self.suspects |= {lease_id} if suspect else set()
             drained = self._drained
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._beat, daemon=True, name="leases")
                 self._thread.start()
         if drained:
@@ -58,25 +60,33 @@ class Keeper:
             halt.stop(DRAINING)
 
     def _beat(self) -> None:
-        heard = time.monotonic()
         while True:
             time.sleep(BEAT_SECONDS)
             try:
                 self._renew()
-                heard = time.monotonic()
-            except peewee.PeeweeException as error:
+            except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
                 log.warning("leases not renewed", error=str(error).strip())
-                if time.monotonic() - heard > steps.LEASE_MS / 1000:
-                    self._stop(set(self._halts))
+                self._stop_overdue()
 
     def _renew(self) -> None:
         with self._lock:
             held = set(self._halts)
         if not held:
             return
+        began = time.monotonic()
         with db.connection_context():
             kept = steps.renew(held)
+        with self._lock:
+            for lease in kept & self._halts.keys():
+                self._halts[lease].valid_until = began + LEASE_SECONDS
         self._stop(held - kept)
+
+    def _stop_overdue(self) -> None:
+        """Whoever waits for something would not look at the clock."""
+        now = time.monotonic()
+        with self._lock:
+            late = {lease for lease, halt in self._halts.items() if now > (halt.valid_until or now)}
+        self._stop(late)
 
     def _stop(self, leases: set[str]) -> None:
         with self._lock:

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.blobs import Blobs
+from workers.agents import delegating
 from workers.agents.tools import Toolbox
 from workers.agents.tools.base import Effect
+from workers.llm.base import Call, Result
 from workers.workspaces import Report, Saved, Savepoint, Start, Workspace, merge
+
+UNKNOWN = (
+    "The worker was lost while this ran: its outcome is unknown. The files of the workspace are as "
+    "they were before it; what it may have done elsewhere still holds. Find out before you repeat "
+    "it."
+)
 
 
 @dataclass
@@ -27,6 +35,19 @@ class Acts:
     def effect(self, name: str) -> Effect:
         """What calling the tool may change."""
         return self.toolbox.effect(name) if self.toolbox else "none"
+
+    def came_of(self, call: Call, asked_by: str) -> Result | None:
+        """What an act came to that a worker has let go of; None when it is to be done.
+
+        `asked_by` is its name with those it delegated to.
+        """
+        effect = self.effect(call.name)
+        if effect == "world":
+            return Result(call.id, UNKNOWN, is_error=True)
+        outcome = delegating.outcome(asked_by) if effect == "delegation" else None
+        if outcome is None:
+            return None
+        return Result(call.id, f"{outcome.text}\n{self.adopt(outcome.branches)}".rstrip())
 
     def saved(self, name: str) -> Savepoint | None:
         """How the files stand after calling the tool, if that may have changed them and did."""

@@ -7,8 +7,15 @@ from typing import Self
 
 from models import ledger
 from models.ledger import Entry
-from models.logs import log
 from workers.workspaces import Savepoint
+
+
+class Diverged(Exception):
+    """The conversation goes another way than its record from act number `seq` on."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"the record goes another way from act {seq} on")
+        self.seq = seq
 
 
 class Journal:
@@ -39,6 +46,11 @@ class Journal:
         ]
 
     @property
+    def ahead(self) -> bool:
+        """Whether acts on record are still to be gone through."""
+        return self.place < len(self.entries)
+
+    @property
     def sealed(self) -> int:
         """How many acts are done with."""
         return sum(entry.sealed for entry in self.entries)
@@ -46,8 +58,8 @@ class Journal:
     def next(self, kind: str, name: str, key: str) -> Entry:
         """The act at the next place: the one on record, else a new one.
 
-        A tool call that is not the one on record means that the conversation takes another way
-        than before (the program has changed): from here on the record is forgotten.
+        Raises Diverged where the conversation takes another way than before, because the program
+        or a definition has changed: a tool call that is not the one on record.
         """
         place = self.place
         self.place += 1
@@ -55,9 +67,7 @@ class Journal:
             entry = self.entries[place]
             if entry.kind == kind and (kind != ledger.TOOL or entry.key == key):
                 return entry
-            log.warning("the record goes another way", execution=self.execution_id, seq=place)
-            ledger.cut(self.execution_id, place)
-            del self.entries[place:]
+            raise Diverged(place)
         return self._new(place, kind, name, key)
 
     def _new(self, place: int, kind: str, name: str, key: str) -> Entry:

@@ -13,6 +13,7 @@ from typing import Any
 
 from models import ledger
 from models.base import db
+from models.insisting import insist
 from models.ledger import Entry
 from models.logs import log
 from models.runs import Run
@@ -20,7 +21,7 @@ from models.sessions import Session
 from models.spending import Busy, Reached
 from models.steps import Step
 from tasks import budgets
-from workers.agents import delegating, sealing
+from workers.agents import sealing
 from workers.agents.accounting import call_row
 from workers.agents.acts import Acts
 from workers.agents.events import (
@@ -37,15 +38,13 @@ from workers.agents.events import (
     Spoke,
     Talk,
 )
-from workers.agents.journal import Journal
+from workers.agents.journal import Diverged, Journal
 from workers.agents.purse import Purse
 from workers.agents.telling import Telling
 from workers.agents.tools.base import Awaited
 from workers.agents.voice import Voice
-from workers.halting import DeadlinePassed, Halt, Stopped
-from workers.leases import LOST
+from workers.halting import LOST, DeadlinePassed, Halt, Stopped
 from workers.llm.base import (
-    Call,
     Message,
     Model,
     ModelError,
@@ -55,11 +54,6 @@ from workers.llm.base import (
 
 BUDGET = "budget reached"
 BUSY_SECONDS = 0.5  # between looks whether other calls have left room in a budget
-UNKNOWN = (
-    "The worker was lost while this ran: its outcome is unknown. The files of the workspace are as "
-    "they were before it; what it may have done elsewhere still holds. Find out before you repeat "
-    "it."
-)
 
 
 class Transcript:
@@ -78,6 +72,8 @@ class Transcript:
         self.purse = Purse(model, step.id)
         self._act: Entry | None = None  # the one under way
         self._asked: Asking | None = None
+        self._granted = Options()  # how the model may be asked
+        self._sent = False  # whether what is held back was written, if perhaps not committed
         self._writes: list[Callable[[Run], object]] = []
 
     def open(self, messages: Sequence[Message], facts: dict[str, Any]) -> None:
@@ -110,6 +106,11 @@ class Transcript:
             delegated.asked_by = self.journal.asked_by(self._claimed())
             delegated.base = acts.packed()
             raise
+        except Diverged as other:
+            log.warning(str(other), run=self.run.id, step=self.step.step_id)
+            with self._held():
+                ledger.cut(self.step.id, other.seq)
+            raise
         except ModelError as error:
             if error.unpaid:
                 self._writes.append(self.purse.keep)
@@ -122,16 +123,15 @@ class Transcript:
     def commit(self) -> None:
         """Write what is held back; raises Stopped when the lease is gone."""
         if self._writes or self.telling.told:
-            with self._held() as run:
-                self.write(run)
+            insist(self._commit)
+            self._forget()
 
     def write(self, run: Run) -> None:
         """Write what is held back in the transaction of a caller who holds run and lease."""
         for write in self._writes:
             write(run)
         self.telling.write(run)
-        self._writes.clear()
-        self.telling.told.clear()
+        self._sent = True
 
     def warn(self, message: str) -> None:
         """Tell in the log and in the run's history what whoever runs this should know."""
@@ -149,9 +149,7 @@ class Transcript:
             case Called():
                 return self._called(event)
             case Overflowed():
-                self._seal(sealing.overflow_row(event.message))
-                if event.unpaid:
-                    self._writes.append(self.purse.keep)
+                self._overflowed(event)
             case Replied():
                 self._replied(event)
             case Returned():
@@ -169,7 +167,8 @@ class Transcript:
             return sealing.answer_of(entry.response)
         entry.key, entry.request = key, sealing.question_row(event)
         while True:
-            granted = self._afford(entry, event)
+            granted = insist(lambda: self._afford(entry, event))
+            self._forget()
             if isinstance(granted, Reached):
                 raise Stopped(BUDGET)
             if isinstance(granted, Options):
@@ -179,14 +178,21 @@ class Transcript:
     def _afford(self, entry: Entry, event: Asking) -> Options | Busy | Reached:
         """Claim the call and set its worst case aside; a budget that is reached pauses the run."""
         with self._held() as run:
+            if self._act is entry and self._arrived():
+                return self._granted
             self.write(run)
             granted = self.purse.open(run, event)
             if isinstance(granted, Reached):
                 budgets.pause(run, granted)
             elif isinstance(granted, Options):
-                self._act = entry
+                self._act, self._granted = entry, granted
                 entry.claim()
         return granted
+
+    def _overflowed(self, event: Overflowed) -> None:
+        self._seal(sealing.overflow_row(event.message))
+        if event.unpaid:
+            self._writes.append(self.purse.keep)
 
     def _replied(self, event: Replied) -> None:
         self.telling.turns += 1
@@ -201,7 +207,8 @@ class Transcript:
             self._count(event.answer)
             if not event.known:
                 self._answered(event.answer)
-        self.telling.compacted(event)
+        if not self.journal.ahead:  # else it was told together with the act that came next
+            self.telling.compacted(event)
 
     def _count(self, answer: Answer) -> None:
         if self._asked is not None:
@@ -228,24 +235,13 @@ class Transcript:
         if entry.sealed:
             return sealing.result_of(entry.response, event.call)
         self.telling.call_began(event.call)
-        came = self._came_of(event.call, entry) if entry.tries else None
+        asked_by = self.journal.asked_by(entry)
+        came = self.acts.came_of(event.call, asked_by) if entry.tries else None
         if came is not None:
             self._act = entry
             return self._returned(Returned(event.call, came, 0.0))
         self._claim(entry)
         return None
-
-    def _came_of(self, call: Call, entry: Entry) -> Result | None:
-        """What an act came to that a worker has let go of; None when it is to be done."""
-        effect = self.acts.effect(call.name)
-        if effect == "world":
-            return Result(call.id, UNKNOWN, is_error=True)
-        if effect != "delegation":
-            return None
-        outcome = delegating.outcome(self.journal.asked_by(entry))
-        if outcome is None:
-            return None
-        return Result(call.id, f"{outcome.text}\n{self.acts.adopt(outcome.branches)}".rstrip())
 
     def _returned(self, event: Returned) -> Result:
         """Seal a tool's result with how the files stand now."""
@@ -270,6 +266,21 @@ class Transcript:
         if self._act is None:
             raise RuntimeError("an answer came before anything was asked")
         return self._act
+
+    def _commit(self) -> None:
+        with self._held() as run:
+            if not self._arrived():
+                self.write(run)
+
+    def _arrived(self) -> bool:
+        """Whether a try was taken whose commit was not answered."""
+        return self._sent and self._act is not None and self._act.written()
+
+    def _forget(self) -> None:
+        """What was held back is written."""
+        self._writes.clear()
+        self.telling.told.clear()
+        self._sent = False
 
     @contextmanager
     def _held(self) -> Iterator[Run]:

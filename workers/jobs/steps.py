@@ -9,6 +9,7 @@ from models.agents import Agent
 from models.base import db, now_ms
 from models.config import settings
 from models.errors import NotFound, Unavailable
+from models.insisting import insist
 from models.logs import log
 from models.pipelines import definition_of
 from models.runs import REPLAY, RUNNING, Run
@@ -18,6 +19,7 @@ from tasks import steps as step_tasks
 from workers.agents import delegating
 from workers.agents.tools.base import Awaited
 from workers.broker import performs
+from workers.halting import LOST as OVERDUE
 from workers.halting import DeadlinePassed, Stopped
 from workers.leases import DRAINING, keeper
 from workers.llm.base import ModelError, Throttled
@@ -53,8 +55,8 @@ def carry_out(run: Run, step: Step) -> None:
             done = seat(settings(), run, step).work(halt)
         except Stopped:
             log.info("step stopped", run=run.id, step=step.step_id, reason=halt.reason)
-            if halt.reason == DRAINING:
-                give_back(run, step)
+            if halt.reason in (DRAINING, OVERDUE):  # unless somebody else has it by now
+                insist(lambda: give_back(run, step))
             return
         except Awaited as delegated:
             delegate(run, step, delegated)
@@ -63,7 +65,7 @@ def carry_out(run: Run, step: Step) -> None:
             done = Done(f"timed out after {timeout} s")
         except HURDLES as error:
             done = hindered(error)
-        settle(run, step, done)
+        insist(lambda: settle(run, step, done))
 
 
 @performs(step_tasks.recover)
@@ -102,7 +104,7 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
             return None
         spec = definition_of(run.version_id).step(step.step_id)
         agent = Agent.locked(step.agent_id) or Agent()
-        model = model_name(settings(), run, spec, agent)
+        model = step.model_used or model_name(settings(), run, spec, agent)
         session_id = Session.id.default()
         if not step.claim(agent.concurrent_steps, session_id=session_id, model_used=model):
             return None
@@ -208,11 +210,12 @@ class GivenBackOnError:
 
 def _begun(run: Run, step: Step) -> None:
     """Tell that the agent sits down: session row, event, timeline."""
-    now = now_ms()
+    now, source = now_ms(), "executor" if step.queue == steps.EXECUTORS else "pipeline"
     Session(
         id=step.session_id,
         state=sessions.RUNNING,
         agent_id=step.agent_id,
+        source=source,
         source_id=run.id,
         run_id=run.id,
         execution_id=step.id,
@@ -227,8 +230,8 @@ def _begun(run: Run, step: Step) -> None:
     how["sealedActs"] = step.mark
     which = {"visit": step.visit, "retryCount": step.retry, "executionId": step.id}
     run.record(("step_started", {**about, **how, **which}), session_id=step.session_id)
-    work = {"runId": run.id, "stepId": step.step_id, "stepType": "pipeline"}
-    session = {"sessionId": step.session_id, "source": "pipeline", "model": step.model_used}
+    work = {"runId": run.id, "stepId": step.step_id, "stepType": source}
+    session = {"sessionId": step.session_id, "source": source, "model": step.model_used}
     session["userPrompt"] = run.task[:200]
     entries = (("work_started", work), ("session_started", session))
     activities.note(step.agent_id, run.owner_id, run.id, *entries)

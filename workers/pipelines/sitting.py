@@ -15,7 +15,7 @@ from workers.agents import sealing
 from workers.agents.acts import Acts
 from workers.agents.events import Ending
 from workers.agents.handover import declared_outputs
-from workers.agents.journal import Journal
+from workers.agents.journal import Diverged, Journal
 from workers.agents.prompts import assemble
 from workers.agents.tools import Toolbox
 from workers.agents.tools.base import Bench
@@ -27,7 +27,7 @@ from workers.llm import open_model
 from workers.llm.base import Message, Model
 from workers.pipelines import executing, progress
 from workers.pipelines.briefing import Briefing, Look
-from workers.pipelines.seat import Done, Seat, model_name, uses_files
+from workers.pipelines.seat import Done, Seat, uses_files
 from workers.sandboxes.base import Engine, Spec
 from workers.workspaces import Saved, Workspace, open_workspace
 
@@ -44,10 +44,17 @@ class Sitting(Seat):
         self.unconfined = False
 
     def work(self, halt: Halt) -> Done:
-        """Let the agent work, from where the ledger ends.
+        """Let the agent work, from where the ledger ends or the work goes another way than it.
 
         Raises Stopped, DeadlinePassed, Awaited, ModelError and WorkspaceError.
         """
+        while True:
+            try:
+                return self._worked(halt)
+            except Diverged:
+                self.journal = Journal.read(self.step.id)  # by now without what was another way
+
+    def _worked(self, halt: Halt) -> Done:
         model = self._model()
         with ExitStack() as opened:
             workspace = self._workspace(opened)
@@ -67,7 +74,7 @@ class Sitting(Seat):
             return self._committed(done, ending, workspace)
 
     def _model(self) -> Model:
-        name = model_name(self.settings, self.run, self.spec, self.agent)
+        name = self.step.model_used or ""  # chosen when the step was first begun
         return open_model(name, self.settings.providers, self.settings.local_model_url)
 
     def _workspace(self, opened: ExitStack) -> Workspace | None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from models import config, events, runs, steps
+from models import base, config, events, runs, steps
 from models.agents import Agent
 from models.blobs import Blobs
 from models.config import Settings
@@ -20,6 +20,7 @@ from models.ledger import Entry
 from models.llm_calls import LlmCall
 from models.runs import Run
 from models.steps import Step
+from tests.conftest import run_sql
 from tests.servers.author import Author
 from tests.servers.provider import Answer
 from tests.workers.jobs.dying import (
@@ -31,7 +32,7 @@ from tests.workers.jobs.dying import (
     places,
     sealed_turns,
 )
-from workers.agents.transcript import UNKNOWN
+from workers.agents.acts import UNKNOWN
 from workers.halting import Stopped
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
@@ -64,6 +65,10 @@ STORY = (
     Answer(text=("Done.",), calls=(call("complete", outputs={"answer": "42"}, summary="did"),)),
 )
 TURNS = len(STORY)
+HANG_UP = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 ACTS = 2 * (TURNS + sum(len(answer.calls) for answer in STORY))  # events: each begins and ends
 FILES = {"a.txt": "one\nthree\n", "count.txt": "x\ny\n"}
 
@@ -257,3 +262,22 @@ def test_a_command_that_may_have_changed_the_world_is_not_repeated(
     assert files(execution)["count.txt"] == "y\n"  # what the lost one did to the files is undone
     ends = Event.select().where(Event.type == "tool_call_end")
     assert [event.data["result"] for event in ends].count(UNKNOWN) == 1
+
+
+@pytest.mark.parametrize("place", [(0, "after"), (1, "before"), (4, "before"), (ACTS, "end")])
+def test_an_answer_outlives_the_connection_it_was_to_be_written_on(
+    begin: Callable[[str], str], provider: Author, database: str, place: tuple[int, str]
+) -> None:
+    execution = begin(OPENAI)
+    worker = Sleeper(execution, *place)
+    worker.start()
+    assert worker.asleep.wait(20)
+    run_sql(database, HANG_UP)
+    base.db.close()
+    base.db.connect()
+    worker.wake.set()
+    worker.join(30)
+    assert worker.raised is None
+    assert provider.turns == [*range(TURNS)]
+    assert len(Event.select().where(Event.type == "llm_call")) == TURNS
+    finished(execution)
