@@ -156,15 +156,30 @@ class Step(Stateful):
 
 
 def renew(leases: Collection[str]) -> set[str]:
-    """Prolong the leases that are still ours; the others were cancelled, paused or taken over."""
+    """Prolong the leases that are still ours; the others were cancelled, paused or taken over.
+
+    A step that somebody is writing to just now waits for the next time: whoever was stopped amid
+    a transaction must not cost all the others their leases.
+    """
     if not leases:
         return set()
-    rows = (
-        Step.update(leased_until=CLOCK + LEASE_MS)
-        .where(Step.lease_id.in_(list(leases)) & (Step.state == RUNNING))
-        .returning(Step.lease_id)
-        .tuples()
-        .execute()
+    rows = db.execute_sql(
+        """
+        WITH mine AS MATERIALIZED (
+            SELECT id, lease_id FROM steps WHERE lease_id = ANY(%s) AND state = 'running'
+        ), free AS MATERIALIZED (
+            SELECT id FROM steps WHERE id IN (SELECT id FROM mine)
+            ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+        ), renewed AS (
+            UPDATE steps
+            SET leased_until = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s
+            FROM free, mine
+            WHERE steps.id = free.id AND mine.id = free.id
+                AND steps.state = 'running' AND steps.lease_id = mine.lease_id
+        )
+        SELECT lease_id FROM mine
+        """,
+        (list(leases), LEASE_MS),
     )
     return {lease for (lease,) in rows}
 

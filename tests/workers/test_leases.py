@@ -1,0 +1,109 @@
+"""Leases are kept alive beside busy threads and beside whoever holds the database up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import pytest
+
+from models import base, steps
+from models.accounts import Principal
+from models.pipelines import Pipeline
+from models.runs import Run
+from models.steps import Step
+from tasks import runs as commands
+from workers.halting import LOST, Halt, Stopped
+from workers.jobs import runs as run_jobs
+from workers.jobs import steps as jobs
+from workers.leases import Keeper
+
+ANNA = Principal("usr_anna", "user")
+
+
+@pytest.fixture
+def held(work: Callable[[], int]) -> list[Step]:
+    """Two steps under leases of ours."""
+    found = []
+    for _ in range(2):
+        form = {"task": "x", "model_override": "scripted/demo"}
+        run = commands.start(ANNA, Pipeline.get_by_id("planning"), form)
+        run_jobs.advance(run.id, run.attempt)
+        (waiting,) = Step.of(Run.get_by_id(run.id))
+        claimed = jobs.claim(waiting.id)
+        assert claimed is not None
+        found.append(claimed[1])
+    return found
+
+
+@contextmanager
+def locked(database: str, step: Step) -> Iterator[None]:
+    """Somebody holds the step's row in a transaction that does not go on."""
+    connection = psycopg2.connect(database)
+    try:
+        connection.cursor().execute("SELECT 1 FROM steps WHERE id = %s FOR UPDATE", (step.id,))
+        yield
+    finally:
+        connection.close()
+
+
+def until_of(step: Step) -> int:
+    return int(Step.get_by_id(step.id).leased_until or 0)
+
+
+def test_one_locked_step_does_not_hold_up_the_leases_of_the_others(
+    held: list[Step], database: str
+) -> None:
+    first, second = held
+    leases = {str(step.lease_id) for step in held}
+    before = [until_of(step) for step in held]
+    with locked(database, first):
+        began = time.monotonic()
+        assert steps.renew(leases) == leases
+        assert time.monotonic() - began < 1
+    assert until_of(first) == before[0]
+    assert until_of(second) > before[1]
+    assert steps.renew(leases) == leases
+    assert until_of(first) > before[0]
+
+
+def test_only_leases_that_are_still_ours_are_prolonged(held: list[Step]) -> None:
+    first, second = held
+    commands.cancel(first.run_id)
+    assert steps.renew({str(step.lease_id) for step in held}) == {second.lease_id}
+    assert steps.renew(set()) == set()
+
+
+def test_leases_are_kept_while_eight_threads_compute(held: list[Step]) -> None:
+    keeper, stop = Keeper(), threading.Event()
+
+    def compute() -> None:
+        while not stop.is_set():
+            sum(number * number for number in range(2_000))
+
+    threads = [threading.Thread(target=compute) for _ in range(8)]
+    with keeper.holding(str(held[0].lease_id), 60) as halt:
+        for thread in threads:
+            thread.start()
+        ends = time.monotonic() + 6
+        while time.monotonic() < ends:
+            halt.check()
+            time.sleep(0.2)
+            assert until_of(held[0]) > base.now_ms()
+        stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_worker_that_was_not_heard_of_in_time_begins_nothing_more() -> None:
+    halt = Halt()
+    halt.check()
+    halt.valid_until = time.monotonic() + 60
+    halt.check()
+    halt.valid_until = time.monotonic() - 0.001
+    with pytest.raises(Stopped):
+        halt.check()
+    assert halt.reason == LOST
