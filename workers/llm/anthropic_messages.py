@@ -37,6 +37,7 @@ from workers.llm.concessions import Concessions, Request
 from workers.llm.endpoint import Endpoint, patience
 from workers.llm.estimating import estimated
 from workers.llm.failures import failure, unreachable
+from workers.llm.lines import Lines
 from workers.llm.streaming import interruptible
 
 
@@ -50,7 +51,8 @@ class AnthropicMessages:
         self.window, self.small = endpoint.window, endpoint.small
         self._endpoint = endpoint
         self._concessions = Concessions(CONCESSIONS)
-        http = endpoint.client()
+        self._lines = Lines()
+        http = endpoint.client(self._lines)
         weakref.finalize(self, http.close)
         self._client = anthropic.Anthropic(
             api_key=endpoint.api_key or "none",
@@ -90,7 +92,7 @@ class AnthropicMessages:
             )
             return stream
 
-        for event in interruptible(begin, halt, silence):
+        for event in interruptible(begin, halt, silence, self._lines):
             yield from answer.absorb(event)
 
     def _conceded(self, request: Request, error: anthropic.BadRequestError) -> Request:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from workers.llm.catalogue import Effort
+from workers.llm.lines import Lines
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 60.0
@@ -30,11 +31,16 @@ class Endpoint:
     recalls_thinking: bool = False
     key_variable: str = "its key"
 
-    def client(self) -> httpx2.Client:
-        """A client that follows no redirect and asks no proxy for the machine it runs on."""
+    def client(self, lines: Lines) -> httpx2.Client:
+        """A client that follows no redirect and asks no proxy for the machine it runs on.
+
+        Its connections are written down in `lines`.
+        """
         host = urlsplit(self.base_url).hostname or ""
         loopback = host == "localhost" or host.startswith("127.") or host == "::1"
-        return httpx2.Client(follow_redirects=False, trust_env=not loopback)
+        return httpx2.Client(
+            follow_redirects=False, trust_env=not loopback, event_hooks={"request": [lines.watch]}
+        )
 
     def without_key(self, words: str) -> str:
         """`words` of the provider or of a library, which may repeat the key they were given."""

@@ -36,6 +36,7 @@ from workers.llm.concessions import Concessions, Request
 from workers.llm.endpoint import Endpoint, patience
 from workers.llm.estimating import estimated
 from workers.llm.failures import failure, unreachable
+from workers.llm.lines import Lines
 from workers.llm.openai_requests import CONCESSIONS, compose
 from workers.llm.streaming import interruptible
 
@@ -52,7 +53,8 @@ class OpenAIChat:
         self.window, self.small = endpoint.window, endpoint.small
         self._endpoint = endpoint
         self._concessions = Concessions(CONCESSIONS)
-        http = endpoint.client()
+        self._lines = Lines()
+        http = endpoint.client(self._lines)
         weakref.finalize(self, http.close)
         self._client = openai.OpenAI(
             api_key=endpoint.api_key or "none",
@@ -92,7 +94,7 @@ class OpenAIChat:
             )
             return stream
 
-        for chunk in interruptible(begin, halt, silence):
+        for chunk in interruptible(begin, halt, silence, self._lines):
             yield from answer.absorb(chunk)
 
     def _conceded(self, request: Request, error: openai.BadRequestError) -> Request:

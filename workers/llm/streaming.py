@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from workers.halting import Halt
 from workers.llm.base import Unavailable
+from workers.llm.lines import Lines
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -20,9 +20,7 @@ POLL = 0.25  # seconds; deadlines and asynchronous exceptions are noticed this o
 
 
 class Stream(Protocol[T_co]):
-    """What both SDKs hand out: chunks to iterate over, and the response beneath."""
-
-    response: Any
+    """What both SDKs hand out: chunks to iterate over."""
 
     def __iter__(self) -> Iterator[T_co]: ...
 
@@ -30,14 +28,15 @@ class Stream(Protocol[T_co]):
 
 
 def interruptible(
-    begin: Callable[[], Stream[T]], halt: Halt, silence: float
+    begin: Callable[[], Stream[T]], halt: Halt, silence: float, lines: Lines
 ) -> Generator[T, None, None]:
     """Yield the chunks of the stream that `begin` opens, which may block for long.
 
     Raises Stopped or DeadlinePassed within a quarter of a second, Unavailable after `silence`
-    seconds without a chunk, and whatever reading raised. The connection is closed on leaving.
+    seconds without a chunk, and whatever reading raised. On leaving its connection, one of the
+    `lines`, is cut, even where nothing has come yet: nobody pays for what nobody reads.
     """
-    reader = _Reader(begin)
+    reader = _Reader(begin, lines)
     reader.start()
     with contextlib.closing(reader), halt.waking(reader.wake):
         while True:
@@ -67,14 +66,13 @@ class _Woken:
 class _Reader(threading.Thread, Generic[T]):
     """Reads in a thread of its own, because a blocking read cannot be called off from outside."""
 
-    def __init__(self, begin: Callable[[], Stream[T]]) -> None:
+    def __init__(self, begin: Callable[[], Stream[T]], lines: Lines) -> None:
         super().__init__(name="model-stream", daemon=True)
         self._begin = begin
+        self._lines = lines
         self._chunks: queue.SimpleQueue[T | _Ended | _Failed | _Woken] = queue.SimpleQueue()
-        self._lock = threading.Lock()
         self._left = False
         self._over = False
-        self._stream: Stream[T] | None = None
 
     def run(self) -> None:
         with contextlib.ExitStack() as stack:
@@ -88,10 +86,6 @@ class _Reader(threading.Thread, Generic[T]):
 
     def _read(self) -> None:
         with contextlib.closing(self._begin()) as stream:
-            with self._lock:
-                self._stream = stream
-                if self._left:
-                    return
             for chunk in stream:
                 if self._left:
                     return
@@ -114,19 +108,7 @@ class _Reader(threading.Thread, Generic[T]):
         self._chunks.put(_Woken())
 
     def close(self) -> None:
-        """Leave: the thread ends as soon as its read returns, which the shutdown forces."""
-        with self._lock:
-            self._left = True
-            stream = self._stream
-        if stream is not None and not self._over:
-            _hang_up(stream)
-
-
-def _hang_up(stream: Stream[Any]) -> None:
-    """Shut the socket down; closing it would not wake a thread that is blocked on it."""
-    network = stream.response.extensions.get("network_stream")
-    connection = network.get_extra_info("socket") if network is not None else None
-    if isinstance(connection, socket.socket):
-        with contextlib.suppress(OSError):  # it may be gone already
-            # Not SSLSocket.shutdown: that would unwrap TLS under the reading thread.
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        """Leave: the thread ends as soon as its read returns, which the cut forces."""
+        self._left = True
+        if not self._over:
+            self._lines.cut()
