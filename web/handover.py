@@ -27,6 +27,8 @@ class Streaming(Response):
     no greenlet: at 5,000 clients that decides.
     """
 
+    automatically_set_content_length = False  # the body seems empty: clients would stop at once
+
     def __init__(self, feed: Feed, stream: Stream) -> None:
         feed.admit()
         super().__init__(mimetype="text/event-stream")
