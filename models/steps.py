@@ -23,7 +23,10 @@ AGENTS, EXECUTORS = "agents", "executors"  # the queues that steps are worked on
 
 LEASE_MS = 3_000
 MOST_TRIES = 3  # a step that lost its worker this often at the same act is not tried again
-SEALED = "(SELECT count(*) FROM ledger WHERE execution_id = %s AND sealed_at IS NOT NULL)"
+# the opening is written with the claim of the first act: whoever got no further has done nothing
+SEALED = """
+    (SELECT count(*) FROM ledger WHERE execution_id = %s AND seq > 0 AND sealed_at IS NOT NULL)
+"""
 
 CLOCK = SQL("(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
 

@@ -281,3 +281,14 @@ def test_an_answer_outlives_the_connection_it_was_to_be_written_on(
     assert provider.turns == [*range(TURNS)]
     assert len(Event.select().where(Event.type == "llm_call")) == TURNS
     finished(execution)
+
+
+def test_three_workers_lost_in_the_first_model_call_are_one_too_many(
+    begin: Callable[[str], str], provider: Author
+) -> None:
+    execution = begin(OPENAI)
+    for _ in range(steps.MOST_TRIES):
+        assert die(execution, 0, "after")
+        expire(execution)
+    run = Run.get_by_id(of(execution).run_id)
+    assert (run.state, run.quarantined) == (runs.FAILED, True)
