@@ -1,0 +1,293 @@
+"""Steps whose workers are killed, stopped and told to go, on the whole product."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.contracts.test_sandboxes import gone
+from tests.processes.agents_at_work import call
+from tests.processes.chaos.callers import ancestor_of_caller
+from tests.processes.product import COMMANDS, Product, product, until
+from tests.servers.author import Author
+from tests.servers.provider import Answer, Received
+
+MODEL = "openai/gpt-5.2"
+STEP = """
+id: {id}
+name: {id}
+agents: [{{id: yukihiro, name: Yukihiro}}]
+steps:
+  - id: DO
+    agent: yukihiro
+    input: "Do it: {{{{task_description}}}}"
+    outputs: [answer]
+    maxRetries: 0
+    timeoutSeconds: 900
+"""
+LINES = (
+    Answer(text=("One.",), calls=(call("write", path="a.txt", content="one"),)),
+    Answer(calls=(call("bash", command="echo x >> count.txt; sleep 1.5; cat count.txt"),)),
+    Answer(text=("Two.",), calls=(call("bash", command="echo y >> count.txt"),)),
+    Answer(calls=(call("complete", outputs={"answer": "42"}, summary="It is done"),)),
+)
+DONE = "x\ny\n"
+GOES_ON = 5.0  # seconds, at most, from the death of a worker to where another one goes on
+
+
+@dataclass
+class Stage:
+    """The product with two workers for agents, and the model that they ask."""
+
+    product: Product
+    author: Author
+    workers: list[str] = field(default_factory=list)  # who asked for each answer, by name
+
+    def start(self) -> str:
+        """Ask for a run; gives its id."""
+        self.author.requests.clear()
+        self.author.times.clear()
+        self.author.asked.clear()
+        return self.product.run("durable", "x", model_override=MODEL)
+
+    def hear(self, received: Received) -> None:
+        """Write down which process asks."""
+        server = int(self.author.url.rpartition(":")[2])
+        names = {
+            process.pid: name
+            for name, process in self.product.processes.items()
+            if name.startswith("agents")
+        }
+        pid = ancestor_of_caller(received.port, server, names)
+        self.workers.append(names.get(pid or 0, "nobody"))
+
+    def told(self, run: str, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.product.events(run) if event["type"] == kind]
+
+    def finished(self, run: str) -> dict[str, Any]:
+        """The run, done as if nothing had happened."""
+        ended = self.product.ended(run)
+        assert (ended["status"], ended["error"]) == ("completed", None)
+        assert ended["outputs"] == {"answer": "42"}
+        calls = self.product.get("/llm-calls", run_id=run)["calls"]
+        assert len(calls) == len(LINES)
+        assert len(self.told(run, "step_complete")) == 1
+        assert self.numbers(run) == list(range(1, len(self.numbers(run)) + 1))
+        assert self.counted(run) == DONE
+        return ended
+
+    def numbers(self, run: str) -> list[int]:
+        with self.product.client.stream("GET", f"/v1/events/stream/{run}") as followed:
+            seqs = []
+            for line in followed.iter_lines():
+                if line.startswith("event: end"):
+                    return seqs
+                if line.startswith("id: "):
+                    seqs.append(int(line.removeprefix("id: ").rpartition(":")[2]))
+        return seqs
+
+    def counted(self, run: str) -> str:
+        """The file that the commands wrote, where the run was last worked on."""
+        root = self.product.folder / "data" / "workspaces"
+        found = root.glob(f"{run}*/tree/count.txt")
+        return max(found, key=lambda path: path.stat().st_mtime_ns).read_text()
+
+    def began(self, run: str, executions: int) -> float:
+        """When (s) the step was begun for the `executions`-th time."""
+        until(lambda: len(self.told(run, "step_started")) >= executions, 15, 0.02)
+        return float(self.told(run, "step_started")[executions - 1]["timestamp"]) / 1000
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("durable")
+    with Author(*LINES) as author:
+        keys = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": f"{author.url}/v1"}
+        with product(folder, *COMMANDS, "agents-2", **keys) as running:
+            put(running, "durable")
+            made = Stage(running, author)
+            author.hears = made.hear
+            yield made
+
+
+@pytest.fixture(autouse=True)
+def reset(stage: Stage) -> Iterator[None]:
+    """Every test finds both workers and a model that hangs nowhere."""
+    yield
+    stage.author.hanging.clear()
+    stage.author.hears = stage.hear
+    stage.author.lines = LINES
+    missing = {"agents", "agents-2"} - set(stage.product.processes)
+    if missing:
+        stage.product.start(*missing)
+        stage.product.ready()
+
+
+def put(running: Product, name: str) -> None:
+    text = STEP.format(id=name)
+    running.client.put(f"/v1/pipelines/{name}", json={"yaml_content": text}).raise_for_status()
+
+
+def in_a_model_call(stage: Stage, run: str) -> str:
+    assert stage.author.asked.wait(20)
+    return stage.workers[-1]
+
+
+def in_a_tool(stage: Stage, run: str) -> str:
+    until(lambda: len(stage.told(run, "tool_call_start")) >= 2, 20, 0.02)
+    return stage.workers[-1]
+
+
+def after_the_last_answer(stage: Stage, run: str) -> str:
+    until(lambda: len(stage.author.turns) == len(LINES), 20, 0.001)
+    name = stage.workers[-1]
+    time.sleep(random.uniform(0, 0.08))
+    return name
+
+
+# the turns that may be asked for twice: the call under way, or an answer that nobody had sealed
+ALLOWED = {in_a_model_call: ([2],), in_a_tool: ([],), after_the_last_answer: ([], [len(LINES) - 1])}
+
+
+@pytest.mark.parametrize(
+    ("place", "turn"), [(in_a_model_call, 2), (in_a_tool, None), (after_the_last_answer, None)]
+)
+def test_another_worker_goes_on_within_seconds_where_a_killed_one_was(
+    stage: Stage,
+    place: Callable[[Stage, str], str],
+    turn: int | None,
+    record_property: Callable[[str, str], None],
+) -> None:
+    taken = []
+    for _ in range(5):
+        stage.author.hanging = set() if turn is None else {turn}
+        run = stage.start()
+        name = place(stage, run)
+        stage.product.kill(name)
+        killed = time.time()
+        stage.product.start(name)
+        stage.finished(run)
+        starts = stage.told(run, "step_started")
+        if len(starts) > 1:
+            taken.append(stage.began(run, 2) - killed)
+        repeated = list(stage.author.turns)
+        for asked in range(len(LINES)):
+            repeated.remove(asked)
+        assert repeated in ALLOWED[place]
+        stage.product.ready()
+    if taken:
+        shown = ", ".join(f"{seconds:.2f}" for seconds in sorted(taken))
+        record_property(place.__name__, f"median {statistics.median(taken):.2f} s of {shown}")
+        assert max(taken) < GOES_ON
+
+
+@pytest.mark.parametrize(("place", "turn"), [(in_a_model_call, 2), (in_a_tool, None)])
+def test_a_stopped_worker_that_wakes_up_writes_nothing(
+    stage: Stage, place: Callable[[Stage, str], str], turn: int | None
+) -> None:
+    stage.author.hanging = set() if turn is None else {turn}
+    run = stage.start()
+    name = place(stage, run)
+    pid = stage.product.processes[name].pid
+    os.kill(pid, signal.SIGSTOP)
+    stopped = time.time()
+    try:
+        assert stage.began(run, 2) - stopped < GOES_ON  # waits for no lock of the sleeper's
+        stage.finished(run)
+        asked, told = len(stage.author.requests), stage.product.events(run)
+        time.sleep(max(0.0, stopped + 10 - time.time()))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(3)
+    assert stage.product.events(run) == told
+    assert len(stage.author.requests) == asked
+    stage.finished(run)
+    assert stage.product.processes[name].poll() is None
+
+
+@pytest.mark.parametrize(("place", "turn"), [(in_a_model_call, 2), (in_a_tool, None)])
+def test_a_worker_told_to_go_drains_and_its_step_goes_on_elsewhere(
+    stage: Stage, place: Callable[[Stage, str], str], turn: int | None
+) -> None:
+    stage.author.hanging = set() if turn is None else {turn}
+    run = stage.start()
+    name = place(stage, run)
+    told = time.time()
+    assert stage.product.terminate(name) < 20
+    assert stage.began(run, 2) - told < GOES_ON
+    stage.finished(run)
+    assert [start["attempt"] for start in stage.told(run, "step_started")] == [1, 1]
+    in_flight = [] if turn is None else [turn]
+    assert sorted(stage.author.turns) == sorted([*range(len(LINES)), *in_flight])
+
+
+@pytest.mark.parametrize("order", ["cancel", "pause?mode=now"])
+def test_a_running_command_is_stopped_within_seconds(stage: Stage, order: str) -> None:
+    mark = f"6{random.randrange(10**6):06}.25"
+    stage.author.lines = (Answer(calls=(call("bash", command=f"sleep {mark}", timeout=3000),)),)
+    run = stage.start()
+    until(lambda: stage.told(run, "tool_call_start"), 20)
+    began = time.monotonic()
+    stage.product.post(f"/runs/{run}/{order}")
+    until(lambda: gone(mark), 10)
+    assert time.monotonic() - began < 5
+    assert len(stage.author.requests) == 1
+    if stage.product.get(f"/runs/{run}")["status"] == "paused":
+        stage.product.post(f"/runs/{run}/cancel")
+
+
+@pytest.mark.parametrize("order", ["cancel", "pause?mode=now"])
+def test_a_silent_stream_is_left_within_seconds(stage: Stage, order: str) -> None:
+    stage.author.hanging = {1}
+    stage.author.hung_up.clear()
+    run = stage.start()
+    assert stage.author.asked.wait(20)
+    stage.product.post(f"/runs/{run}/{order}")
+    assert stage.author.hung_up.wait(5)
+    if stage.product.get(f"/runs/{run}")["status"] == "paused":
+        stage.product.post(f"/runs/{run}/resume")
+        stage.finished(run)
+        assert stage.author.turns == [0, 1, 1, 2, 3]
+
+
+def test_a_run_that_kills_its_worker_three_times_is_quarantined_and_others_finish(
+    stage: Stage,
+) -> None:
+    victims: list[str] = []
+
+    def kill(received: Received) -> None:
+        if "Run the deadly" in str(received.body["messages"]):
+            stage.hear(received)
+            name = stage.workers[-1]
+            victims.append(name)
+            os.killpg(stage.product.processes[name].pid, signal.SIGKILL)
+
+    stage.author.hears = kill
+    stage.author.requests.clear()
+    deadly = stage.product.run("durable", "Run the deadly thing", model_override=MODEL)
+    others = [stage.product.run("durable", "x", model_override=MODEL) for _ in range(6)]
+
+    def over() -> bool:
+        for name in ("agents", "agents-2"):
+            if stage.product.processes[name].poll() is not None:
+                stage.product.processes.pop(name).wait()
+                stage.product.start(name)
+        return bool(stage.product.get(f"/runs/{deadly}")["status"] in {"failed", "completed"})
+
+    until(over, 90, 0.1)
+    ended = stage.product.get(f"/runs/{deadly}")
+    assert ended["status"] == "failed"
+    assert [failure["quarantined"] for failure in stage.told(deadly, "run_failed")] == [True]
+    assert "its worker was lost, 3 times at the same point of step DO" in ended["error"]
+    assert len(victims) == 3
+    over()
+    for run in others:
+        stage.finished(run)
