@@ -23,17 +23,27 @@ WEEK_MS = 7 * DAY_MS
 
 @dataclass(frozen=True)
 class Presence:
-    """One agent at this moment; `work` is the step it works on longest."""
+    """One agent at this moment: steps it works on, and those that wait for what they delegated."""
 
     agent_id: str
-    work: Step | None = None
     active: tuple[Step, ...] = ()
+    waiting: tuple[Step, ...] = ()
     queued: int = 0
     last_active: int | None = None
 
     @property
+    def in_hand(self) -> tuple[Step, ...]:
+        """What is begun and not over; what it really works on, longest first, before the rest."""
+        return self.active + self.waiting
+
+    @property
+    def work(self) -> Step | None:
+        """The step that stands for them all."""
+        return next(iter(self.in_hand), None)
+
+    @property
     def state(self) -> str:
-        return "working" if self.active else "idle"
+        return "working" if self.in_hand else "idle"
 
 
 def presences(principal: Principal, agent_ids: list[str]) -> Mapping[str, Presence]:
@@ -50,9 +60,11 @@ def presences(principal: Principal, agent_ids: list[str]) -> Mapping[str, Presen
 
 
 def _presence(agent_id: str, mine: list[Step], seen: int | None) -> Presence:
-    active = tuple(step for step in mine if step.state == steps.RUNNING)
-    work = active[0] if active else None
-    return Presence(agent_id, work, active, len(mine) - len(active), seen)
+    active, waiting, queued = (
+        tuple(step for step in mine if step.state == state)
+        for state in (steps.RUNNING, steps.WAITING, steps.QUEUED)
+    )
+    return Presence(agent_id, active, waiting, len(queued), seen)
 
 
 def waiting_steps(principal: Principal, agent_id: str) -> Any:
@@ -81,9 +93,10 @@ def with_executions(found: list[Run], agent_id: str) -> list[dict[str, Any]]:
 
 def _visible(principal: Principal) -> Any:
     columns = (Step.id, Step.run, Step.step_id, Step.agent_id, Step.state, Step.priority)
+    kinds = (Step.queue, Step.session_id)
     moments = (Step.started_at, Step.created_at, Step.due_at, Step.leased_until)
     mine = Run.visible_to(principal).select(Run.id)
-    joined = Step.select(*columns, *moments, Step.session_id).join(Run)
+    joined = Step.select(*columns, *kinds, *moments).join(Run)
     return joined if principal.is_admin else joined.where(Run.id.in_(mine))
 
 

@@ -71,3 +71,23 @@ def test_the_ledger_names_what_an_agent_has_in_hand(
     assert (told["agentId"], told["count"], lock["key"]) == ("yukihiro", 1, f"{run}/FIX")
     assert 0 <= lock["remainingSeconds"] <= lock["ttlSeconds"]
     assert stranger.get("/v1/agents/yukihiro/work-ledger").json["locks"] == []
+
+
+def test_a_planner_that_waits_for_others_is_at_work_and_in_no_queue(
+    owner: FlaskClient, run: str, item: str
+):
+    with db.atomic():
+        Run.locked(run)
+        step = Step.get_by_id(item)
+        step.claim(Agent.locked("yukihiro").concurrent_steps)
+        step.move("waiting", waits_for="swarm_1")
+    assert owner.get("/v1/agents/yukihiro/queue").json["items"] == []
+    assert owner.get("/v1/agents/yukihiro/work-ledger").json["locks"] == []  # no worker has it
+    shown = {agent["id"]: agent for agent in owner.get("/v1/agents/status").json["agents"]}
+    yukihiro = shown["yukihiro"]
+    assert (yukihiro["state"], yukihiro["queueLength"]) == ("working", 0)
+    assert yukihiro["currentWork"] == {"step": "FIX", "runId": run}
+    lifecycle = owner.get("/v1/agents/yukihiro/lifecycle").json
+    assert (lifecycle["state"], lifecycle["queueDepth"]) == ("working", 0)
+    assert lifecycle["currentWork"]["stepType"] == "pipeline"
+    assert owner.get("/v1/agents/yukihiro/status").json["active_steps"] == ["FIX"]

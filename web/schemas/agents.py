@@ -213,7 +213,7 @@ def status_of(agent: Agent, presence: Presence) -> dict[str, Any]:
         **described(agent),
         "status": presence.state,
         "last_seen": presence.last_active,
-        "active_steps": [step.step_id for step in presence.active],
+        "active_steps": [step.step_id for step in presence.in_hand],
         "current_run": presence.work.run_id if presence.work else None,
     }
 

@@ -12,6 +12,7 @@ from models.agents import Agent
 from models.events import Event
 from models.presence import Presence
 from models.sessions import Session
+from models.steps import EXECUTORS
 from web.bodies import LARGEST, Form
 from web.schemas.base import Free, Milliseconds, derived, made
 
@@ -222,7 +223,7 @@ def lifecycle_of(agent: Agent, presence: Presence) -> dict[str, Any]:
     current = work and {
         "runId": work.run_id,
         "stepId": work.step_id,
-        "stepType": "pipeline",
+        "stepType": "executor" if work.queue == EXECUTORS else "pipeline",
         "startedAt": work.started_at,
     }
     return {
