@@ -215,3 +215,20 @@ def test_the_history_has_what_runs_and_their_steps_came_to(
     assert owner.get("/v1/internal/run-history?limit=51").status_code == 422
     assert owner.get("/v1/internal/run-history?status=odd").status_code == 422
     assert stranger.get("/v1/internal/run-history").json["runs"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "least"),
+    [("/v1/projects/p1/tasks/T1/executor-runs", 0), ("/v1/internal/run-history", 1)],
+)
+def test_lists_of_executors_are_read_page_by_page(owner: FlaskClient, path: str, least: int):
+    spawned = [spawn(owner).json["run_id"] for _ in range(3)][::-1]
+    found, link = [], f"{path}?limit=2"
+    while link:
+        answer = owner.get(link)
+        assert answer.headers["X-Total-Count"] == "3"
+        found += [run["run_id"] for run in answer.json["runs"]]
+        link = answer.headers.get("Link", "")[1:].partition(">")[0]
+    assert found == spawned
+    assert len(owner.get(f"{path}?limit={least}").json["runs"]) == least
+    assert owner.get(f"{path}?limit={least - 1}").status_code == 422

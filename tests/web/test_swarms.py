@@ -46,7 +46,7 @@ def test_a_swarm_is_there_when_its_post_has_answered(
     assert (told["root_tasks"], told["max_depth"]) == (["A", "B"], 2)
     assert told["progress_channel"] == f"djinnbot:swarm:{told['swarm_id']}:progress"
     state = owner.get(f"/v1/swarm/{told['swarm_id']}").json
-    assert (state["status"], state["active_count"], state["total_count"]) == ("pending", 2, 4)
+    assert (state["status"], state["active_count"], state["total_count"]) == ("pending", 0, 4)
     assert state["summary"] is None
     work()
     state = owner.get(f"/v1/internal/swarm/{told['swarm_id']}/").json
@@ -232,3 +232,42 @@ def _next(frames: Iterator[Frame]) -> Frame:
 
 def _next_comment(frames: Iterator[Frame]) -> Frame:
     return next(frame for frame in frames if frame.event == "comment")
+
+
+def test_active_are_those_that_executors_work_on(
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
+):
+    swarm = ask(*DIAMOND, max_concurrent=1).json["swarm_id"]
+    work(1)
+    state = owner.get(f"/v1/swarm/{swarm}").json
+    assert [each["status"] for each in state["tasks"]][:2] == ["running", "ready"]
+    assert state["active_count"] == 1
+
+
+def test_a_task_says_that_its_run_is_paused_and_why(
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
+):
+    swarm = ask(task("A")).json["swarm_id"]
+    work(2)
+    path = f"/v1/swarm/{swarm}/tasks"
+    (working,) = owner.get(path).json
+    assert (working["status"], working["pause_reason"]) == ("running", None)
+    assert owner.post(f"/v1/runs/{working['run_id']}/pause").json["status"] == "paused"
+    (paused,) = owner.get(path).json
+    assert (paused["status"], paused["pause_reason"]) == ("running", "asked")
+    work()
+    assert owner.get(f"/v1/swarm/{swarm}").json["tasks"] == [paused]
+    owner.post(f"/v1/runs/{working['run_id']}/resume")
+    work()
+    (done,) = owner.get(path).json
+    assert (done["status"], done["pause_reason"]) == ("completed", None)
+
+
+def test_a_swarm_whose_branches_are_merged_is_still_running(
+    ask: Callable[..., Any], owner: FlaskClient
+):
+    swarm = Swarm.get_by_id(ask(task("A")).json["swarm_id"])
+    swarm.move("running").move("merging")
+    (told,) = owner.get("/v1/swarm?status=running").json["swarms"]
+    assert (told["swarm_id"], told["status"]) == (swarm.id, "running")
+    assert owner.get("/v1/swarm?status=merging").status_code == 422

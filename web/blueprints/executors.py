@@ -46,5 +46,5 @@ class ExecutorRuns(MethodView):
         """The newest executors that worked on a task, as far as the caller may see them."""
         about = {"project_id": project_id, "task_id": task_id}
         mine = only(Run.visible_to(g.principal), about | {"kind": EXECUTOR}, wire.FILTERS)
-        found = page(mine, {"offset": 0} | form, newest_first(Run))
+        found = page(mine, form, newest_first(Run))
         return {**about, "count": len(found), "runs": [wire.listed(run) for run in found]}

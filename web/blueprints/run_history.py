@@ -8,7 +8,7 @@ from flask import g
 from flask.views import MethodView
 
 from models.runs import Run
-from web.resources import Blueprint, newest_first, only
+from web.resources import Blueprint, newest_first, only, page
 from web.schemas import run_history as wire
 
 blueprint = Blueprint("run history", "What earlier runs came to")
@@ -21,5 +21,5 @@ class RunHistory(MethodView):
     def get(self, form: dict[str, Any]) -> Any:
         """The newest runs of a project, a task or an agent, with what their steps handed over."""
         mine = only(Run.visible_to(g.principal), form, wire.FILTERS)
-        found = list(newest_first(Run).apply(mine).limit(form["limit"] + 1))
-        return wire.history(found, form["limit"], form["include_steps"])
+        found = page(mine, form, newest_first(Run))
+        return wire.history(found, g.more, form["include_steps"])

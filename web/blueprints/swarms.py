@@ -55,7 +55,7 @@ class Tasks(MethodView):
     def get(self, form: dict[str, Any], swarm_id: str) -> Any:
         """The tasks of a swarm, all of them or those of one status."""
         tasks = SwarmTask.of(visible(Swarm, swarm_id))
-        return [wire.told(task) for task in tasks if form.get("status") in (None, task.state)]
+        return wire.told([task for task in tasks if form.get("status") in (None, task.state)])
 
 
 @blueprint.route("/swarm/<swarm_id>/cancel", "/internal/swarm/<swarm_id>/cancel")

@@ -11,6 +11,7 @@ from models.base import db
 from models.errors import NotFound
 from models.runs import COMPLETED, EXECUTOR, OVER, Run
 from web.bodies import Form, Text, Whole
+from web.resources import MOST, PageForm
 from web.schemas.base import Free, derived, made
 from web.schemas.runs import LONGEST_TASK
 from web.schemas.swarms import KEYED, LABEL, SECONDS
@@ -81,10 +82,10 @@ class WaitForm(Form):
     )
 
 
-class RecentForm(Form):
+class RecentForm(PageForm):
     """How many of the newest are wanted."""
 
-    limit = fields.Integer(load_default=10, validate=validate.Range(1, 100))
+    limit = fields.Integer(load_default=10, validate=validate.Range(0, MOST))
 
 
 def spawned(run: Run) -> dict[str, Any]:

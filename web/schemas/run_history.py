@@ -11,7 +11,8 @@ from peewee import fn
 from models.runs import EXECUTOR, OVER, Run
 from models.standing import status_of
 from models.steps import Step
-from web.bodies import LARGEST, Form
+from web.bodies import LARGEST
+from web.resources import PageForm
 from web.schemas.base import Free, derived, made
 
 STATUSES = [*Run.state.arrows, "terminal"]
@@ -50,7 +51,7 @@ History = made(
 )
 
 
-class HistoryForm(Form):
+class HistoryForm(PageForm):
     """Which runs are wanted; `terminal` are those that are over."""
 
     project_id = fields.String()
@@ -71,12 +72,11 @@ FILTERS = {
 }
 
 
-def history(found: Sequence[Run], limit: int, include_steps: bool) -> dict[str, Any]:
-    """At most `limit` of these runs, with what each of their steps came to."""
-    shown = found[:limit]
-    steps = _steps(shown) if include_steps else {}
-    runs = [_past(run, steps.get(run.id, [])) for run in shown]
-    return {"runs": runs, "total": len(runs), "has_more": len(found) > limit}
+def history(found: Sequence[Run], more: bool, include_steps: bool) -> dict[str, Any]:
+    """These runs, with what each of their steps came to, and whether there are `more`."""
+    steps = _steps(found) if include_steps else {}
+    runs = [_past(run, steps.get(run.id, [])) for run in found]
+    return {"runs": runs, "total": len(runs), "has_more": more}
 
 
 def _past(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marshmallow import fields, validate
 
-from models import branches, dag, swarms
+from models import branches, dag, runs, swarms
+from models.runs import Run
 from models.swarms import Swarm, SwarmTask
 from web.bodies import Form, Text, Whole
 from web.resources import PageForm
@@ -18,7 +19,7 @@ LABEL = validate.Length(1, 128)
 KEYED = validate.Regexp(branches.KEY, error=f"Must be {branches.KEY_IN_WORDS}.")
 SECONDS = validate.Range(30, 600)
 STATUSES = list(SwarmTask.state.arrows)
-ACTIVE = (swarms.READY, swarms.RUNNING)
+SHOWN = [state for state in Swarm.state.arrows if state != swarms.MERGING]
 
 TaskView = made(
     "SwarmTaskView",
@@ -26,6 +27,14 @@ TaskView = made(
         **derived(SwarmTask, "key", "title", "task_id", "project_id", "run_id", "branch", "commit"),
         **derived(SwarmTask, "error", "started_at", "completed_at"),
         "status": fields.String(metadata={"example": "running"}),
+        "pause_reason": fields.String(
+            allow_none=True,
+            metadata={
+                "example": None,
+                "description": "Why its run is paused: asked | budget_reached. The task stays"
+                " running until its run is resumed or the swarm ends",
+            },
+        ),
         "dependencies": fields.List(fields.String(metadata={"example": "A"})),
         "outputs": Free(allow_none=True, metadata={"example": {"status": "success"}}),
     },
@@ -111,10 +120,14 @@ class TasksForm(Form):
 class SwarmsForm(PageForm):
     """Which swarms are wanted."""
 
-    status = fields.String(validate=validate.OneOf(list(Swarm.state.arrows)))
+    status = fields.String(validate=validate.OneOf(SHOWN))
 
 
-FILTERS = {"status": Swarm.state.__eq__}
+FILTERS = {
+    "status": lambda status: Swarm.state.in_(
+        [status, swarms.MERGING] if status == swarms.RUNNING else [status]
+    )
+}
 
 
 def dispatched(swarm: Swarm) -> dict[str, Any]:
@@ -136,18 +149,30 @@ def states(found: Sequence[Swarm]) -> list[dict[str, Any]]:
     tasks: dict[str, list[SwarmTask]] = {swarm.id: [] for swarm in found}
     for task in SwarmTask.of(*found):
         tasks[task.swarm_id].append(task)
-    return [state(swarm, tasks[swarm.id]) for swarm in found]
+    paused = _paused([task for mine in tasks.values() for task in mine])
+    return [_state(swarm, tasks[swarm.id], paused) for swarm in found]
 
 
-def state(swarm: Swarm, tasks: Sequence[SwarmTask] | None = None) -> dict[str, Any]:
+def state(swarm: Swarm) -> dict[str, Any]:
     """A swarm as it stands; the summary when it is over."""
-    tasks = SwarmTask.of(swarm) if tasks is None else tasks
+    return states([swarm])[0]
+
+
+def told(tasks: Sequence[SwarmTask]) -> list[dict[str, Any]]:
+    """Tasks as they stand."""
+    paused = _paused(tasks)
+    return [_task(task, paused) for task in tasks]
+
+
+def _state(
+    swarm: Swarm, tasks: Sequence[SwarmTask], paused: Mapping[str, str | None]
+) -> dict[str, Any]:
     tally = swarms.counts(tasks)
     return {
         **swarm.__data__,
         "status": swarm.status,
-        "tasks": [told(task) for task in tasks],
-        "active_count": sum(tally[each] for each in ACTIVE),
+        "tasks": [_task(task, paused) for task in tasks],
+        "active_count": tally[swarms.RUNNING],
         "completed_count": tally[swarms.COMPLETED],
         "failed_count": tally[swarms.FAILED],
         "skipped_count": tally[swarms.SKIPPED],
@@ -157,6 +182,15 @@ def state(swarm: Swarm, tasks: Sequence[SwarmTask] | None = None) -> dict[str, A
     }
 
 
-def told(task: SwarmTask) -> dict[str, Any]:
-    """A task as it stands."""
-    return {**task.__data__, "status": task.state}
+def _task(task: SwarmTask, paused: Mapping[str, str | None]) -> dict[str, Any]:
+    reason = paused.get(task.run_id or "")
+    return {**task.__data__, "status": task.state, "pause_reason": reason}
+
+
+def _paused(tasks: Sequence[SwarmTask]) -> dict[str, str | None]:
+    """Why the runs that these tasks wait for are paused, where they are."""
+    working = [task.run_id for task in tasks if task.state == swarms.RUNNING]
+    if not working:
+        return {}
+    halted = Run.id.in_(working) & (Run.state == runs.PAUSED)
+    return dict(Run.select(Run.id, Run.pause_reason).where(halted).tuples())
