@@ -9,7 +9,7 @@ from typing import Any, Self
 from peewee import SQL, BooleanField, CharField, IntegerField, TextField
 
 from models.accounts import Principal
-from models.base import IDENTIFIER, JsonField, Model, Moment, now_ms
+from models.base import IDENTIFIER, JsonField, Model, Moment, db, now_ms
 from models.errors import Invalid
 
 MOST_HANDS = 1000
@@ -64,6 +64,11 @@ class Agent(Model):
         }
         cls.upsert(row)
         return cls.get_by_id(agent_id)
+
+    @classmethod
+    def lock(cls, agent_id: str) -> None:
+        """Take its row lock, at the latest with the next statement that is answered."""
+        db.later("SELECT 1 FROM agents WHERE id = %s FOR NO KEY UPDATE", (agent_id,))
 
     @classmethod
     def locked(cls, agent_id: str) -> Self | None:

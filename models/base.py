@@ -62,7 +62,11 @@ def clean(value: Any) -> Any:
 
 def dumps(value: Any) -> str:
     """Compact JSON that Postgres accepts."""
-    return json.dumps(clean(value), ensure_ascii=False, separators=(",", ":"))
+    text = _COMPACT.encode(value)
+    return text if text.isascii() and "\\u0000" not in text else _COMPACT.encode(clean(value))
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class JsonField(peewee.JSONField):

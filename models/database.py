@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 import peewee
@@ -89,26 +90,13 @@ class Database(PooledPostgresqlDatabase):
         sent = [*self._held.statements, *statements]
         self._held.statements.clear()
         connection = self.connection()
-        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+        with peewee.__exception_wrapper__, ExitStack() as failing:  # type: ignore[attr-defined]
+            failing.callback(connection.forget)
+            texts = [each if isinstance(each, bytes) else connection.told(*each) for each in sent]
             cursor = connection.cursor()
-            try:
-                texts = [
-                    each if isinstance(each, bytes) else connection.told(*each) for each in sent
-                ]
-                cursor.execute(b";\n".join(texts))
-            except BaseException:
-                connection.forget()
-                raise
+            cursor.execute(b";\n".join(texts))
+            failing.pop_all()
         return cursor
-
-    def reconnect(self) -> None:
-        """Give this thread a connection in place of one that was lost, amid its contexts."""
-        contexts = self._state.ctx  # closing and connecting forget them
-        try:
-            self.close()
-            self.connect()
-        finally:
-            self._state.ctx = contexts
 
     def _is_closed(self, connection: Any) -> bool:
         """Whether an idle connection is of no more use: the server hung up or said something."""

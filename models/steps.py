@@ -145,13 +145,18 @@ class Step(Stateful):
         rows = db.now(f"SELECT {SEALED}", (self.id,))
         return bool(rows.fetchone()[0] == self.mark)
 
-    def held(self) -> bool:
-        """Whether this process still has the lease; ask while holding the run's lock."""
-        rows = db.now(
-            "SELECT 1 FROM steps WHERE id = %s AND state = 'running' AND lease_id = %s",
-            (self.id, self.lease_id),
-        )
-        return rows.fetchone() is not None
+    def held_run(self) -> Run | None:
+        """The run under its row lock, if this process still has the lease.
+
+        Locked first and read after: one statement would see the step as it was before the wait.
+        """
+        db.later("SELECT 1 FROM runs WHERE id = %s FOR NO KEY UPDATE", (self.run_id,))
+        text = """
+            SELECT * FROM runs WHERE id = %s AND attempt = %s AND EXISTS (
+                SELECT 1 FROM steps WHERE id = %s AND state = 'running' AND lease_id = %s)
+        """
+        rows = Run.read(text, self.run_id, self.attempt, self.id, self.lease_id)
+        return next(iter(rows), None)
 
     def holding(self) -> Mapping[str, Any]:
         """The guard of every write a worker makes: the step is still under our lease."""

@@ -71,7 +71,7 @@ def requeue(step: Step, reason: str, tries: int) -> None:
 def release_hands(let_go: Iterable[Step]) -> None:
     """Agents let go of these steps: ask for the next ones that wait for their hands."""
     for agent_id in sorted({step.agent_id for step in let_go if step.queue == steps.AGENTS}):
-        Agent.locked(agent_id)
+        Agent.lock(agent_id)
         for execution_id in steps.refused(agent_id, limit=1):
             execute.enqueue(execution_id)
 

@@ -111,15 +111,15 @@ class History:
     def _call(self, run: Run, step: Step) -> None:
         """One paid call, if the lease holds and the budget has room."""
         with base.db.atomic():
-            locked = Run.locked(run.id, run.attempt)
-            if locked is None or not step.held():
+            locked = step.held_run()
+            if locked is None:
                 return
             granted = reserve(locked, step.id, CALL)
         if not isinstance(granted, Granted):
             return
         with base.db.atomic():
-            locked = Run.locked(run.id)
-            if locked is not None and step.held():
+            locked = step.held_run()
+            if locked is not None:
                 settle(locked, step.id, CALL)
                 self.paid[run.id] += 1
 

@@ -169,7 +169,7 @@ def test_pausing_at_once_puts_the_step_under_way_back(
         assert step.claim(hands=2)
     commands.pause(run.id, now=True)
     (again,) = Step.of(Run.get_by_id(run.id))
-    assert (again.state, again.tries, step.held()) == ("queued", 0, False)
+    assert (again.state, again.tries, step.held_run()) == ("queued", 0, None)
     commands.resume(run.id)
     work()
     assert Run.get_by_id(run.id).state == runs.COMPLETED
