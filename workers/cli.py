@@ -93,6 +93,54 @@ def run(
 
 
 @app.command()
+def fork(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
+    from_step: Annotated[
+        str | None,
+        typer.Option("--from", help="Step to begin with (default: the last one worked on)."),
+    ] = None,
+    as_json: Json = False,
+    model: Annotated[str | None, typer.Option(help="Model of the steps that follow.")] = None,
+    stream: Stream = False,
+    data: Data = None,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Go on from a step of a run in a new one, which shares all that went before, and watch it.
+
+    Ctrl-C cancels the new run. Server and exit code as for `run`.
+    """
+    from workers.commands import run as command
+
+    form = _texts({"from_step": from_step, "model_override": model})
+    path, where = f"{command.RUNS}/{run_id}/fork", command.Where(data, url, api_key)
+    raise typer.Exit(command.ask(path, form, where, _manner(as_json, stream)))
+
+
+@app.command()
+def replay(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
+    pinned: Annotated[
+        bool, typer.Option("--pinned", help="Go by the definition of then, not that of today.")
+    ] = False,
+    as_json: Json = False,
+    data: Data = None,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Repeat a run that is over from its record, and watch it: no model is asked.
+
+    Fails with the first difference that a changed pipeline or agent makes. Server and exit code as
+    for `run`.
+    """
+    from workers.commands import run as command
+
+    form = {"definition": "pinned" if pinned else "current"}
+    path, where = f"{command.RUNS}/{run_id}/replay", command.Where(data, url, api_key)
+    raise typer.Exit(command.ask(path, form, where, _manner(as_json, stream=False)))
+
+
+@app.command()
 def tail(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     as_json: Json = False,

@@ -129,7 +129,7 @@ def plain(event: Event, view: View) -> str | None:
             return f"{at} {step.id} started by {step.agent} on {step.model or '?'}{how}"
         case "step_complete":
             took = f"{clock(step.elapsed(now))}, {spending(step.spent)}"
-            return f"{at} {step.id} completed ({took})"
+            return f"{at} {step.id} completed ({'shared' if event.get('shared') else took})"
         case "step_failed" | "step_retrying" | "warning":
             told = _trouble(kind, event, step)
             return f"{at} {step.id} {told}" if told else None

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["up", "run", "tail", "migrate", "web", "clock", "worker", "library", "doctor"]
+COMMANDS = [
+    *("up", "run", "fork", "replay", "tail", "migrate"),
+    *("web", "clock", "worker", "library", "doctor"),
+]
 
 
 def djinn(*words: str, data: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:

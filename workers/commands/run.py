@@ -1,4 +1,4 @@
-"""`djinn run` and `djinn tail`: a client of a server, or of everything started for one run."""
+"""Commands that ask for runs and watch them: clients of a server, or of all started for one run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from workers.local.running import Running, find, has_guests, visiting
 from workers.remote import Rejected, Remote, Unreachable
 from workers.terminal import View
 
+RUNS = "/v1/runs"
 START_SECONDS = 120.0
 STOP_SECONDS = 25.0
 NOTICE_SECONDS = 1.5  # an `up` notices within a quarter of a second that its last guest left
@@ -39,9 +40,14 @@ class Where:
 
 def run(form: dict[str, str], where: Where, manner: Manner, wait: bool) -> int:
     """Start a run, show it to its end; gives the exit code."""
+    return ask(RUNS, form, where, manner, wait)
+
+
+def ask(path: str, form: dict[str, str], where: Where, manner: Manner, wait: bool = True) -> int:
+    """Ask for a run where `path` answers with one, show it to its end; gives the exit code."""
     # being told to stop means the same as Ctrl-C: cancel what was started
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return plainly(lambda: _run(form, where, manner, wait))
+    return plainly(lambda: _ask(path, form, where, manner, wait))
 
 
 def tail(run_id: str, where: Where, manner: Manner) -> int:
@@ -49,9 +55,9 @@ def tail(run_id: str, where: Where, manner: Manner) -> int:
     return plainly(lambda: _tail(run_id, where, manner))
 
 
-def _run(form: dict[str, str], where: Where, manner: Manner, wait: bool) -> int:
+def _ask(path: str, form: dict[str, str], where: Where, manner: Manner, wait: bool) -> int:
     with _server(where, lasting=not wait) as remote:
-        run = remote.post("/v1/runs", form)
+        run = remote.post(path, form)
         if not wait:
             sys.stdout.write(f"{run['id']}\n")
             return 0

@@ -1,0 +1,61 @@
+"""What a replay is compared with, and pipelines to replay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models import events, invariants, runs
+from models.accounts import Principal
+from models.llm_calls import LlmCall
+from models.runs import Run
+from models.steps import Step
+
+ANNA = Principal("usr_anna", "user")
+TWICE = [{"outputs": {"validation_result": "FAIL"}}, {"outputs": {"validation_result": "PASS"}}]
+ONE = """
+id: one
+name: one
+agents: [{id: yukihiro, name: Yukihiro}]
+steps:
+  - {id: DO, agent: yukihiro, input: "Do it", outputs: [answer], maxRetries: 1}
+"""
+MORE = '  - {id: MORE, agent: yukihiro, input: "More", outputs: [more]}\n'
+
+
+def of(run: Run) -> Run:
+    return Run.get_by_id(run.id)
+
+
+KEPT = ("step_id", "agent_id", "visit", "retry", "execution", "inputs", "loop", "feedback")
+CAME = ("state", "outputs", "text", "error", "transient", "final", "commit", "model_used")
+
+
+def story(run: Run) -> list[dict[str, Any]]:
+    """Everything that executions were told and came to."""
+    return [{name: getattr(step, name) for name in (*KEPT, *CAME)} for step in Step.of(of(run))]
+
+
+def same(replay_run: Run, source: Run) -> None:
+    """The replay came to what its source came to, step by step, for nothing."""
+    source = of(source)
+    assert replay_run.error == source.error
+    assert replay_run.state == source.state
+    assert replay_run.outputs == source.outputs
+    assert replay_run.workspace_commit == source.workspace_commit
+    assert story(replay_run) == story(source)
+    assert (replay_run.kind, replay_run.origin_id) == (runs.REPLAY, source.id)
+    assert LlmCall.select().where(LlmCall.run_id == replay_run.id).count() == 0
+    assert said(replay_run) == said(source)
+    assert invariants.breaches(0) == []
+
+
+TOLD = ("turn_end", "tool_call_start", "tool_call_end", "context_compacted", "step_complete")
+
+
+def said(run: Run) -> list[tuple[str, Any]]:
+    """What was said and done, as the streams tell it."""
+    names = ("stepId", "text", "toolName", "args", "result", "outputs")
+    happened = [event for event in events.after(run.id, 0, 100_000) if event.type in TOLD]
+    told = [(event.type, [event.data.get(name) for name in names]) for event in happened]
+    # who waits for others begins the same call again when they are done
+    return [one for one, before in zip(told, [None, *told], strict=False) if one != before]
