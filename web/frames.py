@@ -12,10 +12,13 @@ HEARTBEAT = b'event: heartbeat\ndata: {"status":"connected"}\n\n'
 END = b'event: end\ndata: {"status":"ended"}\n\n'
 
 
-def frame(payload: Mapping[str, Any], position: str | None = None) -> bytes:
-    """One event: JSON on a single data line, with the id that resumes after it."""
+def frame(
+    payload: Mapping[str, Any], position: str | None = None, event: str | None = None
+) -> bytes:
+    """One event: JSON on a single data line; the id that resumes after it, a name of its own."""
+    name = b"" if event is None else b"event: " + event.encode() + b"\n"
     head = b"" if position is None else b"id: " + position.encode() + b"\n"
-    return head + b"data: " + orjson.dumps(payload) + b"\n\n"
+    return name + head + b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
 def comment(text: str) -> bytes:

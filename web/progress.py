@@ -52,4 +52,4 @@ class SwarmStream(OpenStream):
 
 
 def _standing(swarm: Swarm) -> bytes:
-    return b"event: state\n" + frames.frame(SwarmState().dump(state(swarm)))
+    return frames.frame(SwarmState().dump(state(swarm)), event="state")

@@ -140,6 +140,7 @@ def read(
         suppress(httpx.RemoteProtocolError),
         httpx.stream("GET", path, params=params, headers=headers, timeout=60) as answer,
     ):
+        answer.raise_for_status()
         for number, frame in enumerate(frames(answer.iter_lines())):
             yield frame
             if number >= patience:

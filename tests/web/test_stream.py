@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +15,7 @@ from models import events, streams
 from models.base import db
 from models.config import Settings
 from models.runs import Run
+from tests.processes.product import until
 from tests.web.listening import Frame, delta, happen, kinds, listening, messages
 from web import create_app
 from web.connections import HELD_FRAMES
@@ -219,7 +218,7 @@ def test_an_unknown_run_is_404_before_anything_streams(owner: FlaskClient, stran
 
 
 def test_a_client_that_is_too_slow_is_cut_off_and_may_resume(
-    owner: FlaskClient, run: str, settings: Settings
+    app: Flask, owner: FlaskClient, run: str, settings: Settings
 ):
     path = f"/v1/events/stream?run_id={run}"
     with listening(owner, path) as frames:
@@ -228,7 +227,8 @@ def test_a_client_that_is_too_slow_is_cut_off_and_may_resume(
             chunk = f"{batch} " + "word " * 200
             body = events.loose("usr_owner", "agent_output", {"runId": run, "chunk": chunk})
             streams.publish(settings.redis_url, [body] * (HELD_FRAMES // 10))
-        time.sleep(1)
+        (listener,) = app.extensions["feed"].audience.listeners()
+        until(lambda: listener.connection.last)
         told = list(frames)
     assert told[-1].comment == "too slow, resume with Last-Event-ID"
     assert len(told) < HELD_FRAMES
@@ -263,9 +263,5 @@ def test_signs_of_life_come_when_nothing_happens(app: Flask, owner: FlaskClient,
 def test_a_stream_holds_no_database_connection(app: Flask, owner: FlaskClient, run: str):
     with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
         messages(frames, 1)
-        held: list[int] = []
-        look = threading.Thread(target=lambda: held.append(len(db._in_use)))
         db.close()
-        look.start()
-        look.join()
-    assert held == [0]
+        until(lambda: not db._in_use)
