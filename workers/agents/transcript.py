@@ -286,8 +286,8 @@ class Transcript:
     def _held(self) -> Iterator[Run]:
         """A transaction in which the run is locked and the step still ours."""
         with db.atomic():
-            run = Run.locked(self.run.id, self.run.attempt)
-            if run is None or not self.step.held():
+            run = self.step.held_run()
+            if run is None:
                 raise Stopped(LOST)
             yield run
 

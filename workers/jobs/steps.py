@@ -127,8 +127,8 @@ def suspicious(step: Step) -> bool:
 def delegate(run: Run, step: Step, delegated: Awaited) -> None:
     """Have others do the work and let go of the worker until they are done."""
     with db.atomic():
-        locked = Run.locked(run.id, run.attempt)
-        if locked is None or not step.held():
+        locked = step.held_run()
+        if locked is None:
             return
         waits_for = delegating.launch(locked, step, delegated)
         step_tasks.suspend(step, waits_for)
@@ -142,8 +142,8 @@ def delegate(run: Run, step: Step, delegated: Awaited) -> None:
 def settle(run: Run, step: Step, done: Done) -> None:
     """Write what came of it and move the run on, unless the step is no longer ours."""
     with db.atomic():
-        locked = Run.locked(run.id, run.attempt)
-        if locked is None or not step.held():
+        locked = step.held_run()
+        if locked is None:
             log.info("result dropped", run=run.id, step=step.step_id)
             return
         done.unwritten(locked)
@@ -162,8 +162,8 @@ def give_back(run: Run, step: Step, lost: str | None = None) -> None:
     circulation. A worker that is going away (`lost` None) does not count.
     """
     with db.atomic():
-        locked = Run.locked(run.id, run.attempt)
-        if locked is None or not step.held():
+        locked = step.held_run()
+        if locked is None:
             return
         if lost is None:
             step_tasks.requeue(step, "worker drained", step.tries - 1)
