@@ -1,8 +1,8 @@
 """Budgets: how much runs and users may spend, what they have spent, what calls have set aside.
 
-Rows exist where there are limits: `run:<id>`, and `user:<id>:<day>` (UTC) while the settings have
-a daily limit. They are locked after the run's row and in the order of their keys, because calls
-of several runs share them.
+Rows exist where there are limits: `run:<id>`, `swarm:<id>` for all its executors together, and
+`user:<id>:<day>` (UTC) while the settings have a daily limit. They are locked after the run's row
+and in the order of their keys, because calls of several runs share them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def known_dollars() -> DecimalField:
 
 
 class Budget(Model):
-    """What one run, or one user on one day, may spend, has spent, and has set aside."""
+    """What a run, a swarm, or a user on one day may spend, has spent, and has set aside."""
 
     label = "Budget"
     run_id: str | None
@@ -48,13 +48,15 @@ class Budget(Model):
 
     @property
     def scope(self) -> str:
-        """Whose budget it is: `run` or `user_day`."""
-        return "run" if self.run_id else "user_day"
+        """Whose budget it is: `run`, `swarm` or `user_day`."""
+        kind = self.key.partition(":")[0]
+        return "user_day" if kind == "user" else kind
 
     @property
     def holder(self) -> str:
-        """The id of the run or user."""
-        return self.run_id or self.key.removeprefix("user:").rpartition(":")[0]
+        """The id of the run, swarm or user."""
+        named = self.key.partition(":")[2]
+        return named.rpartition(":")[0] if self.scope == "user_day" else named
 
     @property
     def day(self) -> str:
@@ -79,9 +81,13 @@ def parted(form: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The limits a request for a run asks for, or else those of the settings; and the rest."""
     told = settings()
     usual = {"limit_usd": told.run_budget_usd, "limit_tokens": told.run_budget_tokens}
-    limits = usual | {name: form[name] for name in usual if name in form}
     rest = {name: value for name, value in form.items() if name not in usual}
-    return {name: value for name, value in limits.items() if value is not None}, rest
+    return limits_of({**usual, **form}), rest
+
+
+def limits_of(form: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits that a request sets."""
+    return {name: form[name] for name in _UNLIMITED if form.get(name) is not None}
 
 
 def limit(run: Run, limits: Mapping[str, Any]) -> None:
@@ -96,6 +102,17 @@ def limit(run: Run, limits: Mapping[str, Any]) -> None:
     db.later(_LIMIT + changed, {"key": run_key(run.id), "run": run.id, **_UNLIMITED, **limits})
     if not run.budgeted:
         run.put(budgeted=True)
+
+
+def limit_swarm(swarm_id: str, limits: Mapping[str, Any]) -> None:
+    """Set or take away (None) the limits of all executors of a swarm together.
+
+    A swarm without a budget so far starts with what its executors' calls have cost.
+    """
+    if limits:
+        changed = ", ".join(f"{name} = excluded.{name}" for name in sorted(stored(limits)))
+        told = {"key": swarm_key(swarm_id), "swarm": swarm_id, **_UNLIMITED, **stored(limits)}
+        db.later(_LIMIT_SWARM + changed, told)
 
 
 def limit_day(user_id: str, limits: Mapping[str, Any]) -> None:
@@ -117,6 +134,13 @@ def begin_day(user_id: str) -> None:
 def of_run(run: Run) -> Budget | None:
     """The run's own budget; None when it never had a limit."""
     return _read(run_key(run.id)) if run.budgeted else None
+
+
+def of_swarms(*swarm_ids: str) -> dict[str, Budget]:
+    """The budgets of these swarms by the swarm's id; none where there never was a limit."""
+    keys = [swarm_key(swarm_id) for swarm_id in swarm_ids]
+    found = Budget.read("SELECT * FROM budgets WHERE key = ANY(%s)", keys)
+    return {budget.holder: budget for budget in found}
 
 
 def of_day(user_id: str) -> Budget:
@@ -142,6 +166,11 @@ def has_days() -> bool:
 def run_key(run_id: str) -> str:
     """The key of a run's budget."""
     return f"run:{run_id}"
+
+
+def swarm_key(swarm_id: str) -> str:
+    """The key of a swarm's budget."""
+    return f"swarm:{swarm_id}"
 
 
 def day_key(user_id: str, at: datetime | None = None) -> str:
@@ -172,6 +201,15 @@ _LIMIT = """
         coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
     FROM llm_calls
     WHERE run_id = %(run)s OR run_id IN (SELECT id FROM runs WHERE parent_id = %(run)s)
+    ON CONFLICT (key) DO UPDATE SET
+"""
+_LIMIT_SWARM = """
+    INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
+        spent_usd, spent_tokens, reserved_usd, reserved_tokens)
+    SELECT %(key)s::text, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
+        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
+    FROM llm_calls
+    WHERE run_id IN (SELECT run_id FROM swarm_tasks WHERE swarm_id = %(swarm)s)
     ON CONFLICT (key) DO UPDATE SET
 """
 _BEGIN_DAY = """

@@ -55,7 +55,7 @@ NOTHING = Amount(Decimal(0), 0)
 
 def limited(run: Run) -> bool:
     """Whether the run has to keep to any budget."""
-    return bool(run.budgeted or run.parent_id or _has_days(run))
+    return bool(_run_keys(run) or _has_days(run))
 
 
 def reserve(run: Run, execution_id: str, amount: Amount) -> Granted | Busy | Reached:
@@ -108,8 +108,10 @@ def _keys(run: Run) -> list[str]:
 
 
 def _run_keys(run: Run) -> list[str]:
-    own = [budgets.run_key(run.id)] if run.budgeted else []
-    return own + ([budgets.run_key(run.parent_id)] if run.parent_id else [])
+    keys = [budgets.run_key(run.id)] if run.budgeted else []
+    keys += [budgets.run_key(run.parent_id)] if run.parent_id else []
+    swarm_id = run.meta.get("swarm_id")
+    return keys + ([budgets.swarm_key(swarm_id)] if swarm_id else [])
 
 
 def _has_days(run: Run) -> bool:

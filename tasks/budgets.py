@@ -26,6 +26,13 @@ def raise_run(run_id: str, limits: Mapping[str, Any]) -> Budget:
         return budgets.of_run(run) or Budget(run=run.id)
 
 
+def raise_swarm(swarm_id: str, limits: Mapping[str, Any]) -> Budget:
+    """Set or take away (None) limits of all executors of a swarm together; gives the budget."""
+    with db.atomic():
+        budgets.limit_swarm(swarm_id, limits)
+        return budgets.of_swarms(swarm_id).get(swarm_id) or Budget()
+
+
 def raise_day(user_id: str, limits: Mapping[str, Any]) -> Budget:
     """Set or take away (None) limits of what a user may spend today, UTC; gives the budget.
 
@@ -82,6 +89,11 @@ def _remedy(reached: Reached) -> str:
         return (
             f"Set a higher budget_usd or budget_tokens with PUT /v1/runs/{budget.run_id}/budget,"
             " then resume the run."
+        )
+    if budget.scope == "swarm":
+        return (
+            f"Set a higher budget_usd or budget_tokens with PUT /v1/swarm/{budget.holder}/budget,"
+            " then resume those of its runs that are paused."
         )
     return (
         "Resume the run on the next day (UTC), or after an admin has set a higher budget_usd or"

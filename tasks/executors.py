@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from models import activities, branches, idempotency, pipelines
+from models import activities, branches, budgets, idempotency, pipelines
 from models.agents import Agent
 from models.base import db, dumps
 from models.definitions import AgentSpec, Definition, StepSpec
@@ -46,7 +46,7 @@ def spawn(
             if bound != run.id:
                 return _known(bound)
         kept = Run.find(run.id) if asked_by else None
-        return kept or _asked_for(run)
+        return kept or _asked_for(run, budgets.parted(form)[0])
 
 
 def id_of(asked_by: str) -> str:
@@ -123,8 +123,9 @@ def _drafted(
     return Run(**columns | made_for | {"meta": order | made_for.get("meta", {})})
 
 
-def _asked_for(run: Run) -> Run:
+def _asked_for(run: Run, limits: Mapping[str, Any]) -> Run:
     run.add()
+    budgets.limit(run, limits)
     run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
     spawned = {"executorSessionId": run.id, "promptPreview": run.task[:200]}
     activities.note(str(run.agent_id), run.owner_id, run.id, ("executor_spawned", spawned))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models import activities, branches, dag, events, idempotency, swarms
+from models import activities, branches, budgets, dag, events, idempotency, swarms
 from models.agents import Agent
 from models.base import db, dumps, now_ms
 from models.dag import Node
@@ -57,7 +57,7 @@ def launch(
             if bound != swarm.id:
                 return _known(bound)
         kept = swarms.asked(asked_by) if asked_by else None
-        return kept or _asked_for(swarm, tasks)
+        return kept or _asked_for(swarm, tasks, budgets.limits_of(form))
 
 
 def cancel(swarm_id: str, reason: str = "Cancelled by a person") -> Swarm:
@@ -182,8 +182,9 @@ def _made(owner_id: str | None, agent: Agent, form: Mapping[str, Any], **made_fo
     )
 
 
-def _asked_for(swarm: Swarm, tasks: Sequence[SwarmTask]) -> Swarm:
+def _asked_for(swarm: Swarm, tasks: Sequence[SwarmTask], limits: Mapping[str, Any]) -> Swarm:
     swarm.add()
+    budgets.limit_swarm(swarm.id, limits)
     for each in tasks:
         each.swarm = swarm.id
         each.add()

@@ -9,6 +9,7 @@ from flask.views import MethodView
 
 from models import budgets
 from models.runs import Run
+from models.swarms import Swarm
 from tasks import budgets as commands
 from web.resources import Blueprint, visible
 from web.schemas import budgets as wire
@@ -27,6 +28,18 @@ class RunBudget(MethodView):
         A run that was paused because of its budget goes on when it is resumed.
         """
         return commands.raise_run(visible(Run, run_id).id, form)
+
+
+@blueprint.route("/swarm/<swarm_id>/budget", "/internal/swarm/<swarm_id>/budget")
+class SwarmBudget(MethodView):
+    @blueprint.arguments(wire.BudgetForm)
+    @blueprint.response(200, wire.BudgetView)
+    def put(self, form: dict[str, Any], swarm_id: str) -> Any:
+        """Set, raise or take away (null) the limits of all executors of a swarm together.
+
+        Those that were paused because of the budget go on when their runs are resumed.
+        """
+        return commands.raise_swarm(visible(Swarm, swarm_id).id, form)
 
 
 @blueprint.route("/usage/budget")

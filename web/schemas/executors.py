@@ -13,6 +13,7 @@ from models.runs import COMPLETED, EXECUTOR, OVER, Run
 from web.bodies import Form, Text, Whole
 from web.resources import MOST, PageForm
 from web.schemas.base import Free, derived, made
+from web.schemas.budgets import BudgetForm
 from web.schemas.runs import LONGEST_TASK
 from web.schemas.swarms import KEYED, LABEL, SECONDS
 
@@ -61,8 +62,8 @@ ExecutorRuns = made(
 )
 
 
-class SpawnForm(Form):
-    """An order for one executor."""
+class SpawnForm(BudgetForm):
+    """An order for one executor, and what it may spend."""
 
     agent_id = Text(required=True, validate=LABEL)
     project_id = Text(required=True, validate=LABEL)

@@ -7,12 +7,13 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from models import branches, dag, runs, swarms
+from models import branches, budgets, dag, runs, swarms
 from models.runs import Run
 from models.swarms import Swarm, SwarmTask
 from web.bodies import Form, Text, Whole
 from web.resources import PageForm
 from web.schemas.base import Free, derived, made
+from web.schemas.budgets import BudgetForm, BudgetView
 from web.schemas.runs import LONGEST_TASK
 
 LABEL = validate.Length(1, 128)
@@ -54,6 +55,7 @@ SwarmState = made(
             fields.Integer(),
         ),
         "summary": Free(allow_none=True, metadata={"example": {"totalTasks": 4, "completed": 4}}),
+        "budget": fields.Nested(BudgetView, allow_none=True),
         "merges": fields.List(
             Free(metadata={"example": {"task_id": "T1", "merged": ["feat/T1-A"]}})
         ),
@@ -99,8 +101,11 @@ class TaskForm(Form):
     timeout_seconds = Whole(allow_none=True, validate=SECONDS, metadata={"example": 300})
 
 
-class SwarmForm(Form):
-    """Tasks that may depend on each other, for executors of one agent."""
+class SwarmForm(BudgetForm):
+    """Tasks that may depend on each other, for executors of one agent.
+
+    The budget is what all of them may spend together.
+    """
 
     agent_id = Text(required=True, validate=LABEL)
     tasks = fields.List(fields.Nested(TaskForm), required=True, validate=validate.Length(1, 20))
@@ -150,7 +155,11 @@ def states(found: Sequence[Swarm]) -> list[dict[str, Any]]:
     for task in SwarmTask.of(*found):
         tasks[task.swarm_id].append(task)
     paused = _paused([task for mine in tasks.values() for task in mine])
-    return [_state(swarm, tasks[swarm.id], paused) for swarm in found]
+    limits = budgets.of_swarms(*tasks)
+    return [
+        {**_state(swarm, tasks[swarm.id], paused), "budget": limits.get(swarm.id)}
+        for swarm in found
+    ]
 
 
 def state(swarm: Swarm) -> dict[str, Any]:
@@ -193,4 +202,5 @@ def _paused(tasks: Sequence[SwarmTask]) -> dict[str, str | None]:
     if not working:
         return {}
     halted = Run.id.in_(working) & (Run.state == runs.PAUSED)
-    return dict(Run.select(Run.id, Run.pause_reason).where(halted).tuples())
+    rows: Any = Run.select(Run.id, Run.pause_reason).where(halted).tuples()
+    return dict(rows)
