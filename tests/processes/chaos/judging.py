@@ -16,10 +16,14 @@ from tests.processes.chaos.watching import ownerless
 ABOUT_FILES = re.compile(r"workspace|no space|disk|No such file", re.IGNORECASE)
 GRACE = 5.0  # seconds in which an acknowledged cancel must have stopped the agent
 HOUR = 3600.0
-RUNS = "SELECT id, state, event_seq, error FROM runs"
+RUNS = """
+    SELECT id, state, event_seq, error FROM runs
+    UNION ALL SELECT id, state, 0, coalesce(error, merges::text) FROM swarms"""
 MARKERS = """
     SELECT marker, count(*) FROM (
-        SELECT substring(task FROM 'chaos-[0-9]{6}-[0-9]+') AS marker FROM runs) AS asked
+        SELECT substring(task FROM 'chaos-[0-9]{6}-[0-9]+') AS marker FROM runs
+        WHERE kind = 'pipeline'
+        UNION ALL SELECT title FROM swarm_tasks) AS asked
     GROUP BY marker HAVING count(*) > 1"""
 HISTORY = """
     SELECT type, created_at, coalesce(data->>'reason', data->>'error', data->>'executionId', '')
@@ -95,7 +99,11 @@ def _lost(scenery: Scenery, runs: dict[str, Any], verdict: Verdict) -> Iterator[
         if state == "failed" and scenery.disk_trouble and ABOUT_FILES.search(error or ""):
             verdict.closed += 1
             continue
-        yield f"{asked.id} ({asked.form['pipeline_id']}, {asked.fate}) is {state}: {error}"
+        yield f"{asked.id} ({asked.form.get('pipeline_id', asked.kind)}) is {state}: {error}"
+    known = {asked.id for asked in scenery.load.asked}
+    for run_id, (state, _, _) in runs.items():
+        if run_id not in known and state not in OVER:  # an executor of a swarm, or nobody's
+            yield f"{run_id} is {state}"
 
 
 def _owed(rows: list[tuple[Any, ...]]) -> Iterator[str]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.processes.chaos.model import NAME
 
-THINK, DO, PLAY = "think", "do", "play"
+THINK, DO, PLAY, SWARM = "think", "do", "play", "swarm"
 LONGEST = {THINK: 5, DO: 3, PLAY: 3}  # steps
+SHAPES = {  # of swarms: what each task depends on
+    "pair": {"A": [], "B": []},
+    "chain": {"A": [], "B": ["A"]},
+    "diamond": {"A": [], "B": ["A"], "C": ["A"], "D": ["B", "C"]},
+}
 HEAD = """
 id: {kind}-{count}
 name: {kind}-{count}
@@ -61,6 +67,24 @@ def write(folder: Path) -> None:
     for kind, longest in LONGEST.items():
         for count in range(1, longest + 1):
             (folder / "pipelines" / f"{kind}-{count}.yml").write_text(pipeline(kind, count))
+
+
+def swarm(shape: str, marker: str) -> dict[str, Any]:
+    """A request for a swarm of executors that act on the world outside."""
+    tasks = [
+        {
+            "key": key,
+            "title": f"{key} of {marker}",
+            "project_id": "chaos",
+            "task_id": f"{marker}-{key}",
+            "execution_prompt": f"Do it: {marker}",
+            "dependencies": dependencies,
+            "model": NAME,
+            "timeout_seconds": 300,
+        }
+        for key, dependencies in SHAPES[shape].items()
+    ]
+    return {"agent_id": "doer", "tasks": tasks, "max_concurrent": 2}
 
 
 def pipeline(kind: str, count: int) -> str:

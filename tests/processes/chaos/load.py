@@ -13,14 +13,14 @@ from typing import Any
 
 import httpx2 as httpx
 
-from tests.processes.chaos.library import DO, LONGEST, PLAY, THINK
+from tests.processes.chaos.library import DO, LONGEST, PLAY, SHAPES, SWARM, THINK, swarm
 from tests.processes.chaos.mind import KILLS_ITS_WORKER
 from tests.processes.product import scripted
 
 LET_BE, CANCEL, PAUSE, PAUSE_NOW, RESTART = "let be", "cancel", "pause", "pause now", "restart"
 FATES = (LET_BE,) * 14 + (CANCEL, PAUSE, PAUSE_NOW, RESTART)
 OVER = {"completed", "failed", "cancelled"}
-KINDS = (THINK,) * 9 + (DO,) * 6 + (PLAY,) * 5
+KINDS = (THINK,) * 9 + (DO,) * 6 + (PLAY,) * 5 + (SWARM,) * 2
 PATIENCE = 60.0  # seconds in which a request must have got an answer
 CREATORS, MENDERS = 4, 3  # threads
 
@@ -41,7 +41,12 @@ class Asked:
 
     @property
     def kind(self) -> str:
-        return str(self.form["pipeline_id"]).partition("-")[0]
+        return str(self.form.get("pipeline_id", SWARM)).partition("-")[0]
+
+    @property
+    def path(self) -> str:
+        """Where to ask for it."""
+        return "/v1/swarm/execute" if self.kind == SWARM else "/v1/runs"
 
 
 def draw(seed: int, number: int) -> Asked:
@@ -49,6 +54,9 @@ def draw(seed: int, number: int) -> Asked:
     dice = random.Random(f"run {seed} {number}")
     kind = dice.choice(KINDS)
     marker = f"chaos-{number:06d}-{seed}"
+    if kind == SWARM:
+        fate = dice.choice([LET_BE] * 9 + [CANCEL])
+        return Asked(number, f"key-{marker}", swarm(dice.choice(sorted(SHAPES)), marker), fate)
     play = [{"chunks": dice.randint(5, 40), "chunk": "word ", "delay_ms": 25, "tools": False}]
     steps = {f"S{place + 1}": play for place in range(LONGEST[kind])}
     form = {
@@ -102,9 +110,9 @@ class Load:
 
     def take(self, **more: Any) -> Asked:
         """The next run, for a fault that asks for it in its own way."""
-        with self._lock:
-            self._next += 1
-            asked = draw(self.seed, self._next)
+        asked = self._draw()
+        while asked.kind == SWARM:
+            asked = self._draw()
         asked.fate = LET_BE
         asked.form |= more
         return asked
@@ -121,15 +129,17 @@ class Load:
         """Ask for the run until it is answered, always with the same key."""
         asked.asked_at = time.time()
         headers = {"Idempotency-Key": asked.key}
-        answer = self._insist("POST", "/v1/runs", json=asked.form, headers=headers)
+        answer = self._insist("POST", asked.path, json=asked.form, headers=headers)
         if answer is None or answer.status_code != 200:
             self._complain("create", answer)
             return
-        asked.id = answer.json()["id"]
+        told = answer.json()
+        asked.id = told.get("swarm_id") or told["id"]
         with self._lock:
             self.asked.append(asked)
             self.open[asked.id] = asked
-            self.fresh.append(asked)
+            if asked.kind != SWARM:
+                self.fresh.append(asked)
         self._plan(asked)
 
     def observe(self, states: dict[str, str]) -> None:
@@ -150,10 +160,12 @@ class Load:
             if len(self.open) >= self.in_flight:
                 self._leaving.wait(0.05)
                 continue
-            with self._lock:
-                self._next += 1
-                asked = draw(self.seed, self._next)
-            self.create(asked)
+            self.create(self._draw())
+
+    def _draw(self) -> Asked:
+        with self._lock:
+            self._next += 1
+            return draw(self.seed, self._next)
 
     def _plan(self, asked: Asked) -> None:
         wait = self._dice.uniform(0.1, 4.0)
@@ -177,7 +189,8 @@ class Load:
                 ready[1]()
 
     def _cancel(self, asked: Asked) -> None:
-        answer = self._insist("POST", f"/v1/runs/{asked.id}/cancel")
+        where = "swarm" if asked.kind == SWARM else "runs"
+        answer = self._insist("POST", f"/v1/{where}/{asked.id}/cancel")
         if answer is not None and answer.status_code == 200:
             asked.expected, asked.cancelled_at = {"cancelled"}, time.time()
         elif answer is None or answer.status_code != 409:

@@ -25,6 +25,7 @@ ATTEMPT = re.compile(r"chaos-attempt=(\d+)")
 ACT = re.compile(r"POST /act/(\S+) HTTP")
 KILLS_ITS_WORKER = "chaos-poison"
 COUNTED = "counted"
+REPORT = "executor_complete"
 MOST_ACTS = 3
 
 
@@ -97,13 +98,12 @@ def reply(scene: Scene, body: Mapping[str, Any], sink: int, known: Callable[[str
     """What the model says; `known` tells whether the sink on that port has counted an act."""
     if body.get("response_format"):
         return Answer(text=(json.dumps({"summary": scene.key}),))
-    if not any(tool["function"]["name"] == "bash" for tool in body.get("tools", ())):
-        return _finish(scene)
+    tools = {tool["function"]["name"] for tool in body.get("tools", ())}
     told = {act.key: act.answer for act in acts_so_far(body["messages"])}
     for key in acts_of(scene):
         if COUNTED not in told.get(key, "") and not known(key):
             return _work(key, sink, first=not told)
-    return _finish(scene)
+    return _finish(scene, tools)
 
 
 def acts_so_far(messages: Sequence[Mapping[str, Any]]) -> list[Settled]:
@@ -124,13 +124,20 @@ def _work(key: str, sink: int, first: bool) -> Answer:
     asked = f"POST /act/{key} HTTP/1.0"
     command = f"exec 3<>/dev/tcp/127.0.0.1/{sink} && printf '{asked}\\r\\n\\r\\n' >&3 && cat <&3"
     act = ("bash", json.dumps({"command": command, "timeout": 30}))
-    note = ("write", json.dumps({"path": "notes.md", "content": f"About to do {key}\n"}))
+    note = ("write", json.dumps({"path": _file_of(key), "content": f"About to do {key}\n"}))
     return Answer(text=("I get to it.",), calls=(note, act) if first else (act,))
 
 
-def _finish(scene: Scene) -> Answer:
-    outputs = {"summary": scene.key}
-    done = ("complete", json.dumps({"outputs": outputs, "summary": "done"}))
+def _file_of(key: str) -> str:
+    """A file of each sitting's own, so that the branches of a swarm can be merged."""
+    return f"notes/{zlib.crc32(key.encode()):08x}.md"
+
+
+def _finish(scene: Scene, tools: set[str]) -> Answer:
+    """Hand over, in the words of a step or of an executor."""
+    done = ("complete", json.dumps({"outputs": {"summary": scene.key}, "summary": "done"}))
+    if REPORT in tools:
+        done = (REPORT, json.dumps({"status": "success", "summary": scene.key}))
     return Answer(text=("I hand over.",), calls=(done,))
 
 

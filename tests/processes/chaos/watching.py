@@ -23,6 +23,9 @@ STATES_EVERY = 0.4
 SETTLING = 0.05  # seconds a renewal that was on its way may take to arrive
 GIVEN_UP = 120.0
 
+STATES = """
+    SELECT id, state FROM runs WHERE updated_at > %(recent)s
+    UNION ALL SELECT id, state FROM swarms WHERE updated_at > %(recent)s"""
 LEASES = "SELECT id, lease_id, leased_until FROM steps WHERE state = 'running'"
 STANDING = """
     SELECT steps.state, lease_id, runs.state FROM steps JOIN runs ON runs.id = run_id
@@ -48,6 +51,15 @@ OWNERLESS = {
         SELECT sessions.id FROM sessions JOIN steps ON steps.id = execution_id
         WHERE sessions.state IN ('starting', 'running')
           AND steps.state NOT IN ('queued', 'running', 'waiting')""",
+    "swarms past their deadline": """
+        SELECT id FROM swarms WHERE state NOT IN ('completed', 'failed', 'cancelled')
+          AND deadline < %(old)s""",
+    "steps that wait for what has ended": """
+        SELECT steps.id FROM steps LEFT JOIN runs AS other ON other.id = waits_for
+            LEFT JOIN swarms ON swarms.id = waits_for
+        WHERE steps.state = 'waiting' AND steps.updated_at < %(old)s
+          AND coalesce(other.state, swarms.state, 'completed')
+              IN ('completed', 'failed', 'cancelled')""",
     "requests that nobody hands on": """
         SELECT id::text FROM outbox WHERE due_at > 0 AND due_at < %(old)s""",
 }
@@ -126,7 +138,7 @@ class Watch:
 
     def _tell_states(self, cursor: Any) -> None:
         recent = int((time.time() - 60) * 1000)
-        cursor.execute("SELECT id, state FROM runs WHERE updated_at > %s", (recent,))
+        cursor.execute(STATES, {"recent": recent})
         self.observe(dict(cursor.fetchall()))
 
     def _compare(self, rows: dict[str, tuple[str, int]], now: float, cursor: Any) -> None:
