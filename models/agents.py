@@ -71,9 +71,9 @@ class Agent(Model):
         db.later("SELECT 1 FROM agents WHERE id = %s FOR NO KEY UPDATE", (agent_id,))
 
     @classmethod
-    def locked(cls, agent_id: str) -> Self | None:
-        """How the agent is run, under its row lock; None when it is not in the library."""
-        text = "SELECT id, config, concurrent_steps FROM agents WHERE id = %s FOR NO KEY UPDATE"
+    def terms(cls, agent_id: str) -> Self | None:
+        """How the agent is run, without its files; None when it is not in the library."""
+        text = "SELECT id, config, concurrent_steps FROM agents WHERE id = %s"
         return next(iter(cls.read(text, agent_id)), None)
 
     @property

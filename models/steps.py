@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from peewee import SQL, BooleanField, CharField, ForeignKeyField, IntegerField
 
+from models.agents import Agent
 from models.base import IDENTIFIER, JsonField, LongText, Moment, db, id_field, now_ms
 from models.lifecycle import StateField, Stateful
 from models.runs import Run
@@ -105,10 +106,10 @@ class Step(Stateful):
     def claim(self, hands: int, **changes: Any) -> bool:
         """Take a lease, if the step is due and its agent is busy with fewer than `hands` steps.
 
-        Executors are not bound to hands: those who ask for them say how many work at once.
-
-        The caller holds the locks of the run, under which it read this step, and of the agent.
-        The try is counted before the work; what counts are tries that seal nothing.
+        Executors are not bound to hands: those who ask for them say how many work at once. The
+        caller holds the lock of the run, under which it read this step; the agent's is taken
+        here, as late as may be, because all its steps queue up for it. The try is counted before
+        the work; what counts are tries that seal nothing.
         """
         busy, sealed, now = self._busy()
         if self.due_at > now:
@@ -125,6 +126,8 @@ class Step(Stateful):
     def _busy(self) -> tuple[int, int, int]:
         """How many steps the agent has its hands on, how many of this one's acts are sealed, and
         the database's time (ms)."""
+        if self.queue == AGENTS:
+            Agent.lock(self.agent_id)
         rows = db.now(
             f"""
             WITH clock AS (

@@ -103,7 +103,7 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
             step_tasks.ask_for(step)
             return None
         spec = definition_of(run.version_id).step(step.step_id)
-        agent = Agent.locked(step.agent_id) or Agent()
+        agent = Agent.terms(step.agent_id) or Agent()
         model = step.model_used or model_name(settings(), run, spec, agent)
         session_id = Session.id.default()
         if not step.claim(agent.concurrent_steps, session_id=session_id, model_used=model):
