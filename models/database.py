@@ -98,6 +98,15 @@ class Database(PooledPostgresqlDatabase):
             failing.pop_all()
         return cursor
 
+    def reconnect(self) -> None:
+        """Give this thread a connection in place of one that was lost, amid its contexts."""
+        contexts = self._state.ctx  # closing and connecting forget them
+        try:
+            self.close()
+            self.connect()
+        finally:
+            self._state.ctx = contexts
+
     def _is_closed(self, connection: Any) -> bool:
         """Whether an idle connection is of no more use: the server hung up or said something."""
         idle = self._adapter.txn_status(connection) == self._adapter.txn_idle
