@@ -15,6 +15,7 @@ from tasks import QUEUES
 from workers.leases import keeper
 from workers.serving import Pools, refuse_eviction
 
+GRACE_SECONDS = 8.0  # in which acts under way may come to their end
 DRAIN_MS = 18_000  # platforms kill after 30 s; we promise 20
 SPARE_CONNECTIONS = 4  # beside those of the threads: leases, heartbeats
 
@@ -90,8 +91,10 @@ def worker(queues: list[str], threads: int | None = None) -> int:
         _beat(me)
         deaf = pools.deaf()
     log.info("draining", deaf=deaf)
-    keeper.drain()
+    draining = threading.Thread(target=keeper.drain, args=(GRACE_SECONDS,), name="draining")
+    draining.start()
     pools.stop(DRAIN_MS)
+    draining.join()
     with base.db.connection_context():
         processes.leave(me)
     return 1 if deaf else 0

@@ -25,6 +25,7 @@ class Halt:
         self.reason: str | None = None
         self.valid_until: float | None = None  # monotonic; later it may be somebody else's work
         self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.closing: str | None = None
         self._raised = threading.Event()
         self._lock = threading.Lock()
         self._wakers: list[Callable[[], None]] = []
@@ -39,6 +40,16 @@ class Halt:
             wakers = list(self._wakers)
         for wake in wakers:
             wake()
+
+    def close(self, reason: str) -> None:
+        """Let what is under way come to its end, but have nothing more begun."""
+        self.closing = reason
+
+    def begin(self) -> None:
+        """Raise what `check` raises, and Stopped if nothing more may be begun."""
+        if self.closing is not None:
+            self.stop(self.closing)
+        self.check()
 
     @property
     def stopped(self) -> bool:

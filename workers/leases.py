@@ -18,6 +18,7 @@ from workers.halting import LOST, Halt
 BEAT_SECONDS = 0.75
 LEASE_SECONDS = steps.LEASE_MS / 1000
 DRAINING = "draining"
+PAUSE_SECONDS = 0.05
 
 
 class Keeper:
@@ -51,11 +52,19 @@ class Keeper:
                 del self._halts[lease_id]
                 self.suspects.discard(lease_id)
 
-    def drain(self) -> None:
-        """Call off everything that is under way, and whatever still begins."""
+    def drain(self, seconds: float = 0.0) -> None:
+        """Call off whatever begins from now on, and after `seconds` what is under way.
+
+        An answer that comes meanwhile is kept: it was paid for, and need not be asked for again.
+        """
         with self._lock:
             self._drained = True
             halts = list(self._halts.values())
+        for halt in halts:
+            halt.close(DRAINING)
+        deadline = time.monotonic() + seconds
+        while self._halts and time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
         for halt in halts:
             halt.stop(DRAINING)
 

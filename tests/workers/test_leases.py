@@ -19,7 +19,7 @@ from tasks import runs as commands
 from workers.halting import LOST, Halt, Stopped
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
-from workers.leases import Keeper
+from workers.leases import DRAINING, Keeper
 
 ANNA = Principal("usr_anna", "user")
 
@@ -107,3 +107,27 @@ def test_a_worker_that_was_not_heard_of_in_time_begins_nothing_more() -> None:
     with pytest.raises(Stopped):
         halt.check()
     assert halt.reason == LOST
+
+
+def test_a_process_that_goes_away_lets_an_act_come_to_its_end_and_begins_no_other() -> None:
+    keeper = Keeper()
+    ended = threading.Event()
+    with keeper.holding("lease", 60) as halt:
+        drained = threading.Thread(target=lambda: (keeper.drain(30), ended.set()))
+        drained.start()
+        while not halt.closing:
+            time.sleep(0.01)
+        halt.check()  # the act under way goes on
+        assert not halt.stopped
+        with pytest.raises(Stopped, match=DRAINING):
+            halt.begin()
+    drained.join(5)
+    assert ended.is_set()  # nobody waits for more than what is under way
+
+
+def test_an_act_that_does_not_end_in_time_is_called_off() -> None:
+    keeper = Keeper()
+    with keeper.holding("lease", 60) as halt:
+        keeper.drain(0.2)
+        with pytest.raises(Stopped, match=DRAINING):
+            halt.check()

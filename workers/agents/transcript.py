@@ -166,6 +166,7 @@ class Transcript:
         if entry.sealed:
             return sealing.answer_of(entry.response)
         entry.key, entry.request = key, sealing.question_row(event)
+        self.halt.begin()
         while True:
             granted = insist(lambda: self._afford(entry, event))
             self._forget()
@@ -254,6 +255,7 @@ class Transcript:
 
     def _claim(self, entry: Entry) -> None:
         """Write down that the act begins, together with all that was held back."""
+        self.halt.begin()
         self._act = entry
         self._writes.append(lambda run: entry.claim())
         self.commit()
