@@ -109,9 +109,8 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is part of the story; a fault of ours is not."""
-        error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, OSError):
-            raise error
+        if not isinstance(sys.exc_info()[1], OSError):
+            raise
 
 
 class _Conversation(BaseHTTPRequestHandler):
@@ -121,7 +120,7 @@ class _Conversation(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        received = Received(self.path, headers, body, self.client_address[1])
+        received = Received(self.path, headers, body, port=self.client_address[1])
         answer = self.server.provider.reply_to(received)
         claude = self.path.endswith("/messages")
         if answer.status != 200:
