@@ -7,7 +7,7 @@ nobody hears of what did not commit. Payload fields: runs.md section 18 of the w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from peewee import CharField, CompositeKey, IntegerField
@@ -126,24 +126,38 @@ def loose(
 
 
 PAST = """
-    SELECT seq, type, data, created_at FROM (
-        SELECT seq, type, data::text, created_at,
+    SELECT runs.state, runs.event_seq, next.seq, next.type, next.told, next.created_at
+    FROM runs LEFT JOIN LATERAL (
+        SELECT seq, type, data::text AS told, created_at,
             sum(octet_length(data::text)) OVER (ORDER BY seq) - octet_length(data::text) AS before
-        FROM (SELECT * FROM events WHERE run_id = %s AND seq > %s ORDER BY seq LIMIT %s) AS next
-    ) AS measured WHERE before < %s ORDER BY seq
+        FROM (
+            SELECT * FROM events WHERE run_id = runs.id AND seq > %s ORDER BY seq LIMIT %s
+        ) AS following
+    ) AS next ON next.before < %s
+    WHERE runs.id = %s ORDER BY next.seq
 """
 
 
-def told(run_id: str, seq: int, limit: int, size: int) -> list[tuple[int, dict[str, Any]]]:
+class Told(NamedTuple):
+    """A piece of a run's past, and how the run stands: `state` is None when it is gone."""
+
+    payloads: list[tuple[int, dict[str, Any]]]
+    state: str | None = None
+    newest: int = 0
+
+
+def told(run_id: str, seq: int, limit: int, size: int) -> Told:
     """Numbers and payloads after number `seq`: at most `limit`, and about `size` bytes or one.
 
     Streams replay with it: several times quicker than rows as objects.
     """
-    rows = db.execute_sql(PAST, (run_id, seq, limit, size)).fetchall()
-    return [
+    rows = db.execute_sql(PAST, (seq, limit, size, run_id)).fetchall()
+    payloads = [
         (number, payload(kind, {"runId": run_id} | orjson.loads(data), at))
-        for number, kind, data, at in rows
+        for _, _, number, kind, data, at in rows
+        if number is not None
     ]
+    return Told(payloads, *rows[0][:2]) if rows else Told([])
 
 
 def after(run_id: str, seq: int, limit: int) -> Sequence[Event]:

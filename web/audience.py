@@ -12,8 +12,8 @@ from __future__ import annotations
 import select
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
 from gevent import monkey
@@ -43,8 +43,14 @@ class Stream(Protocol):
     def deliver(self, item: Item) -> bytes:
         """The frames for what just happened; asks nobody. May find that it is behind."""
 
+    def place(self) -> Hashable:
+        """Streams at equal places, if not None, miss the same: one of them asks for all."""
+
     def catch_up(self) -> bytes:
         """The next batch of what was missed; asks Postgres and Redis."""
+
+    def catch_up_like(self, other: Any) -> None:
+        """Be where `other` is, which was at the same place and has caught up."""
 
 
 class Listener:
@@ -77,7 +83,7 @@ class Audience:
         self._by_fd: dict[int, Listener] = {}
         self._epoll: Any = None
         self._beating: deque[Listener] = deque()
-        self._behind: deque[Listener] = deque()
+        self._behind: OrderedDict[Hashable, list[Listener]] = OrderedDict()
         self._catchers = 0
 
     def __len__(self) -> int:
@@ -188,35 +194,42 @@ class Audience:
 
     def _queue(self, listener: Listener) -> None:
         listener.waiting = True
-        self._behind.append(listener)
+        self._behind.setdefault(listener.stream.place() or listener, []).append(listener)
         if self._catchers < CATCHERS:
             self._catchers += 1
             _thread(self._catch_up, "stream-catcher")
 
     def _catch_up(self) -> None:
-        while listener := self._next():
+        while group := self._next():
             piece = None
             try:
-                piece = listener.stream.catch_up()
-            finally:  # a catcher that fails ends its client's stream, who comes again
-                self._caught_up(listener, piece)
+                piece = group[0].stream.catch_up()
+            finally:  # a catcher that fails ends its clients' streams, who come again
+                self._caught_up(group, piece)
 
-    def _next(self) -> Listener | None:
+    def _next(self) -> list[Listener]:
         with self.lock:
             while self._behind:
-                if (listener := self._behind.popleft()).here:
-                    return listener
+                _, group = self._behind.popitem(last=False)
+                if group := [listener for listener in group if listener.here]:
+                    return group
             self._catchers -= 1
-            return None
+            return []
 
-    def _caught_up(self, listener: Listener, piece: bytes | None) -> None:
+    def _caught_up(self, group: list[Listener], piece: bytes | None) -> None:
         with self.lock:
-            listener.waiting = False
             if piece is None:
                 self._catchers -= 1
-                self._leave(listener)
-            elif listener.here:
-                listener.connection.send(piece)
+            for listener in group:
+                listener.waiting = False
+                if piece is None:
+                    self._leave(listener)
+                    continue
+                if listener is not group[0]:
+                    listener.stream.catch_up_like(group[0].stream)
+                if listener.here:
+                    listener.connection.send(piece)
+            for listener in group:
                 self._push(listener)
 
     def _pump(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 from flask import Response, g
@@ -112,6 +112,10 @@ class SessionStream(RunStream):
         self.session_id = session.id
         began = Event.select(Event.data).where(Event.session_id == session.id).first()
         self.step_id = began.data.get("stepId") if began else None
+
+    def place(self) -> Hashable:
+        """Nobody else's: two sessions of a run differ."""
+        return None
 
     def catch_up(self) -> bytes:
         """A batch of the past; `connected` follows the last one."""

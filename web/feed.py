@@ -38,7 +38,9 @@ class Feed:
         self._lock = threading.Lock()
         self._position: Entry | None = None
         self._turn: object | None = None  # which pair of threads is at work; None when none is
+        self._deaf = not redis_url  # nobody tells us what happens
         self._closing = False
+        self._known: dict[str | None, int] = {}  # numbers of runs at the last recheck
         self._counts: dict[str | None, tuple[float, int]] = {}
 
     def admit(self) -> None:
@@ -125,18 +127,17 @@ class Feed:
             return self._turn is turn
 
     def _read(self, turn: object) -> None:
-        interrupted = False
         while self._goes_on(turn):
             if self._position is None:
                 self._pin()
             try:
-                if interrupted and self._position and not self.holds(self._position):
+                if self._deaf and self._position and not self.holds(self._position):
                     self.audience.hand_out([GAP])
-                interrupted = False
+                self._deaf = False
                 self._read_on(turn)
             except redis.RedisError as error:
                 log.warning("live stream interrupted", error=str(error))
-                interrupted = True
+                self._deaf = True
                 time.sleep(1)
 
     def _read_on(self, turn: object) -> None:
@@ -167,22 +168,29 @@ class Feed:
         while self._goes_on(turn):
             time.sleep(self.recheck_seconds)
             listening = [one for one in self.audience.listeners() if one.stream.topic]
+            known, self._known = self._known, {}
             try:
                 for start in range(0, len(listening), ASKED):
-                    self._nudge(listening[start : start + ASKED])
+                    self._nudge(listening[start : start + ASKED], known)
                     self._dismiss_outsiders(listening[start : start + ASKED])
             except AWAY as error:
                 log.warning("recheck skipped", error=str(error).strip())
 
-    def _nudge(self, listening: list[Listener]) -> None:
-        """Wake who follows a run that went on without us hearing of it, or that is gone."""
+    def _nudge(self, listening: list[Listener], known: dict[str | None, int]) -> None:
+        """Wake who follows a run that went on without us hearing of it, or that is gone.
+
+        What the last recheck did not know of is on its way: under load thousands wait for it.
+        """
         idle = [one for one in listening if one.held is None and one.connection.idle]
         with db.connection_context():
             followed = list({one.stream.topic for one in idle})
             query = "SELECT id, event_seq FROM runs WHERE id = ANY(%s)"
             numbers = dict(db.execute_sql(query, (followed,)).fetchall())
+        self._known.update(numbers)
+        missed = numbers if self._deaf else known
         for one in idle:
-            if numbers.get(one.stream.topic, one.stream.seq + 1) > one.stream.seq:
+            topic, seq = one.stream.topic, one.stream.seq
+            if topic not in numbers or missed.get(topic, 0) > seq:
                 self.audience.tell(one, NUDGE)
 
     def _dismiss_outsiders(self, listening: list[Listener]) -> None:

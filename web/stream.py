@@ -5,7 +5,7 @@ How to declare a stream of your own: `of_everything(form, Channel(...))`; see `C
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,15 @@ class RunStream:
             self.behind = True
         return b""
 
+    def place(self) -> Hashable:
+        """Which run, what of it has been sent, and in which words."""
+        return (self.topic, self.seq, self.legacy, self.follow) if self._missed is None else None
+
+    def catch_up_like(self, other: RunStream) -> None:
+        """Be where `other` is."""
+        self.seq, self._nears_end = other.seq, other._nears_end
+        self.behind, self.over = other.behind, other.over
+
     def catch_up(self) -> bytes:
         """What was missed: text from Redis while it holds it, events from Postgres; a batch."""
         try:
@@ -151,11 +160,10 @@ class RunStream:
     def _batch(self) -> bytes:
         """The next events that Postgres has beyond `seq`; finds whether more, or nothing, comes."""
         told = events.told(self.topic or "", self.seq, BATCH, BATCH_BYTES)
-        pieces = [self._from_past(seq, payload) for seq, payload in told]
-        row = Run.select(Run.state, Run.event_seq).where(Run.id == self.topic).first()
-        self.behind = bool(told) and row is not None and row.event_seq > self.seq
-        self._nears_end = row is not None and row.state in OVER
-        if not self.follow and (row is None or (self._nears_end and row.event_seq <= self.seq)):
+        pieces = [self._from_past(seq, payload) for seq, payload in told.payloads]
+        self.behind = bool(told.payloads) and told.newest > self.seq
+        self._nears_end = told.state in OVER
+        if not self.follow and (told.state is None or (self._nears_end and not self.behind)):
             self.over = True
             pieces.append(frames.END)
         return b"".join(pieces)
@@ -206,6 +214,13 @@ class OpenStream:
         if not self.principal.is_admin and body["owner"] != self.principal.id:
             return b""
         return self._framed(body, written(item.entry))
+
+    def place(self) -> Hashable:
+        """Nobody else's."""
+        return None
+
+    def catch_up_like(self, other: OpenStream) -> None:
+        """Never asked: nobody shares its place."""
 
     def catch_up(self) -> bytes:
         """The channel's opening, then at most ten minutes and ten thousand entries; a batch."""

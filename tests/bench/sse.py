@@ -43,6 +43,7 @@ FROM generate_series(1, 10000) AS n
 """
 MESSAGE = re.compile(rb"bench ([a-z]+) (\d+) (\d+) (\d+)")  # kind, topic, number, sent (ns)
 DELTA, EVENT, BARE = "delta", "event", "bare"
+Heard = tuple[str, int, int]  # kind, when it was sent and when it arrived (ns)
 
 
 def message(kind: str, topic: int, number: int) -> str:
@@ -121,23 +122,26 @@ def replay(running: Product) -> None:
 
 
 def show(
-    name: str, given: Any, sent: Mapping[str, int], got: Counter[str], late: list[float]
+    name: str, given: Any, sent: Mapping[str, int], got: Counter[str], heard: list[Heard]
 ) -> None:
     """Print what arrived of what was sent: each message at every client of its topic."""
     each = given.clients // given.runs
     print(f"\n{name}: {sum(sent.values())} sent, to {each} clients each")
     for kind, count in sent.items():
-        heard = [times for key, times in got.items() if key.startswith(kind)]
-        lost = count * each - sum(min(times, each) for times in heard)
-        twice = sum(max(times - each, 0) for times in heard)
-        print(f"  {kind}: {sum(heard)} arrived, {lost} lost, {twice} twice")
-    print(f"  {sum(got.values()) / given.seconds:.0f} frames a second")
-    print(f"  latency {spread(late)}", flush=True)
+        arrived = [times for key, times in got.items() if key.startswith(kind)]
+        lost = count * each - sum(min(times, each) for times in arrived)
+        twice = sum(max(times - each, 0) for times in arrived)
+        print(f"  {kind}: {sum(arrived)} arrived, {lost} lost, {twice} twice")
+        print(f"    {spread([(came - went) / 1e6 for of, went, came in heard if of == kind])}")
+    first, last = min(went for _, went, _ in heard), max(went for _, went, _ in heard)
+    within = sum(came <= last for _, _, came in heard) / (last - first) * 1e9
+    print(f"  {within:.0f} frames a second arrived while {(last - first) / 1e9:.1f} s were sent")
+    print(f"  all {spread([(came - went) / 1e6 for _, went, came in heard])}", flush=True)
 
 
 def listen(
     sockets: Sequence[socket.socket], running: Product, given: Any, publish: Any
-) -> tuple[Mapping[str, int], Counter[str], list[float]]:
+) -> tuple[Mapping[str, int], Counter[str], list[Heard]]:
     """Read every socket while a process of its own publishes; gives sent, got and latencies."""
     spawning = multiprocessing.get_context("spawn")
     sent, done = spawning.Queue(), spawning.Event()
@@ -146,31 +150,31 @@ def listen(
     publisher = spawning.Process(target=publish, args=(environment, amounts, sent, done))
     publisher.start()
     got: Counter[str] = Counter()
-    late: list[float] = []
+    heard: list[Heard] = []
     with selectors.DefaultSelector() as selector:
         for number, stream in enumerate(sockets):
             stream.setblocking(False)
             selector.register(stream, selectors.EVENT_READ, number)
         rest: dict[int, bytes] = {}
-        heard = time.monotonic()
-        while not done.is_set() or time.monotonic() - heard < 2:  # heartbeats are no messages
-            before = len(late)
+        lately = time.monotonic()
+        while not done.is_set() or time.monotonic() - lately < 2:  # heartbeats are no messages
+            before = len(heard)
             for key, _ in selector.select(0.2):
-                rest[key.data] = _read(key.fileobj, rest.get(key.data, b""), got, late)
-            heard = time.monotonic() if len(late) > before else heard
+                rest[key.data] = _read(key.fileobj, rest.get(key.data, b""), got, heard)
+            lately = time.monotonic() if len(heard) > before else lately
     publisher.join()
     for stream in sockets:
         stream.close()
-    return sent.get(), got, late
+    return sent.get(), got, heard
 
 
-def _read(stream: Any, rest: bytes, got: Counter[str], late: list[float]) -> bytes:
+def _read(stream: Any, rest: bytes, got: Counter[str], heard: list[Heard]) -> bytes:
     """Count the messages in what has come; gives the unfinished end."""
     whole, newline, rest = (rest + stream.recv(1 << 18)).rpartition(b"\n")
     now = time.monotonic_ns()
     for kind, topic, number, sent in MESSAGE.findall(whole + newline):
         got[b" ".join((kind, topic, number)).decode()] += 1
-        late.append((now - int(sent)) / 1e6)
+        heard.append((kind.decode(), int(sent), now))
     return rest
 
 
