@@ -19,6 +19,7 @@ from models.steps import Step
 
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
+_WAITS = (Step.state == steps.QUEUED) & (Run.state == RUN_RUNNING)  # paused runs ask nobody
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Presence:
 
 def presences(principal: Principal, agent_ids: list[str]) -> Mapping[str, Presence]:
     """What each of these agents does in runs that the caller may see."""
-    rows = _visible(principal).where(Step.agent_id.in_(agent_ids) & Step.state.in_(steps.ACTIVE))
+    begun = Step.state.in_([steps.RUNNING, steps.WAITING])
+    mine = Step.agent_id.in_(agent_ids) & (begun | _WAITS)
+    rows = _visible(principal).where(mine)
     found: dict[str, list[Step]] = {agent_id: [] for agent_id in agent_ids}
     for step in rows.order_by(Step.started_at, Step.id):
         found[step.agent_id].append(step)
@@ -69,8 +72,7 @@ def _presence(agent_id: str, mine: list[Step], seen: int | None) -> Presence:
 
 def waiting_steps(principal: Principal, agent_id: str) -> Any:
     """The queued executions of an agent in visible, running runs, the next one first."""
-    queued = (Step.agent_id == agent_id) & (Step.state == steps.QUEUED)
-    rows = _visible(principal).where(queued & (Run.state == RUN_RUNNING))
+    rows = _visible(principal).where((Step.agent_id == agent_id) & _WAITS)
     return rows.order_by(Step.priority.desc(), Step.created_at, Step.id)
 
 

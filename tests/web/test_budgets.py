@@ -13,7 +13,7 @@ from models import base, budgets, config, events, runs, spending
 from models.budgets import Budget
 from models.llm_calls import LlmCall
 from models.runs import Run
-from models.spending import Amount, Busy, Granted, Reached
+from models.spending import Amount, Reached
 from tasks import budgets as commands
 
 UNTOUCHED = {"spent_usd": 0, "spent_tokens": 0, "reserved_usd": 0, "reserved_tokens": 0}
@@ -44,22 +44,6 @@ def refused(run_id: str, usd: str | None = "9") -> None:
         reached = spending.reserve(run, "exec_1", needs)
         assert isinstance(reached, Reached)
         commands.pause(run, reached)
-
-
-def reserved(run_id: str, usd: str) -> Any:
-    """What a call of the run hears that may cost so much."""
-    with base.db.atomic():
-        run = Run.locked(run_id)
-        assert run is not None
-        return spending.reserve(run, f"exec_{run_id}", Amount(Decimal(usd), 9))
-
-
-def settled(run_id: str, usd: str) -> None:
-    """The run's call has cost so much."""
-    with base.db.atomic():
-        run = Run.locked(run_id)
-        assert run is not None
-        spending.settle(run, f"exec_{run_id}", Amount(Decimal(usd), 9))
 
 
 def happened(run_id: str) -> dict[str, Any]:
@@ -268,48 +252,3 @@ def test_an_executor_keeps_to_a_budget_as_other_runs_do(
     assert budget_of(budget_tokens=None) is None
     refusal = owner.post("/v1/spawn-executor/execute", json={**order, "budget_usd": 0})
     assert refusal.json["errors"][0]["loc"] == ["body", "budget_usd"]
-
-
-def test_the_executors_of_a_swarm_share_its_budget(
-    owner: FlaskClient, stranger: FlaskClient, work: Callable[..., int]
-) -> None:
-    about = {"title": "Go", "project_id": "p", "task_id": "T", "execution_prompt": "Go"}
-    tasks = [{"key": key, **about, "task_id": f"T{key}"} for key in "AB"]
-    body = {"agent_id": "yukihiro", "tasks": tasks, "budget_usd": 1}
-    swarm = owner.post("/v1/swarm/execute", json=body).json["swarm_id"]
-    work(1)
-    first, second = (task["run_id"] for task in owner.get(f"/v1/swarm/{swarm}/tasks").json)
-    for run_id in (first, second):
-        Run.get_by_id(run_id).move(runs.RUNNING)
-
-    assert reserved(first, "0.6") == Granted()
-    assert reserved(second, "0.6") == Busy()
-    settled(first, "0.6")
-    refused(second, "0.6")
-
-    state = owner.get(f"/v1/swarm/{swarm}").json
-    spent = {"spent_usd": 0.6, "spent_tokens": 9}
-    assert state["budget"] == {**UNTOUCHED, "limit_usd": 1, "limit_tokens": None, **spent}
-    assert [task["pause_reason"] for task in state["tasks"]] == [None, "budget_reached"]
-    told = happened(second)
-    assert (told["scope"], told["of"]) == ("swarm", swarm)
-    assert f"PUT /v1/swarm/{swarm}/budget" in told["raise"]
-    path = f"/v1/internal/swarm/{swarm}/budget"
-    assert stranger.put(path, json={"budget_usd": 9}).status_code == 404
-    assert owner.put(path, json={"budget_usd": 1.2}).json["limit_usd"] == 1.2
-    assert reserved(second, "0.6") == Granted()
-
-
-def test_a_limit_of_a_swarm_set_late_counts_from_the_beginning(
-    owner: FlaskClient, work: Callable[..., int]
-) -> None:
-    task = {"key": "A", "title": "Go", "project_id": "p", "task_id": "T", "execution_prompt": "Go"}
-    body = {"agent_id": "yukihiro", "tasks": [task]}
-    swarm = owner.post("/v1/swarm/execute", json=body).json["swarm_id"]
-    path = f"/v1/swarm/{swarm}"
-    work()
-    assert owner.get(path).json["budget"] is None
-    nothing = {"limit_usd": None, "limit_tokens": None}
-    assert owner.put(f"{path}/budget", json={}).json == {**UNTOUCHED, **nothing}
-    assert owner.put(f"{path}/budget", json={"budget_tokens": 9}).json["spent_tokens"] > 9
-    assert owner.get(path).json["budget"]["limit_tokens"] == 9

@@ -91,3 +91,10 @@ def test_a_planner_that_waits_for_others_is_at_work_and_in_no_queue(
     assert (lifecycle["state"], lifecycle["queueDepth"]) == ("working", 0)
     assert lifecycle["currentWork"]["stepType"] == "pipeline"
     assert owner.get("/v1/agents/yukihiro/status").json["active_steps"] == ["FIX"]
+
+
+def test_a_paused_run_is_in_no_queue(owner: FlaskClient, run: str, item: str):
+    assert owner.get("/v1/agents/yukihiro/lifecycle").json["queueDepth"] == 1
+    owner.post(f"/v1/runs/{run}/pause")
+    assert owner.get("/v1/agents/yukihiro/queue").json["items"] == []
+    assert owner.get("/v1/agents/yukihiro/lifecycle").json["queueDepth"] == 0

@@ -9,7 +9,7 @@ from marshmallow import fields, validate
 
 from models.base import db
 from models.errors import NotFound
-from models.runs import COMPLETED, EXECUTOR, OVER, Run
+from models.runs import COMPLETED, EXECUTOR, OVER, PAUSED, Run
 from web.bodies import Form, Text, Whole
 from web.resources import MOST, PageForm
 from web.schemas.base import Free, derived, made
@@ -36,6 +36,13 @@ ExecutorView = made(
         **derived(Run, run_id="id", status="state"),
         **derived(Run, "error", "agent_id", "project_id", "task_id", "task_branch"),
         **derived(Run, "created_at", "started_at", "completed_at"),
+        "pause_reason": fields.String(
+            allow_none=True,
+            metadata={
+                "example": None,
+                "description": "Why a paused executor is: asked | budget_reached",
+            },
+        ),
         "success": fields.Boolean(allow_none=True),
         "outputs": Free(metadata={"example": {"status": "success", "summary": "Done"}}),
         "summary": fields.String(allow_none=True),
@@ -121,6 +128,7 @@ def _told(run: Run) -> dict[str, Any]:
     taken = (run.completed_at or 0) - (run.started_at or run.created_at)
     return {
         **run.__data__,
+        "pause_reason": run.pause_reason if run.state == PAUSED else None,
         "success": run.state == COMPLETED if over else None,
         "outputs": report | run.outputs,
         "summary": run.outputs.get("summary"),
