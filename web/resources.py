@@ -68,10 +68,10 @@ def visible(model: type[Row], key: str, *columns: Any) -> Row:
     mine = model.visible_to(g.principal)  # type: ignore[attr-defined]
     if columns:
         mine = mine.select(*columns)
-    row: Row | None = mine.where(model._meta.primary_key == key).first()
-    if row is None:
-        raise model.missing(key)
-    return row
+    sql, params = mine.where(model._meta.primary_key == key).sql()
+    for row in model.read(sql, *params):
+        return row
+    raise model.missing(key)
 
 
 def listed(model: Any, schema: type[Schema]) -> Any:
