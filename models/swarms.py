@@ -137,10 +137,14 @@ class SwarmTask(Stateful):
         indexes = ((("swarm", "key"), True), (("run_id",), False))
 
     @classmethod
-    def of(cls, *swarms: Swarm) -> Sequence[Self]:
-        """The tasks of these swarms, each swarm's in the order of its request."""
+    def of(cls, *swarms: Swarm, without: Sequence[str] = ()) -> Sequence[Self]:
+        """The tasks of these swarms, each swarm's in the order of its request.
+
+        `without` are columns that nobody will look at.
+        """
         mine = cls.swarm.in_([swarm.id for swarm in swarms])
-        return list(cls.select().where(mine).order_by(cls.swarm, cls.number))
+        columns = [field for field in cls._meta.sorted_fields if field.name not in without]
+        return list(cls.select(*columns).where(mine).order_by(cls.swarm, cls.number))
 
     @property
     def duration_ms(self) -> int | None:

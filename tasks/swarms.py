@@ -190,7 +190,8 @@ def _asked_for(swarm: Swarm, tasks: Sequence[SwarmTask], limits: Mapping[str, An
         each.add()
     began = {"swarmId": swarm.id, "totalTasks": len(tasks), "maxConcurrent": swarm.max_concurrent}
     activities.note(swarm.agent_id, swarm.owner_id, swarm.parent_id, ("swarm_started", began))
-    tell(swarm, "swarm_launched", agentId=swarm.agent_id, totalTasks=len(tasks))
+    about = {"agentId": swarm.agent_id, "projectId": tasks[0].project_id}
+    tell(swarm, "swarm_launched", **about, totalTasks=len(tasks))
     advance.enqueue(swarm.id)
     advance.enqueue_at(swarm.deadline, swarm.id)
     return swarm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -216,6 +217,7 @@ def test_the_main_stream_names_swarms_with_underscores(
         "swarm_task_complete",
         "swarm_complete",
     ]
+    assert found[0]["projectId"] == "p1"
     assert found[1]["legacyType"] == "swarm:task_started"
 
 
@@ -271,3 +273,28 @@ def test_a_swarm_whose_branches_are_merged_is_still_running(
     (told,) = owner.get("/v1/swarm?status=running").json["swarms"]
     assert (told["swarm_id"], told["status"]) == (swarm.id, "running")
     assert owner.get("/v1/swarm?status=merging").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "unread"),
+    [
+        ("/v1/swarm", ("execution_prompt", "deviation_rules")),
+        ("/v1/projects/p1/tasks/T-A/executor-runs", ("human_context", '"task"')),
+        ("/v1/internal/run-history", ("human_context", '"task"')),
+    ],
+)
+def test_lists_read_no_long_text_that_they_do_not_show(
+    ask: Callable[..., Any],
+    owner: FlaskClient,
+    work: Work,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    unread: tuple[str, ...],
+):
+    ask(task("A"))
+    work(1)
+    with caplog.at_level(logging.DEBUG, "peewee"):
+        assert owner.get(path).json
+    asked = [record.getMessage() for record in caplog.records if record.name == "peewee"]
+    assert asked
+    assert not [text for text in asked for name in unread if name in text]

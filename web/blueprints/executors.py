@@ -9,7 +9,7 @@ from flask.views import MethodView
 
 from models.runs import EXECUTOR, Run
 from tasks import executors
-from web.resources import Blueprint, newest_first, only, page, visible
+from web.resources import Blueprint, listed, newest_first, only, page, visible
 from web.schemas import executors as wire
 from web.schemas.runs import KeyForm
 
@@ -45,6 +45,6 @@ class ExecutorRuns(MethodView):
     def get(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """The newest executors that worked on a task, as far as the caller may see them."""
         about = {"project_id": project_id, "task_id": task_id}
-        mine = only(Run.visible_to(g.principal), about | {"kind": EXECUTOR}, wire.FILTERS)
+        mine = only(listed(Run, wire.ExecutorRun), about | {"kind": EXECUTOR}, wire.FILTERS)
         found = page(mine, form, newest_first(Run))
         return {**about, "count": len(found), "runs": [wire.listed(run) for run in found]}

@@ -20,6 +20,6 @@ class RunHistory(MethodView):
     @blueprint.response(200, wire.History)
     def get(self, form: dict[str, Any]) -> Any:
         """The newest runs of a project, a task or an agent, with what their steps handed over."""
-        mine = only(Run.visible_to(g.principal), form, wire.FILTERS)
+        mine = only(Run.visible_to(g.principal).select(*wire.COLUMNS), form, wire.FILTERS)
         found = page(mine, form, newest_first(Run))
         return wire.history(found, g.more, form["include_steps"])

@@ -36,7 +36,7 @@ class Swarms(MethodView):
     @blueprint.response(200, wire.SwarmStates)
     def get(self, form: dict[str, Any]) -> Any:
         """Swarms the caller may see, newest first."""
-        mine = only(Swarm.visible_to(g.principal), form, wire.FILTERS)
+        mine = only(Swarm.visible_to(g.principal).select(*wire.LISTED), form, wire.FILTERS)
         return {"swarms": wire.states(page(mine, form, newest_first(Swarm)))}
 
 
@@ -54,7 +54,8 @@ class Tasks(MethodView):
     @blueprint.response(200, wire.TaskView(many=True))
     def get(self, form: dict[str, Any], swarm_id: str) -> Any:
         """The tasks of a swarm, all of them or those of one status."""
-        tasks = SwarmTask.of(visible(Swarm, swarm_id))
+        swarm = visible(Swarm, swarm_id)
+        tasks = SwarmTask.of(swarm, without=wire.UNSEEN)
         return wire.told([task for task in tasks if form.get("status") in (None, task.state)])
 
 

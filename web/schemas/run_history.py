@@ -15,6 +15,9 @@ from web.bodies import LARGEST
 from web.resources import PageForm
 from web.schemas.base import Free, derived, made
 
+SEEN = (Run.id, Run.state, Run.pipeline_id, Run.project_id, Run.task_id, Run.task_branch)
+TOLD = (Run.model_override, Run.outputs, Run.meta, Run.kind, Run.attempt)
+COLUMNS = (*SEEN, *TOLD, Run.created_at, Run.started_at, Run.completed_at)
 STATUSES = [*Run.state.arrows, "terminal"]
 ORDER = ("spawn_executor", "planner_agent_id", "task_id", "memory_injection", "timeout_seconds")
 STEP = (Step.run, Step.number, Step.step_id, Step.agent_id, Step.state, Step.error, Step.outputs)

@@ -128,6 +128,8 @@ class SwarmsForm(PageForm):
     status = fields.String(validate=validate.OneOf(SHOWN))
 
 
+UNSEEN = ("execution_prompt", "deviation_rules", "starts")  # long, and never shown
+LISTED = [field for field in Swarm._meta.sorted_fields if field.name not in UNSEEN]
 FILTERS = {
     "status": lambda status: Swarm.state.in_(
         [status, swarms.MERGING] if status == swarms.RUNNING else [status]
@@ -152,7 +154,7 @@ def dispatched(swarm: Swarm) -> dict[str, Any]:
 def states(found: Sequence[Swarm]) -> list[dict[str, Any]]:
     """Swarms with their tasks, read together."""
     tasks: dict[str, list[SwarmTask]] = {swarm.id: [] for swarm in found}
-    for task in SwarmTask.of(*found):
+    for task in SwarmTask.of(*found, without=UNSEEN):
         tasks[task.swarm_id].append(task)
     paused = _paused([task for mine in tasks.values() for task in mine])
     limits = budgets.of_swarms(*tasks)

@@ -74,7 +74,7 @@ def _take_in(swarm: Swarm, tasks: Sequence[SwarmTask]) -> None:
 
 def _ended(swarm: Swarm, task: SwarmTask, state: str, **came: Any) -> None:
     task.move(state, completed_at=now_ms(), **came)
-    about = {**_of(task), "durationMs": task.duration_ms, "status": state}
+    about = {**_of(task), "durationMs": task.duration_ms or 0, "status": state}
     outputs = task.outputs or {}
     if state == swarms.COMPLETED:
         tell(swarm, "swarm_task_complete", **about, outputs=outputs)
