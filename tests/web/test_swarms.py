@@ -296,5 +296,4 @@ def test_lists_read_no_long_text_that_they_do_not_show(
     with caplog.at_level(logging.DEBUG, "peewee"):
         assert owner.get(path).json
     asked = [record.getMessage() for record in caplog.records if record.name == "peewee"]
-    assert asked
-    assert not [text for text in asked for name in unread if name in text]
+    assert asked and not [text for text in asked for name in unread if name in text]

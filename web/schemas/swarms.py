@@ -109,7 +109,7 @@ class SwarmForm(BudgetForm):
 
     agent_id = Text(required=True, validate=LABEL)
     tasks = fields.List(fields.Nested(TaskForm), required=True, validate=validate.Length(1, 20))
-    max_concurrent = Whole(load_default=3, validate=validate.Range(1, 8))
+    max_concurrent = Whole(load_default=3, validate=validate.Range(1, 8), metadata={"example": 3})
     deviation_rules = fields.String(load_default="", validate=validate.Length(max=LONGEST_TASK))
     global_timeout_seconds = Whole(
         load_default=1800, validate=validate.Range(60, 3600), metadata={"example": 1800}
