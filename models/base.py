@@ -19,6 +19,15 @@ from models.prepared import Connection
 
 db = Database(None)
 
+TAG_LENGTH = 8
+# Times in ms. A process that was stopped amid a transaction, or waiting for a lock, must not keep
+# its locks from its successor; one that died is noticed even while its statement runs.
+SESSION = {
+    "idle_in_transaction_session_timeout": 2_000,
+    "lock_timeout": 3_000,
+    "client_connection_check_interval": 500,
+}
+
 IDENTIFIER = 128  # the longest id that a client may name
 
 
@@ -31,12 +40,17 @@ def connect(url: str, connections: int = 20) -> None:
         stale_timeout=300,
         timeout=10,
         connect_timeout=5,
-        application_name="djinnbot",
+        application_name=f"djinnbot {tag()}",  # by which the sweep sees that this process lives
         keepalives_idle=30,
         tcp_user_timeout=10_000,  # ms; a server that vanished without a word is given up
-        # ms; a process stopped amid a transaction must not keep its locks from its successor
-        options="-c idle_in_transaction_session_timeout=5000",
+        options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
     )
+
+
+@cache
+def tag() -> str:
+    """A name that no other process has."""
+    return secrets.token_hex(TAG_LENGTH // 2)
 
 
 def renamed(url: str, database: str) -> str:

@@ -55,11 +55,13 @@ def ring() -> None:
 def take(limit: int) -> list[tuple[str, Any]]:
     """Remove up to `limit` due requests, oldest first, in the current transaction.
 
-    Its commit need not wait for the disk: a removal that gets lost hands them out twice.
+    Its commit need not wait for the disk: a removal that gets lost hands them out twice. Redis may
+    take its time before it.
     """
     rows = db.execute_sql(
         """
         SET LOCAL synchronous_commit TO off;
+        SET LOCAL idle_in_transaction_session_timeout TO 8000;
         WITH due AS (
             SELECT id FROM outbox
             WHERE due_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint

@@ -9,10 +9,20 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
-from peewee import SQL, BooleanField, CharField, ForeignKeyField, IntegerField
+from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models.agents import Agent
-from models.base import IDENTIFIER, JsonField, LongText, Moment, db, id_field, now_ms
+from models.base import (
+    IDENTIFIER,
+    TAG_LENGTH,
+    JsonField,
+    LongText,
+    Moment,
+    db,
+    id_field,
+    now_ms,
+    tag,
+)
 from models.lifecycle import StateField, Stateful
 from models.runs import Run
 
@@ -23,13 +33,14 @@ ACTIVE = (QUEUED, RUNNING, WAITING)
 AGENTS, EXECUTORS = "agents", "executors"  # the queues that steps are worked on from
 
 LEASE_MS = 3_000
+MISSED_MS = 1_600  # after which a worker has missed two beats
 MOST_TRIES = 3  # a step that lost its worker this often at the same act is not tried again
 # the opening is written with the claim of the first act: whoever got no further has done nothing
 SEALED = """
     (SELECT count(*) FROM ledger WHERE execution_id = %s AND seq > 0 AND sealed_at IS NOT NULL)
 """
 
-CLOCK = SQL("(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
 class Step(Stateful):
@@ -117,7 +128,7 @@ class Step(Stateful):
         if busy >= hands and self.queue == AGENTS:
             self.put(due_at=now)  # refused, see `refused`
             return False
-        lease: Any = {"lease_id": secrets.token_hex(8), "leased_until": now + LEASE_MS}
+        lease: Any = {"lease_id": tag() + secrets.token_hex(8), "leased_until": now + LEASE_MS}
         tries = self.tries + 1 if sealed == self.mark else 1
         counted: Any = {"tries": tries, "mark": sealed, "started_at": now_ms()}
         self.move(RUNNING, **lease, **counted, waits_for=None, **changes)
@@ -195,14 +206,25 @@ def renew(leases: Collection[str]) -> set[str]:
     return {lease for (lease,) in rows}
 
 
-def silent() -> Any:
-    """The condition of a step whose worker has not been heard of since its lease ended."""
-    return (Step.state == RUNNING) & (Step.leased_until < CLOCK)
+# A worker was lost when its leases ran out, and already when it has missed two beats and Postgres
+# has no connection of its process any more. While Postgres was away itself nobody could beat.
+SILENT = f"""
+    state = 'running' AND (leased_until < {NOW} OR leased_until < {NOW} + {LEASE_MS - MISSED_MS}
+        AND NOT EXISTS (SELECT FROM pg_stat_activity
+                        WHERE application_name = 'djinnbot ' || left(lease_id, {TAG_LENGTH})))
+    AND pg_postmaster_start_time() < clock_timestamp() - {LEASE_MS} * interval '1 millisecond'
+"""
 
 
 def expired(limit: int = 100) -> Sequence[Step]:
-    """The steps whose workers went silent."""
-    return list(Step.select().where(silent()).limit(limit))
+    """The steps whose workers were lost."""
+    return list(Step.raw(f"SELECT * FROM steps WHERE {SILENT} LIMIT %s", limit))  # noqa: S608
+
+
+def silent(execution_id: str) -> Step | None:
+    """The step, if its worker was lost."""
+    text = f"SELECT * FROM steps WHERE id = %s AND {SILENT}"  # noqa: S608
+    return next(iter(Step.raw(text, execution_id)), None)
 
 
 def refused(agent_id: str, limit: int) -> list[str]:

@@ -44,6 +44,7 @@ from workers.agents.telling import Telling
 from workers.agents.tools.base import Awaited
 from workers.agents.voice import Voice
 from workers.halting import LOST, DeadlinePassed, Halt, Stopped
+from workers.leases import keeper
 from workers.llm.base import (
     Message,
     Model,
@@ -74,6 +75,7 @@ class Transcript:
         self._asked: Asking | None = None
         self._granted = Options()  # how the model may be asked
         self._sent = False  # whether what is held back was written, if perhaps not committed
+        self._sealing = False  # whether an act is sealed among it
         self._writes: list[Callable[[Run], object]] = []
 
     def open(self, messages: Sequence[Message], facts: dict[str, Any]) -> None:
@@ -262,6 +264,7 @@ class Transcript:
 
     def _seal(self, row: dict[str, Any], *saved: str | None) -> None:
         entry = self._claimed()
+        self._sealing = True
         self._writes.append(lambda run: entry.seal(row, *saved))
 
     def _claimed(self) -> Entry:
@@ -279,10 +282,12 @@ class Transcript:
         return self._sent and self._act is not None and self._act.written()
 
     def _forget(self) -> None:
-        """What was held back is written."""
+        """What was held back is written: if that sealed an act, the step has come further."""
+        if self._sealing:
+            keeper.suspects.discard(str(self.step.lease_id))
         self._writes.clear()
         self.telling.told.clear()
-        self._sent = False
+        self._sent = self._sealing = False
 
     @contextmanager
     def _held(self) -> Iterator[Run]:

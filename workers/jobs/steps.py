@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from types import TracebackType
 
 from models import activities, sessions, steps
@@ -33,6 +35,7 @@ from workers.workspaces import Busy, WorkspaceError
 
 APART_MS = 1_000  # how long a suspect waits for another one to be done
 LOST = "its worker was lost"
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
 
 
@@ -65,13 +68,17 @@ def carry_out(run: Run, step: Step) -> None:
             done = Done(f"timed out after {timeout} s")
         except HURDLES as error:
             done = hindered(error)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            done = Done(f"The worker's disk: {error.strerror}", step={"transient": True})
         insist(lambda: settle(run, step, done))
 
 
 @performs(step_tasks.recover)
 def recover(execution_id: str) -> None:
     """Give a step whose worker went silent to another, or fail it when that happened too often."""
-    step = Step.get_or_none((Step.id == execution_id) & steps.silent())
+    step = steps.silent(execution_id)
     if step is not None:
         log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
         give_back(step.run, step, lost=LOST)
@@ -183,7 +190,8 @@ def hindered(error: Exception) -> Done:
     if isinstance(error, Busy | Unavailable):
         return Done(f"Workspace not to be had: {error}", step={"transient": True})
     final = isinstance(error, SandboxUnavailable)
-    return Done(f"Workspace setup failed: {error}", step={"final": final})
+    full = os.strerror(errno.ENOSPC) in str(error)  # git could not write
+    return Done(f"Workspace setup failed: {error}", step={"final": final, "transient": full})
 
 
 class GivenBackOnError:
