@@ -27,7 +27,7 @@ from web.items import Item
 CATCHERS = 4  # who are behind are served so many at a time
 TICK_SECONDS = 0.1
 BEATS = 200  # signs of life in a tick, so that they spread
-OUT, GONE, EDGE = 0x004, 0x2018, 1 << 31  # EPOLLOUT; EPOLLRDHUP, HUP and ERR; EPOLLET
+OUT, GONE, SILENT, EDGE = 0x004, 0x018, 0x2000, 1 << 31  # EPOLLOUT; HUP, ERR; RDHUP; EPOLLET
 FAREWELL = frames.comment("the server restarts; connect again with Last-Event-ID")
 
 
@@ -98,7 +98,7 @@ class Audience:
             if self._epoll is None:
                 self._epoll = monkey.get_original("select", "epoll")()
                 _thread(self._pump, "stream-pump")
-            self._epoll.register(connection.fd, OUT | GONE | EDGE)
+            self._epoll.register(connection.fd, OUT | SILENT | EDGE)
             listener.due = time.monotonic() + self.beat_seconds
             self._beating.append(listener)
             connection.send(opening)
@@ -220,17 +220,15 @@ class Audience:
         with self.lock:
             if piece is None:
                 self._catchers -= 1
-            for listener in group:
+            for listener in reversed(group):  # the first comes last: its push leads it on
                 listener.waiting = False
                 if piece is None:
                     self._leave(listener)
-                    continue
-                if listener is not group[0]:
-                    listener.stream.catch_up_like(group[0].stream)
-                if listener.here:
+                elif listener.here:
+                    if listener is not group[0]:
+                        listener.stream.catch_up_like(group[0].stream)
                     listener.connection.send(piece)
-            for listener in group:
-                self._push(listener)
+                    self._push(listener)
 
     def _pump(self) -> None:
         """Go on with those who take again what they did not take at once; forget who is gone."""
@@ -248,8 +246,12 @@ class Audience:
 
     def _stirred(self, fd: int, event: int) -> None:
         listener = self._by_fd.get(fd)
-        if listener is not None:
-            (self._leave if event & GONE else self._push)(listener)
+        if listener is None:
+            return
+        if event & SILENT and not event & GONE:  # it says no more, but may listen: a word tells
+            self._epoll.modify(fd, OUT | EDGE)
+            listener.connection.send(frames.comment("heartbeat"))
+        (self._leave if event & GONE else self._push)(listener)
 
     def _beat(self, now: float) -> None:
         for _ in range(min(BEATS, len(self._beating))):
