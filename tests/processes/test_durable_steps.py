@@ -86,7 +86,9 @@ class Stage:
         return ended
 
     def numbers(self, run: str) -> list[int]:
-        with self.product.client.stream("GET", f"/v1/events/stream/{run}") as followed:
+        with self.product.client.stream(
+            "GET", f"/v1/events/stream?run_id={run}&since=0"
+        ) as followed:
             seqs = []
             for line in followed.iter_lines():
                 if line.startswith("event: end"):
