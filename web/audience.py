@@ -245,8 +245,7 @@ class Audience:
                     return
 
     def _stirred(self, fd: int, event: int) -> None:
-        listener = self._by_fd.get(fd)
-        if listener is None:
+        if (listener := self._by_fd.get(fd)) is None:
             return
         if event & SILENT and not event & GONE:  # it says no more, but may listen: a word tells
             self._epoll.modify(fd, OUT | EDGE)

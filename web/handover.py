@@ -44,7 +44,8 @@ class Streaming(Response):
         bare = environ.get("gunicorn.socket")
         if bare is not None and not isinstance(bare, ssl.SSLSocket):
             copy = os.dup(bare.fileno())  # gunicorn closes its own
-            bare.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 17)  # else up to megabytes
+            # else up to megabytes; with less, a replay waits for its client's acknowledgements
+            bare.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 19)
             self._feed.join(self._stream, copy, self._head(environ) + OPENING)
             handled: Iterable[bytes] = ALREADY_HANDLED
             return handled
