@@ -89,3 +89,11 @@ def of(execution_id: str) -> Sequence[Entry]:
 def cut(execution_id: str, seq: int) -> None:
     """Forget the acts from number `seq` on: the conversation went another way."""
     db.now("DELETE FROM ledger WHERE execution_id = %s AND seq >= %s", (execution_id, seq))
+
+
+def launched(execution_id: str, seq: int, delegate_id: str) -> None:
+    """Write down, by the commit, which swarm or executor an act has asked for."""
+    db.later(
+        "UPDATE ledger SET request = %s WHERE execution_id = %s AND seq = %s",
+        (dumps({"launched": delegate_id}), execution_id, seq),
+    )

@@ -130,10 +130,3 @@ def id_like(run: Run) -> str:
     """A new id that begins as this run's does."""
     kind, drawn = run.id.rpartition("_")[0], Run.id.default().rpartition("_")[2]
     return f"{kind}_{drawn}"
-
-
-def active_children(run_id: str) -> list[str]:
-    """The ids of the runs that this one has asked for and that are not over."""
-    mine = (Run.parent_id == run_id) & Run.state.in_(ACTIVE)
-    rows: Any = Run.select(Run.id).where(mine).tuples()
-    return [child_id for (child_id,) in rows]

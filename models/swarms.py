@@ -193,13 +193,6 @@ def asked(asked_by: str) -> Swarm | None:
     return swarm
 
 
-def active_children(run_id: str) -> list[str]:
-    """The ids of the swarms that a run has launched and that are not over."""
-    mine = (Swarm.parent_id == run_id) & Swarm.state.not_in(OVER)
-    rows: Any = Swarm.select(Swarm.id).where(mine).tuples()
-    return [swarm_id for (swarm_id,) in rows]
-
-
 def tallies(swarms: Sequence[Swarm]) -> dict[str, Counter[str]]:
     """How many tasks of each swarm stand in each state, by the swarm's id."""
     mine = SwarmTask.swarm.in_([swarm.id for swarm in swarms])

@@ -29,11 +29,6 @@ def advance(run_id: str, attempt: int) -> None:
 
 
 @task(queue="short")
-def cancel_children(run_id: str) -> None:
-    """Cancel what an ended run has delegated and nobody waits for any more."""
-
-
-@task(queue="short")
 def remove_workspace(run_id: str) -> None:
     """Delete the folder of a run that no longer exists."""
 
@@ -72,7 +67,6 @@ def cancel(run_id: str) -> Run:
         reason = "Cancelled by a person"
         run.move(runs.CANCELLED, error=reason, completed_at=now_ms())
         cancel_active(run, reason)
-        cancel_children.enqueue(run.id)
         run_ended(run)
         step = {"stepId": run.current_step or ""}
         run.record(("run_failed", {"error": reason, "cancelled": True, **step}))

@@ -30,6 +30,11 @@ def awaken(execution_id: str) -> None:
     """Let a step go on whose swarm or executor has ended; asked by whoever ended that."""
 
 
+@task(queue="short")
+def abandon(delegate_id: str) -> None:
+    """Cancel the swarm or executor that a step waited for, because it waits no longer."""
+
+
 def ask_for(step: Step) -> None:
     """Ask a worker of the step's queue to take it, when it is due."""
     execute.on(step.queue).enqueue_at(step.due_at, step.id)
@@ -42,6 +47,8 @@ def cancel_active(run: Run, reason: str) -> list[Step]:
     if cancelled:
         run.record(*[("step_cancelled", _told(run, step, reason)) for step in cancelled])
         sessions.close([step.id for step in cancelled], sessions.CANCELLED, reason)
+        for delegate_id in filter(None, [step.waits_for for step in cancelled]):
+            abandon.enqueue(delegate_id)
         release_hands(cancelled)
     return cancelled
 

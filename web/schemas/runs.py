@@ -52,6 +52,7 @@ RunItem = made(
         **derived(Run, task_description="task", status="state"),
         **derived(Run, "current_step", "attempt", "human_context", "error", "key_resolution"),
         **derived(Run, "model_override", "task_id", "task_branch", "kind", "origin_id"),
+        **derived(Run, "quarantined"),
         **derived(Run, "created_at", "updated_at", "started_at", "completed_at"),
         **derived(Run, initiated_by_user_id="owner_id"),
         "outputs": Free(),

@@ -36,15 +36,15 @@ class Acts:
         """What calling the tool may change."""
         return self.toolbox.effect(name) if self.toolbox else "none"
 
-    def came_of(self, call: Call, asked_by: str) -> Result | None:
+    def came_of(self, call: Call, asked_by: str, launched: str | None) -> Result | None:
         """What an act came to that a worker has let go of; None when it is to be done.
 
-        `asked_by` is its name with those it delegated to.
+        `asked_by` is its name with those it delegated to, `launched` their id.
         """
         effect = self.effect(call.name)
         if effect == "world":
             return Result(call.id, UNKNOWN, is_error=True)
-        outcome = delegating.outcome(asked_by) if effect == "delegation" else None
+        outcome = delegating.outcome(asked_by, launched) if effect == "delegation" else None
         if outcome is None:
             return None
         return Result(call.id, f"{outcome.text}\n{self.adopt(outcome.branches)}".rstrip())

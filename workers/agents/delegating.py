@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models import runs, swarms
+from models import ledger, runs, swarms
 from models.runs import Run
 from models.steps import Step
-from models.swarms import SwarmTask
+from models.swarms import Swarm, SwarmTask
 from tasks import executors
 from tasks import swarms as swarm_tasks
 from workers.agents.tools.base import Awaited
@@ -27,6 +27,12 @@ def launch(run: Run, step: Step, delegated: Awaited) -> str:
 
     Called in the transaction that lets go of the step. They begin with the planner's files.
     """
+    delegate_id = _launched(run, step, delegated)
+    ledger.launched(step.id, int(delegated.asked_by.rpartition(":")[2]), delegate_id)
+    return delegate_id
+
+
+def _launched(run: Run, step: Step, delegated: Awaited) -> str:
     form = {"agent_id": step.agent_id, **delegated.arguments}
     base = delegated.base
     starts = [{"branch": "base", "commit": base.commit, "snapshot": base.snapshot}] if base else []
@@ -36,12 +42,17 @@ def launch(run: Run, step: Step, delegated: Awaited) -> str:
     return str(executors.spawn(run.owner_id, form, **known, meta={"starts": starts}).id)
 
 
-def outcome(asked_by: str) -> Outcome | None:
-    """What came of the swarm or executor that an act asked for; None until it has ended."""
+def outcome(asked_by: str, launched: str | None = None) -> Outcome | None:
+    """What came of the swarm or executor that an act asked for; None until it has ended.
+
+    `launched` is its id, if the act has come so far: one that is there no more was deleted.
+    """
     if (text := executors.result_for(asked_by)) is not None:
         return Outcome(text, _left_by(Run.find(executors.id_of(asked_by))))
     if (text := swarm_tasks.result_for(asked_by)) is not None:
         return Outcome(text, _left_by_tasks(asked_by))
+    if launched and Run.find(launched) is None and Swarm.find(launched) is None:
+        return Outcome("It was deleted before you heard of it: nobody knows what came of it.")
     return None
 
 

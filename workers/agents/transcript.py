@@ -239,7 +239,8 @@ class Transcript:
             return sealing.result_of(entry.response, event.call)
         self.telling.call_began(event.call)
         asked_by = self.journal.asked_by(entry)
-        came = self.acts.came_of(event.call, asked_by) if entry.tries else None
+        launched = (entry.request or {}).get("launched")
+        came = self.acts.came_of(event.call, asked_by, launched) if entry.tries else None
         if came is not None:
             self._act = entry
             return self._returned(Returned(event.call, came, 0.0))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from models.base import db, now_ms
 from models.config import settings
-from models.errors import Conflict, NotFound
-from models.runs import Run, active_children
-from models.swarms import active_children as active_swarms
-from tasks import runs, swarms
+from models.runs import Run
+from tasks import runs
 from workers import workspaces
 from workers.broker import performs
 from workers.pipelines import conduct
@@ -24,17 +20,6 @@ def advance(run_id: str, attempt: int) -> None:
         run = Run.locked(run_id, attempt)
         if run is not None:
             conduct.advance(run)
-
-
-@performs(runs.cancel_children)
-def cancel_children(run_id: str) -> None:
-    """Cancel the swarms and executors that the run has asked for and that are still at work."""
-    for swarm_id in active_swarms(run_id):
-        with suppress(Conflict, NotFound):
-            swarms.cancel(swarm_id, "The run that asked for it has ended")
-    for child_id in active_children(run_id):
-        with suppress(Conflict, NotFound):  # it has ended by itself, or was deleted, meanwhile
-            runs.cancel(child_id)
 
 
 @performs(runs.remove_workspace)

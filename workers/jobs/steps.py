@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from types import TracebackType
 
 from models import activities, sessions, steps
 from models.agents import Agent
 from models.base import db, now_ms
 from models.config import settings
-from models.errors import NotFound, Unavailable
+from models.errors import Conflict, NotFound, Unavailable
 from models.insisting import insist
 from models.logs import log
 from models.pipelines import definition_of
 from models.runs import REPLAY, RUNNING, Run
 from models.sessions import Session
 from models.steps import Step
+from tasks import runs as run_tasks
 from tasks import steps as step_tasks
+from tasks import swarms as swarm_tasks
 from workers.agents import delegating
 from workers.agents.tools.base import Awaited
 from workers.broker import performs
 from workers.halting import LOST as OVERDUE
 from workers.halting import DeadlinePassed, Stopped
+from workers.jobs.swarms import stop_executors
 from workers.leases import DRAINING, keeper
 from workers.llm.base import ModelError, Throttled
 from workers.pipelines import conduct
@@ -34,6 +38,7 @@ from workers.sandboxes.base import SandboxUnavailable
 from workers.workspaces import Busy, WorkspaceError
 
 APART_MS = 1_000  # how long a suspect waits for another one to be done
+SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
@@ -96,6 +101,17 @@ def awaken(execution_id: str) -> None:
         step.move(steps.QUEUED, waits_for=None)
         if run.state == RUNNING:
             step_tasks.ask_for(step)
+
+
+@performs(step_tasks.abandon)
+def abandon(delegate_id: str) -> None:
+    """Cancel the swarm or executor that a step waited for, because it waits no longer."""
+    with suppress(Conflict, NotFound):  # it has ended by itself, or was deleted, meanwhile
+        if delegate_id.startswith(SWARM):
+            swarm_tasks.cancel(delegate_id, "Who asked for it waits no longer")
+            stop_executors(delegate_id)  # at once, though the cancelling asks for it as well
+        else:
+            run_tasks.cancel(delegate_id)
 
 
 def claim(execution_id: str) -> tuple[Run, Step] | None:

@@ -197,3 +197,30 @@ def test_delegation_is_offered_only_where_a_step_names_it(work: Work) -> None:
         "SELECT DISTINCT data->>'toolName' FROM events WHERE run_id = %s", (run.id,)
     )
     assert not {"spawn_executor", "swarm_execute", "executor_complete"} & {n for (n,) in used}
+
+
+def test_a_planner_that_is_begun_anew_leaves_no_swarm_at_work(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    run = plan(swarm_of(order("A"), order("B", "A")))
+    perform(work, lambda: waiting() is not None)
+    (first,) = Swarm.select()
+    commands.restart_step(run.id, "PLAN")
+    work()
+    assert Swarm.get_by_id(first.id).state == swarms.CANCELLED
+    assert Swarm.select().where(Swarm.id != first.id).get().state == swarms.COMPLETED
+    assert over(run).state == runs.COMPLETED
+
+
+def test_a_planner_is_told_when_its_executor_was_deleted_and_asks_for_no_other(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    order_ = {"project_id": "p1", "task_id": "T1", "execution_prompt": scripted("Do it")}
+    run = plan(("spawn_executor", order_))
+    perform(work, lambda: waiting() is not None)
+    executor = Run.get(Run.parent_id == run.id)
+    commands.delete(executor.id, force=True)
+    work()
+    assert "It was deleted" in answers(run)[0]
+    assert not Run.select().where(Run.parent_id == run.id).exists()
+    assert over(run).state == runs.COMPLETED
