@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from peewee import CharField, IntegerField
 
-from models.base import JsonField, Model, Moment, id_field, now_ms
+from models.base import JsonField, Model, Moment, db, id_field, now_ms, tag
 
 HEARTBEAT_MS = 5_000
 GONE_MS = 20_000
@@ -21,6 +21,7 @@ class Process(Model):
     kind = CharField(max_length=16)
     host = CharField(max_length=256)
     pid = IntegerField()
+    tag = CharField(max_length=16, default=tag)  # by which Postgres knows its connections
     queues = JsonField(default=list)
     started_at = Moment(default=now_ms)
     seen_at = Moment(default=now_ms, index=True)
@@ -52,3 +53,15 @@ def alive(kind: str = "worker") -> int:
     """How many processes of a kind have been heard of lately."""
     recent = (Process.kind == kind) & (Process.seen_at > now_ms() - GONE_MS)
     return int(Process.select().where(recent).count())
+
+
+def deaths(within_ms: int) -> int:
+    """How many workers have ended lately without taking their leave, and have no connections."""
+    rows = db.execute_sql(
+        """
+        SELECT count(*) FROM processes WHERE kind = 'worker' AND seen_at > %s AND NOT EXISTS (
+            SELECT FROM pg_stat_activity WHERE application_name = 'djinnbot ' || tag)
+        """,
+        (now_ms() - within_ms,),
+    )
+    return int(rows.fetchone()[0])

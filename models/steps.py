@@ -24,6 +24,7 @@ from models.base import (
     tag,
 )
 from models.lifecycle import StateField, Stateful
+from models.processes import deaths
 from models.runs import Run
 
 QUEUED, RUNNING, WAITING = "queued", "running", "waiting"
@@ -33,6 +34,7 @@ ACTIVE = (QUEUED, RUNNING, WAITING)
 AGENTS, EXECUTORS = "agents", "executors"  # the queues that steps are worked on from
 
 LEASE_MS = 3_000
+LATELY_MS = 60_000
 MISSED_MS = 1_600  # after which a worker has missed two beats
 MOST_TRIES = 3  # a step that lost its worker this often at the same act is not tried again
 # the opening is written with the claim of the first act: whoever got no further has done nothing
@@ -153,11 +155,17 @@ class Step(Stateful):
         return tuple(rows.fetchone())
 
     def poisoned(self) -> bool:
-        """Whether it lost its worker as often as may be without having sealed anything since."""
+        """Whether it is to blame for the workers it lost without having sealed anything since.
+
+        Three are enough, unless others have died lately that had nothing to do with it: then
+        something else is killing workers, and it gets as many tries again.
+        """
         if self.tries < MOST_TRIES:
             return False
         rows = db.now(f"SELECT {SEALED}", (self.id,))
-        return bool(rows.fetchone()[0] == self.mark)
+        if rows.fetchone()[0] != self.mark:
+            return False
+        return self.tries >= 2 * MOST_TRIES or deaths(LATELY_MS) <= self.tries
 
     def held_run(self) -> Run | None:
         """The run under its row lock, if this process still has the lease.

@@ -42,6 +42,10 @@ class Task(Generic[P]):
         """Ask for it unless a request with the same key is still waiting."""
         outbox.ask(self.queue, self._body(args, kwargs), unique_key=f"{self.name}:{key}")
 
+    def enqueue_first(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Ask for it before all that waits: somebody had begun with it already."""
+        outbox.ask(self.queue, {**self._body(args, kwargs), "first": True})
+
     def _body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"task": self.name, "args": list(args), "kwargs": kwargs}
 

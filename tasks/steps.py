@@ -72,7 +72,7 @@ def requeue(step: Step, reason: str, tries: int) -> None:
     """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
     step.move(steps.QUEUED, step.holding(), **FREE, tries=tries)
     sessions.close([step.id], sessions.FAILED, reason)
-    ask_for(step)
+    execute.on(step.queue).enqueue_first(step.id)
 
 
 def release_hands(let_go: Iterable[Step]) -> None:

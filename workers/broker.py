@@ -134,8 +134,16 @@ class BellBroker(dramatiq.Broker):
         return f"{NAMESPACE}:held:{self.process}:{queue}"
 
     def send(self, queue: str, bodies: Sequence[dict[str, Any]]) -> None:
-        """Hand requests of one queue to the workers, in order and in one round trip."""
-        self.client.rpush(self.waiting(queue), *[_message(queue, body).encode() for body in bodies])
+        """Hand requests of one queue to the workers, in order and in one round trip.
+
+        Those that are to be `first` go before what waits already.
+        """
+        pipeline = self.client.pipeline(transaction=False)
+        for push, first in ((pipeline.lpush, True), (pipeline.rpush, False)):
+            chosen = [body for body in bodies if body.get("first", False) is first]
+            if chosen:
+                push(self.waiting(queue), *[_message(queue, body).encode() for body in chosen])
+        pipeline.execute()
 
     def exchange(self, queue: str, room: int, done: Sequence[bytes]) -> list[bytes]:
         """Acknowledge `done`, give a sign of life, and take up to `room` messages."""

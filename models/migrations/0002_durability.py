@@ -22,6 +22,9 @@ ALTER TABLE steps ADD COLUMN waits_for VARCHAR(128);
 ALTER TABLE steps ADD COLUMN mark INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE steps ALTER COLUMN mark DROP DEFAULT;
 
+ALTER TABLE processes ADD COLUMN tag VARCHAR(16) NOT NULL DEFAULT '';
+ALTER TABLE processes ALTER COLUMN tag DROP DEFAULT;
+
 CREATE TABLE ledger (
     execution_id VARCHAR(128) NOT NULL,
     seq INTEGER NOT NULL,
@@ -60,6 +63,7 @@ def down(migrator: Any, db: Any) -> None:
     db.execute_sql(
         """
         DROP TABLE ledger;
+        ALTER TABLE processes DROP COLUMN tag;
         DROP INDEX steps_one_active;
         CREATE UNIQUE INDEX steps_one_active ON steps (run_id) WHERE state IN ('queued', 'running');
         ALTER TABLE steps DROP CONSTRAINT steps_waiting_know_for_whom;

@@ -75,3 +75,9 @@ def test_what_redis_gave_while_its_answer_was_lost_is_taken_up(
     broker.exchange(QUEUE, 1, [])  # the answer never reached the consumer
     consumer.doubtful = True  # as after any error
     assert taken(consumer, 1) == ["a"]
+
+
+def test_what_somebody_had_begun_with_goes_before_what_waits(broker: BellBroker) -> None:
+    broker.send(QUEUE, requests("a", "b"))
+    broker.send(QUEUE, [*requests("c"), *({**body, "first": True} for body in requests("d"))])
+    assert taken(broker.consume(QUEUE, prefetch=4), 4) == ["d", "a", "b", "c"]

@@ -14,6 +14,7 @@ from models.agents import Agent
 from models.config import Settings
 from models.outbox import Outbox
 from models.pipelines import Pipeline
+from models.processes import Process
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
@@ -104,6 +105,19 @@ def test_a_run_that_kills_its_worker_three_times_is_quarantined(step: Step) -> N
     assert run.error == (
         f"quarantined: its worker was lost, 3 times at the same point of step {step.step_id}"
     )
+
+
+def test_where_other_workers_die_too_a_step_is_not_to_blame_at_once(step: Step) -> None:
+    for number in range(steps.MOST_TRIES + 1):
+        Process.create(kind="worker", host="elsewhere", pid=number, tag=f"dead{number}")
+    for _ in range(steps.MOST_TRIES):
+        assert jobs.claim(step.id) is not None
+        expire(step)
+    assert of(step).state == steps.QUEUED
+    for _ in range(steps.MOST_TRIES):
+        assert jobs.claim(step.id) is not None
+        expire(step)
+    assert Run.get_by_id(step.run_id).quarantined  # in the long run it is
 
 
 def test_a_drained_worker_gives_its_step_back_without_a_try(step: Step) -> None:
