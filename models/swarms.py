@@ -9,7 +9,7 @@ from typing import Any, Self
 from peewee import CharField, ForeignKeyField, IntegerField, fn
 
 from models.accounts import Principal
-from models.base import IDENTIFIER, JsonField, LongText, Moment, db, id_field, now_ms
+from models.base import IDENTIFIER, JsonField, LongText, Moment, database_ms, db, id_field, now_ms
 from models.lifecycle import StateField, Stateful
 
 PENDING, READY, RUNNING, MERGING = "pending", "ready", "running", "merging"
@@ -152,11 +152,6 @@ class SwarmTask(Stateful):
         if self.started_at is None or self.completed_at is None:
             return None
         return int(self.completed_at - self.started_at)
-
-
-def database_ms() -> int:
-    """The database's time (ms): deadlines are set and met by one clock, whoever looks."""
-    return int(db.execute_sql(f"SELECT {_NOW}").fetchone()[0])
 
 
 def counts(tasks: Sequence[SwarmTask]) -> Counter[str]:

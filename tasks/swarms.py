@@ -7,7 +7,7 @@ from typing import Any
 
 from models import activities, branches, budgets, dag, events, idempotency, swarms
 from models.agents import Agent
-from models.base import db, dumps, now_ms
+from models.base import database_ms, db, dumps, now_ms
 from models.dag import Node
 from models.errors import Conflict, Invalid
 from models.runs import Run
@@ -177,7 +177,7 @@ def _made(owner_id: str | None, agent: Agent, form: Mapping[str, Any], **made_fo
         max_concurrent=form.get("max_concurrent") or 3,
         deviation_rules=form.get("deviation_rules") or "",
         global_timeout_seconds=seconds,
-        deadline=swarms.database_ms() + seconds * 1000,
+        deadline=database_ms() + seconds * 1000,
         **made_for,
     )
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from models import activities, sessions, steps
 from models.agents import Agent
-from models.base import db, now_ms
+from models.base import database_ms, db, now_ms
 from models.config import settings
 from models.errors import Conflict, NotFound, Unavailable
 from models.insisting import insist
@@ -122,7 +122,7 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
         if run is None or step is None or not _may_begin(run, step):
             return None
         if suspicious(step) and keeper.suspects:
-            step.put(due_at=now_ms() + APART_MS)
+            step.put(due_at=database_ms() + APART_MS)
             step_tasks.ask_for(step)
             return None
         spec = definition_of(run.version_id).step(step.step_id)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from models import activities, replays, runs, sessions, steps
-from models.base import db, now_ms
+from models.base import database_ms, db, now_ms
 from models.events import Happening
 from models.pipelines import definition_of
 from models.runs import Run
@@ -126,7 +126,7 @@ def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
         execution=decision.execution,
         max_retries=spec.max_retries,
         priority=run.priority,
-        due_at=now + int(decision.delay * 1000) if decision.delay else 0,
+        due_at=database_ms() + int(decision.delay * 1000) if decision.delay else 0,
         inputs=dict(decision.outputs),
         loop=asdict(decision.loop) if decision.loop else None,
         feedback=list(decision.feedback),

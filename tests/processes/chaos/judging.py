@@ -14,11 +14,15 @@ from tests.processes.chaos.verdict import Verdict
 from tests.processes.chaos.watching import ownerless
 
 ABOUT_FILES = re.compile(r"workspace|no space|disk|No such file", re.IGNORECASE)
+SLOW = 5.0  # seconds for which a recovery is told of
 GRACE = 5.0  # seconds in which an acknowledged cancel must have stopped the agent
 HOUR = 3600.0
 RUNS = """
     SELECT id, state, event_seq, error FROM runs
-    UNION ALL SELECT id, state, 0, coalesce(error, merges::text) FROM swarms"""
+    UNION ALL SELECT id, state, 0, coalesce(
+        (SELECT string_agg(key || ': ' || error, '; ') FROM swarm_tasks
+         WHERE swarm_id = swarms.id AND error IS NOT NULL),
+        error, merges::text) FROM swarms"""
 MARKERS = """
     SELECT marker, count(*) FROM (
         SELECT substring(task FROM 'chaos-[0-9]{6}-[0-9]+') AS marker FROM runs
@@ -67,6 +71,8 @@ def judge(scenery: Scenery, faults: int, cursor: Any) -> Verdict:
     for recovery in watch.recoveries:
         clean = not stage.outages.touch(recovery.killed_at, recovery.claimed_at)
         (verdict.recoveries if clean else verdict.compound).append(recovery.seconds)
+        if clean and recovery.seconds > SLOW:
+            print(f"note: {recovery.step} was taken over after {recovery.seconds:.1f} s")
     verdict.drains = scenery.drains
     return verdict
 
