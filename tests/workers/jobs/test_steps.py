@@ -108,7 +108,7 @@ def test_a_run_that_kills_its_worker_three_times_is_quarantined(step: Step) -> N
 
 
 def test_where_other_workers_die_too_a_step_is_not_to_blame_at_once(step: Step) -> None:
-    for number in range(steps.MOST_TRIES + 1):
+    for number in range(2 * steps.MOST_TRIES):
         Process.create(kind="worker", host="elsewhere", pid=number, tag=f"dead{number}")
     for _ in range(steps.MOST_TRIES):
         assert jobs.claim(step.id) is not None
