@@ -57,6 +57,7 @@ graceful_timeout = 15  # platforms kill after 30 s; we promise 20
 timeout = 60
 keepalive = 5
 backlog = 4096
+control_socket_disable = True  # every web process of a user would share one
 accesslog = None  # web.headers writes one line for each request
 logger_class = JsonLogger
 

@@ -161,5 +161,6 @@ def test_our_own_procfile_has_every_kind_of_process() -> None:
         "web",
         "worker-short",
         "worker-agents",
+        "worker-executors",
         "clock",
     ]
