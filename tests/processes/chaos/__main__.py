@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.processes.chaos")
     parser.add_argument("--faults", type=int, default=60)
     parser.add_argument("--runs", type=int, default=300, help="ask for at least so many")
-    parser.add_argument("--in-flight", type=int, default=80, help="runs at the same time")
+    parser.add_argument("--in-flight", type=int, default=24, help="runs at the same time")
     parser.add_argument("--clients", type=int, default=50, help="clients that follow runs")
     parser.add_argument("--seed", type=int, help="the same seed gives the same schedule")
     parser.add_argument("--minutes", type=float, help="no fault strikes later than that")

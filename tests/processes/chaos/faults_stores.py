@@ -36,7 +36,7 @@ def empty_redis(scenery: Scenery, dice: random.Random) -> str:
 def fill_redis(scenery: Scenery, dice: random.Random) -> str:
     """F10: no memory left for any write, and then enough again."""
     seconds = dice.uniform(2, 5)
-    with scenery.stage.redis_client() as client:
+    with scenery.stage.outages.noted(), scenery.stage.redis_client() as client:
         client.config_set("maxmemory", 1)
         scenery.pause(seconds)
         client.config_set("maxmemory", 0)
@@ -46,7 +46,7 @@ def fill_redis(scenery: Scenery, dice: random.Random) -> str:
 def readonly_redis(scenery: Scenery, dice: random.Random) -> str:
     """F11: Redis becomes a replica that refuses writes, as in a failover."""
     seconds = dice.uniform(2, 5)
-    with scenery.stage.redis_client() as client:
+    with scenery.stage.outages.noted(), scenery.stage.redis_client() as client:
         client.replicaof("127.0.0.1", 1)
         scenery.pause(seconds)
         client.replicaof("NO", "ONE")
@@ -55,11 +55,12 @@ def readonly_redis(scenery: Scenery, dice: random.Random) -> str:
 
 def silent_redis(scenery: Scenery, dice: random.Random) -> str:
     """F11: ten seconds in which nothing passes between the product and Redis."""
-    scenery.stage.proxy.fall_silent()
-    try:
-        seconds = max(_answered(scenery, dice) for _ in range(10))
-    finally:
-        scenery.stage.proxy.speak()
+    with scenery.stage.outages.noted():
+        scenery.stage.proxy.fall_silent()
+        try:
+            seconds = max(_answered(scenery, dice) for _ in range(10))
+        finally:
+            scenery.stage.proxy.speak()
     return f"the slowest answer of the API took {seconds:.2f} s"
 
 

@@ -38,7 +38,7 @@ DISK_MB = 512
 
 @dataclass
 class Outages:
-    """When a store was away; a step cannot be claimed while Postgres is."""
+    """When a store was away: no step is claimed without Postgres, none handed out without Redis."""
 
     spans: list[tuple[float, float]] = field(default_factory=list)
 
@@ -105,6 +105,10 @@ class Stage:
             self.on_hands(self.postgres.start)
 
     def crash_redis(self, seconds: float) -> None:
+        with self.outages.noted():
+            self._crash_redis(seconds)
+
+    def _crash_redis(self, seconds: float) -> None:
         pid = redis_pid(self.redis.url)
         self.on_hands(lambda: self.redis.crash(pid, signal.SIGKILL))
         time.sleep(seconds)

@@ -19,7 +19,7 @@ class Verdict:
     """The counts; whatever must be zero is zero in a campaign that passed.
 
     `recoveries` are seconds of steps whose worker was killed while another one stood by and
-    Postgres was there; `compound` those where everybody was killed, or Postgres was away as well.
+    both stores were there; `compound` those where everybody was killed, or a store was away too.
     """
 
     faults: int = 0
@@ -75,6 +75,7 @@ class Verdict:
             f"recoveries={len(self.recoveries)}",
             f"recovery_p50={_seconds(self.recoveries, 0.5)}",
             f"recovery_p99={_seconds(self.recoveries, 0.99)}",
+            f"(amid an outage: {len(self.compound)}, p99={_seconds(self.compound, 0.99)})",
             f"drain_max={_seconds(self.drains, 1.0)}",
             f"-> {'PASS' if self.passed else 'FAIL'}",
         ]
