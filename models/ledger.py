@@ -66,10 +66,11 @@ class Entry(Model):
         self.sealed_at = now_ms()
         db.later(
             """
-            UPDATE ledger SET response = %s, "commit" = %s, snapshot = %s, sealed_at = %s
+            UPDATE ledger SET response = %s, "commit" = %s, snapshot = %s,
+                sealed_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
             WHERE execution_id = %s AND seq = %s
             """,
-            (dumps(response), commit, snapshot, self.sealed_at, self.execution_id, self.seq),
+            (dumps(response), commit, snapshot, self.execution_id, self.seq),
         )
 
 

@@ -25,6 +25,7 @@ from models.sessions import Session
 from tests.conftest import TOKEN
 
 ENDPOINTS = (Path(__file__).parents[1] / "guards/endpoints.txt").read_text().split("\n")
+WORDS = {word for line in ENDPOINTS for word in line.split("/")}  # as ids they name other routes
 PROBES = {"GET /v1/status", "GET /healthz", "GET /readyz"}  # take nothing that could be wrong
 ANSWERING = [line for line in ENDPOINTS if line and "/events/" not in line]  # those never end
 CHECKS = [
@@ -71,6 +72,8 @@ def test_an_operation_keeps_its_word(
     def keeps_its_word(case: Case) -> None:
         named = {**dict(case.path_parameters or {})}
         for path_parameters in (named, {name: known.get(name, "x") for name in named}):
+            if WORDS & {str(value) for value in path_parameters.values()}:
+                continue
             case.path_parameters = path_parameters
             case.call_and_validate(headers=headers, checks=CHECKS)
 
