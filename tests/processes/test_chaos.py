@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.processes.chaos.campaign import Campaign, run
+from tests.processes.chaos.faults import FAULTS
 
 
 @pytest.mark.timeout(600)
@@ -14,7 +15,10 @@ def test_sixty_faults_under_load_lose_nothing_and_repeat_nothing(
     record_property: Callable[[str, object], None],
 ) -> None:
     said: list[str] = []
-    verdict = run(Campaign(seed=3, faults=60, runs=200, in_flight=24), said.append)
+    # without the clock that jumps: it needs libfaketime, and its hours confuse who looks on
+    faults = tuple(name for name in FAULTS if name != "F22")
+    campaign = Campaign(seed=3, faults=60, runs=150, in_flight=12, clients=25, only=faults)
+    verdict = run(campaign, said.append)
     # how long recoveries took says as much of the machine as of the product: told, not judged
     record_property("verdict", verdict.line())
     assert verdict.faulty == {}, "\n".join([*said, verdict.line()])

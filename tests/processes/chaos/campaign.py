@@ -124,7 +124,8 @@ def _wait_until(scenery: Scenery, moment: float) -> None:
 def _come_to_rest(scenery: Scenery, campaign: Campaign, say: Say) -> None:
     """Ask for what is still owed of the load, then wait until nothing moves."""
     load = scenery.load
-    ends = time.monotonic() + 60 * campaign.minutes if campaign.minutes else float("inf")
+    left = scenery.began + 60 * campaign.minutes - time.time() if campaign.minutes else float("inf")
+    ends = time.monotonic() + left
     while len(load.asked) < campaign.runs and time.monotonic() < ends:
         _wait_until(scenery, time.monotonic() + 0.5)
     load.stop_asking()
