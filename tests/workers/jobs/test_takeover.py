@@ -66,7 +66,7 @@ STORY = (
 )
 TURNS = len(STORY)
 HANG_UP = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 ACTS = 2 * (TURNS + sum(len(answer.calls) for answer in STORY))  # events: each begins and ends
