@@ -8,8 +8,10 @@ from typing import Any
 from peewee import BigAutoField, CharField
 
 from models import outbox
-from models.accounts import Principal
 from models.base import IDENTIFIER, JsonField, Model, Moment, db, dumps, now_ms
+from models.principals import Principal
+from models.projects import of_runs
+from models.runs import Run
 
 
 class Activity(Model):
@@ -29,9 +31,8 @@ class Activity(Model):
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
-        """Whoever the agent worked for, and admins."""
-        query = cls.select()
-        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+        """Its owner, the members of its run's project, and admins."""
+        return of_runs(cls, Run, principal)
 
 
 def note(

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from peewee import SQL, BooleanField, CharField, IntegerField, TextField
 
-from models.accounts import Principal
 from models.base import IDENTIFIER, JsonField, Model, Moment, db, now_ms
 from models.errors import Invalid
+from models.principals import Principal
 
 MOST_HANDS = 1000
 FILES = ("IDENTITY.md", "SOUL.md", "AGENTS.md", "DECISION.md")

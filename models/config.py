@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -14,6 +16,8 @@ T = TypeVar("T")
 
 MOST_DOLLARS = 1_000_000  # what a budget may be
 MOST_TOKENS = 2**53 - 1
+LEAST_SECRET = 32  # bytes of the key that signs tokens
+KEY_NAME = re.compile(r"[A-Za-z0-9_-]{0,32}")
 
 PROVIDER_KEYS: Mapping[str, str] = {
     "opencode": "OPENCODE_API_KEY",
@@ -85,6 +89,16 @@ class Settings:
     run_budget_tokens: int | None = None
     user_daily_budget_usd: Decimal | None = None
     user_daily_budget_tokens: int | None = None
+    auth_secret: str | None = field(default=None, repr=False)
+    access_seconds: int = 900
+    refresh_seconds: int = 604_800
+    totp_issuer: str = "DjinnBot"
+    setup_token: str | None = field(default=None, repr=False)
+    vault_keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)  # the first seals
+    frontend_url: str = "http://localhost:3000"
+    public_url: str | None = None  # how browsers and GitHub reach us; else the request's own
+    trusted_proxies: int = 0  # how many stand before us and name the client's address
+    private_networks: bool = False  # whether URLs that people set may lead into them
 
     @classmethod
     def read(cls, source: Mapping[str, str]) -> Settings:
@@ -119,6 +133,9 @@ class _Reader:
             default_model=self.source.get("DEFAULT_MODEL") or _default_model(providers, local),
             local_model_url=local,
             providers=providers,
+            private_networks=self._flag("ALLOW_PRIVATE_NETWORKS", False),
+            auth_secret=self._auth_secret(),
+            vault_keys=self._vault_keys(),
             **self._plain(),
             **self._budgets(),
         )
@@ -140,6 +157,13 @@ class _Reader:
             "step_timeout": ("DEFAULT_STEP_TIMEOUT_SEC", int),
             "model_silence": ("MODEL_SILENCE_SEC", int),
             "body_limit": ("BODY_LIMIT", int),
+            "access_seconds": ("AUTH_ACCESS_TOKEN_TTL", int),
+            "refresh_seconds": ("AUTH_REFRESH_TOKEN_TTL", int),
+            "totp_issuer": ("AUTH_TOTP_ISSUER", str),
+            "setup_token": ("SETUP_TOKEN", str),
+            "frontend_url": ("FRONTEND_URL", _without_slash),
+            "public_url": ("PUBLIC_API_URL", _without_slash),
+            "trusted_proxies": ("TRUSTED_PROXIES", int),
         }
         present = {key: row for key, row in table.items() if row[0] in self.source}
         return {key: self._made(name, make) for key, (name, make) in present.items()}
@@ -164,6 +188,28 @@ class _Reader:
             kind = "a whole number of tokens" if make is int else "an amount of US dollars"
             self.faults.append(f"{name} must be {kind} above 0, at most {most}, or not set at all")
         return limit
+
+    def _auth_secret(self) -> str | None:
+        secret = self.source.get("AUTH_SECRET_KEY")
+        if secret is not None and len(secret.encode()) < LEAST_SECRET:
+            self.faults.append(f"AUTH_SECRET_KEY must have at least {LEAST_SECRET} bytes")
+        return secret
+
+    def _vault_keys(self) -> tuple[tuple[str, bytes], ...]:
+        """`name:hex,name:hex`, the newest first; a key without a name is called by its digest."""
+        several = self.source.get("SECRET_ENCRYPTION_KEYS", "")
+        given = several or self.source.get("SECRET_ENCRYPTION_KEY", "")
+        keys: dict[str, bytes] = {}
+        for entry in filter(None, given.replace(" ", "").split(",")):
+            name, _, digits = entry.rpartition(":")
+            if not re.fullmatch(r"[0-9a-fA-F]{64}", digits) or not KEY_NAME.fullmatch(name):
+                self.faults.append(
+                    "SECRET_ENCRYPTION_KEYS must be 64 hex digits, or name:digits, by comma"
+                )
+                continue
+            key = bytes.fromhex(digits)
+            keys.setdefault(name or hashlib.sha256(key).hexdigest()[:8], key)
+        return tuple(keys.items())
 
     def _made(self, name: str, make: Callable[[str], T]) -> T | None:
         try:
@@ -210,6 +256,10 @@ class _Reader:
     def _default_data(self) -> str:
         share = self.source.get("XDG_DATA_HOME") or "~/.local/share"
         return f"{share}/djinnbot"
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
 
 
 def _default_model(providers: Mapping[str, Credential], local_url: str | None) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 
 from peewee import BooleanField, CharField, DecimalField, IntegerField
 
-from models.accounts import Principal
 from models.base import IDENTIFIER, Model, Moment, id_field, now_ms
+from models.principals import Principal
+from models.projects import of_runs
+from models.runs import Run
 
 
 def dollars() -> DecimalField:
@@ -62,9 +64,8 @@ class LlmCall(Model):
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
-        """Whoever the call was made for, and admins."""
-        query = cls.select()
-        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+        """Its owner, the members of its run's project, and admins."""
+        return of_runs(cls, Run, principal)
 
     @property
     def context_percent(self) -> int | None:

@@ -8,9 +8,9 @@ from typing import Any, Self
 from peewee import BooleanField, CharField, TextField
 
 from models import definitions, grammar
-from models.accounts import Principal
 from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, now_ms
 from models.errors import Invalid
+from models.principals import Principal
 
 
 class PipelineVersion(Model):

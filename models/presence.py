@@ -9,9 +9,9 @@ from typing import Any
 from peewee import fn
 
 from models import steps, usage
-from models.accounts import Principal
 from models.base import now_ms
 from models.llm_calls import LlmCall
+from models.principals import Principal
 from models.runs import RUNNING as RUN_RUNNING
 from models.runs import Run
 from models.sessions import FAILED, Session

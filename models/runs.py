@@ -7,10 +7,11 @@ from typing import Any, Self
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models import events
-from models.accounts import Principal
 from models.base import IDENTIFIER, JsonField, LongText, Moment, id_field, now_ms
 from models.lifecycle import StateField, Stateful
 from models.pipelines import PipelineVersion
+from models.principals import Principal
+from models.projects import shared
 
 PENDING, RUNNING, PAUSED = "pending", "running", "paused"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
@@ -85,9 +86,8 @@ class Run(Stateful):
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
-        """The only place that says who sees runs: their owner and admins."""
-        query = cls.select()
-        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+        """The only place that says who sees runs: their owner, their project's members, admins."""
+        return shared(cls, principal)
 
     @classmethod
     def locked(cls, run_id: str, attempt: int | None = None) -> Self | None:

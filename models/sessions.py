@@ -7,9 +7,11 @@ from typing import Any
 
 from peewee import CharField, IntegerField
 
-from models.accounts import Principal
 from models.base import IDENTIFIER, JsonField, LongText, Moment, id_field, now_ms
 from models.lifecycle import StateField, Stateful
+from models.principals import Principal
+from models.projects import of_runs
+from models.runs import Run
 
 STARTING, RUNNING = "starting", "running"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
@@ -60,9 +62,8 @@ class Session(Stateful):
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
-        """Its owner and admins."""
-        query = cls.select()
-        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+        """Its owner, the members of its run's project, and admins."""
+        return of_runs(cls, Run, principal)
 
 
 def close(execution_ids: Sequence[str], state: str, error: str | None = None) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from peewee import CharField, ForeignKeyField, IntegerField, fn
 
-from models.accounts import Principal
 from models.base import IDENTIFIER, JsonField, LongText, Moment, database_ms, db, id_field, now_ms
 from models.lifecycle import StateField, Stateful
+from models.principals import Principal
 
 PENDING, READY, RUNNING, MERGING = "pending", "ready", "running", "merging"
 COMPLETED, FAILED, CANCELLED, SKIPPED = "completed", "failed", "cancelled", "skipped"

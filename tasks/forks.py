@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models import budgets, idempotency, runs, steps
-from models.accounts import Principal
 from models.base import db
 from models.errors import Conflict
 from models.events import Happening
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks.runs import advance, first_of_visit, kept, left_by, locked

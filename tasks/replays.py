@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import idempotency, pipelines, replays, runs
-from models.accounts import Principal
 from models.agents import Agent
 from models.base import db
 from models.errors import Conflict
 from models.pipelines import Pipeline, definition_of
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import executors

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models import budgets, events, idempotency, runs, steps
-from models.accounts import Principal
 from models.activities import Activity
 from models.base import db, now_ms
 from models.errors import Conflict
 from models.events import Event
 from models.llm_calls import LlmCall
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step

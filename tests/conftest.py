@@ -18,26 +18,30 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models import base, config, migrations, outbox, shelf, streams
-from models.accounts import Principal
+from models.accounts import ApiKey, User, digest
 from models.agents import Agent
 from models.config import Settings
 from models.pipelines import Pipeline
+from models.projects import Project, ProjectMember
 from web import create_app
 from workers import boot, broker
 from workers.local.postgres import postgres
 from workers.local.valkey import valkey
 
 TOKEN = "engine-token-of-the-tests"
-CAST = {
-    "owner-token": Principal("usr_owner", "user"),
-    "stranger-token": Principal("usr_stranger", "user"),
-    "admin-token": Principal("usr_admin", "user", is_admin=True),
-}
+AUTH_KEY = "the key that signs tokens in the tests, long enough for any algorithm"
+VAULT_KEYS = f"tests:{'5e' * 32}"
+CAST = ("owner", "teammate", "stranger", "admin")  # `usr_owner` calls with the key `djb_owner` ...
+PROJECT = "proj_shared"  # of the owner and the teammate
 TEMPLATE = "djinn_template"
 VOLATILE = (
-    "outbox, runs, steps, sessions, events, llm_calls, activities, idempotency_keys, processes,"
-    " budgets, reservations, swarms, swarm_tasks, failures"
+    "users, projects, api_keys, outbox, runs, steps, sessions, events, llm_calls, activities,"
+    " idempotency_keys, processes, budgets, reservations, swarms, swarm_tasks, failures"
 )
+FORGET_AUDIT = """
+    ALTER TABLE audit_log DISABLE TRIGGER USER; TRUNCATE audit_log;
+    ALTER TABLE audit_log ENABLE TRIGGER USER;
+"""
 SERVERS = pytest.StashKey[tuple[ExitStack, dict[str, str]]]()
 
 
@@ -122,6 +126,8 @@ def session_settings(
         "REDIS_URL": addresses["redis"],
         "DJINN_DATA_PATH": str(tmp_path_factory.mktemp("data")),
         "ENGINE_INTERNAL_TOKEN": TOKEN,
+        "AUTH_SECRET_KEY": AUTH_KEY,
+        "SECRET_ENCRYPTION_KEYS": VAULT_KEYS,
         "DEFAULT_MODEL": "scripted/demo",
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -134,17 +140,34 @@ def session_settings(
 
 @pytest.fixture
 def database(addresses: dict[str, str]) -> Iterator[str]:
-    """An empty database with the shipped library, connected; cleaned afterwards."""
+    """A database with the shipped library and the cast, connected; cleaned afterwards."""
     base.connect(addresses["postgres"], 20)
+    with base.db.connection_context():
+        hire_the_cast()
+    base.db.close_all()
     yield addresses["postgres"]
     base.connect(addresses["postgres"], 20)  # a test may have pointed it elsewhere
     with base.db.connection_context():
         base.db.execute_sql(f"TRUNCATE {VOLATILE} CASCADE")
+        base.db.execute_sql(FORGET_AUDIT)
         if any(model.select().where(~model.shipped).exists() for model in (Agent, Pipeline)):
             Agent.delete().execute()
             Pipeline.delete().execute()
             shelf.load_shipped()
     base.db.close_all()
+
+
+def hire_the_cast() -> None:
+    """Make the accounts of the cast, a key for each, and the project that two of them share."""
+    with base.db.atomic():
+        for name in CAST:
+            who = User(id=f"usr_{name}", email=f"{name}@cast.example", is_admin=name == "admin")
+            who.add()
+            key = {"key_hash": digest(f"djb_{name}"), "key_prefix": "djb_", "name": name}
+            ApiKey(id=f"ak_{name}", user_id=who.id, **key).add()
+        Project(id=PROJECT, name="Shared", owner_id="usr_owner").add()
+        for name in ("owner", "teammate"):
+            ProjectMember(project_id=PROJECT, user_id=f"usr_{name}", role=name).add()
 
 
 @pytest.fixture
@@ -163,8 +186,8 @@ def settings(session_settings: Settings) -> Settings:
 
 @pytest.fixture
 def app(settings: Settings, database: str, stream: str) -> Flask:
-    """The application with accounts of the cast switched on."""
-    made = create_app(settings, identify=[CAST.get])
+    """The application with accounts on."""
+    made = create_app(settings)
     made.config["PROPAGATE_EXCEPTIONS"] = True  # a fault of ours fails the test that finds it
     return made
 
@@ -184,17 +207,22 @@ def as_caller(app: Flask) -> Callable[[str | None], FlaskClient]:
 
 @pytest.fixture
 def owner(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
-    return as_caller("owner-token")
+    return as_caller("djb_owner")
+
+
+@pytest.fixture
+def teammate(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
+    return as_caller("djb_teammate")
 
 
 @pytest.fixture
 def stranger(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
-    return as_caller("stranger-token")
+    return as_caller("djb_stranger")
 
 
 @pytest.fixture
 def admin(as_caller: Callable[[str | None], FlaskClient]) -> FlaskClient:
-    return as_caller("admin-token")
+    return as_caller("djb_admin")
 
 
 @pytest.fixture

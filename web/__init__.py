@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
 
 from flask import Flask
 
 from models import base
 from models.config import Settings
 from models.config import settings as configured
-from web import errors, headers, openapi, security
+from web import errors, headers, openapi, security, tokens
 from web.bodies import FastJson, storable_address
 from web.feed import Feed
 
 
-def create_app(
-    settings: Settings | None = None, identify: Sequence[security.Identify] = ()
-) -> Flask:
-    """The application; connects to nothing before its first request.
-
-    `identify` resolve the tokens of accounts to principals, asked in order.
-    """
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application; connects to nothing before its first request."""
     settings = settings or configured()
     if settings.database_url:
         base.connect(settings.database_url, settings.database_connections)
@@ -36,7 +30,8 @@ def create_app(
     app.url_value_preprocessor(storable_address)
     errors.register(app)
     headers.register(app, settings)
-    security.register(app, settings, identify)
+    tokens.register(app, settings)
+    security.register(app, settings)
     app.teardown_appcontext(_return_connection)
     _register_blueprints(app, settings)
     return app

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 from gevent import monkey
 
-from models.accounts import Principal
 from models.logs import log
+from models.principals import Principal
 from web import frames
 from web.connections import HELD_FRAMES, Connection
 from web.items import Item

@@ -11,10 +11,10 @@ import redis
 from playhouse.pool import MaxConnectionsExceeded
 
 from models import runs, streams
-from models.accounts import Principal
 from models.base import db
 from models.errors import Unavailable
 from models.logs import log
+from models.principals import Principal
 from models.runs import Run
 from web.audience import FAREWELL, Audience, Listener, Stream
 from web.items import GAP, NUDGE, Item, items_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Response, g
 
 from models import events
-from models.accounts import Principal
 from models.base import db
 from models.logs import log
+from models.principals import Principal
 from models.swarms import Swarm
 from web import frames
 from web.feed import AWAY, Feed

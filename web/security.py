@@ -1,26 +1,29 @@
 """Who is calling, and may they: closed by default, one check before every view.
 
-A view is open to any caller that can be named. `@public` opens it to everybody, `@admin` and
-`@internal` narrow it; `@streaming` also takes the token from the query, because a browser's
-EventSource cannot send headers.
+A view is open to any person or service that can be named. `@public` opens it to everybody,
+`@admin` and `@internal` narrow it, `@for_agents` lets in the key of the agent that the request
+names as well. `@streaming` also takes the token from the query, because a browser's EventSource
+cannot send headers.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from flask import Flask, g, request
 
-from models.accounts import ANONYMOUS, SERVICE, Principal
+from models.accounts import ApiKey
 from models.config import Misconfigured, Settings
 from models.errors import Forbidden, Unauthenticated
+from models.principals import ANONYMOUS, SERVICE, Principal
+from web import tokens
 
 Access = Literal["public", "user", "admin", "service"]
-Identify = Callable[[str], Principal | None]
 View = TypeVar("View", bound=Callable[..., Any])
+LOOKING = {"GET", "HEAD"}
 
 
 def public(view: View) -> View:
@@ -34,8 +37,13 @@ def admin(view: View) -> View:
 
 
 def internal(view: View) -> View:
-    """Only our own processes may call the view."""
+    """Only the engine may call the view: the service token, or a key that may do the same."""
     return _marked(view, access="service")
+
+
+def for_agents(view: View) -> View:
+    """The view is also open to the key of the agent whose id the request names as `agent_id`."""
+    return _marked(view, agents=True)
 
 
 def streaming(view: View) -> View:
@@ -56,8 +64,8 @@ def mark(view: Any, method: str, name: str, default: Any) -> Any:
     return getattr(spoken, name, getattr(owner, name, default))
 
 
-def register(app: Flask, settings: Settings, identify: Sequence[Identify]) -> None:
-    """Check every request of `app`; `identify` resolve tokens of accounts, asked in order."""
+def register(app: Flask, settings: Settings) -> None:
+    """Check every request of `app`."""
 
     def check() -> None:
         if request.url_rule is None or request.method == "OPTIONS":
@@ -66,13 +74,16 @@ def register(app: Flask, settings: Settings, identify: Sequence[Identify]) -> No
         access: Access = mark(view, request.method, "access", "user")
         if access == "public":
             return
-        g.principal = authenticate(settings, identify, mark(view, request.method, "streams", False))
-        authorise(g.principal, access)
+        g.principal = authenticate(settings, mark(view, request.method, "streams", False))
+        if g.principal.kind == "agent":
+            authorise_agent(g.principal, mark(view, request.method, "agents", False))
+        else:
+            authorise(g.principal, access)
 
     app.before_request(check)
 
 
-def authenticate(settings: Settings, identify: Sequence[Identify], streams: bool) -> Principal:
+def authenticate(settings: Settings, streams: bool) -> Principal:
     """Name the caller of the current request; Unauthenticated when nothing does."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else ""
@@ -82,18 +93,32 @@ def authenticate(settings: Settings, identify: Sequence[Identify], streams: bool
         return ANONYMOUS
     if not token and streams:
         token = request.args.get("token", "")
-    found = next((who for known in identify if token and (who := known(token))), None)
+    found = resolve(token) if token else None
     if found is None:
         raise Unauthenticated()
     return found
 
 
+def resolve(token: str) -> Principal | None:
+    """Who a login's or a key's token stands for, as the database has it now."""
+    return tokens.caller(token) if tokens.resembles(token) else ApiKey.caller(token)
+
+
 def authorise(principal: Principal, access: Access) -> None:
     """Raise Forbidden when the caller may not use a view with this access."""
+    if not principal.may_write and request.method not in LOOKING:
+        raise Forbidden("This key may only read")
     if access == "admin" and not principal.is_admin:
         raise Forbidden("Admin access required")
-    if access == "service" and not principal.is_service:
+    if access == "service" and not principal.is_engine:
         raise Forbidden("Only services may do this")
+
+
+def authorise_agent(principal: Principal, agents: bool) -> None:
+    """Raise Forbidden unless the view is one for agents and names this one."""
+    named = (request.view_args or {}).get("agent_id", request.args.get("agent_id"))
+    if not agents or named not in (None, principal.agent_id):
+        raise Forbidden("An agent's key may not do this")
 
 
 def is_engine(settings: Settings, token: str) -> bool:
@@ -104,10 +129,21 @@ def is_engine(settings: Settings, token: str) -> bool:
 
 def refuse_unsafe(settings: Settings) -> None:
     """Raise Misconfigured when serving with these settings would leave the door open."""
-    if settings.auth_enabled and not settings.engine_token:
+    wanted = {
+        "ENGINE_INTERNAL_TOKEN": settings.engine_token,
+        "AUTH_SECRET_KEY": settings.auth_secret,
+        "SECRET_ENCRYPTION_KEYS": settings.vault_keys,
+    }
+    missing = [name for name, value in wanted.items() if not value]
+    if settings.auth_enabled and missing:
         raise Misconfigured(
-            "ENGINE_INTERNAL_TOKEN is not set, so nobody could call the API; set it,"
-            " or AUTH_ENABLED=false on a machine of your own"
+            f"{', '.join(missing)} must be set: accounts are on, and nobody could log in or keep"
+            " a secret; set them, or AUTH_ENABLED=false on a machine of your own"
+        )
+    if not settings.vault_keys and not loopback(settings.host):
+        raise Misconfigured(
+            f"SECRET_ENCRYPTION_KEYS must be set where HOST={settings.host} is reachable from"
+            " outside: secrets could not be kept"
         )
     if not settings.auth_enabled and not settings.allow_insecure and not loopback(settings.host):
         raise Misconfigured(

@@ -13,10 +13,10 @@ import redis
 from flask import Response, current_app, g, request
 
 from models import events
-from models.accounts import Principal
 from models.base import db, now_ms
 from models.errors import Unavailable
 from models.logs import log
+from models.principals import Principal
 from models.runs import OVER, Run
 from web import frames
 from web.feed import AWAY, COUNTED, Feed

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from models import base
-from models.accounts import Principal
 from models.base import db
 from models.pipelines import Pipeline
+from models.principals import Principal
 from tasks import runs
 from tests.bench.figures import Contest
 from tests.bench.peers import installed, own_database, peer

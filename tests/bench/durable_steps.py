@@ -15,9 +15,9 @@ import os
 import time
 from collections.abc import Callable
 
-from models.accounts import Principal
 from models.base import db
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import runs

@@ -13,11 +13,21 @@ from playhouse.schema_diff import diff_models
 
 from models import migrations, outbox
 from models.base import Model, db
+from models.lifecycle import Stateful
+from models.vault import Vaulted
 from tasks import QUEUES, TASKS
 from workers import boot, broker
 
 ROOT = Path(__file__).parents[2]
-PARTIAL = ("steps_one_active", "steps_leased", "steps_queued", "runs_active", "swarms_active")
+PARTIAL = (
+    "steps_one_active",
+    "steps_leased",
+    "steps_queued",
+    "runs_active",
+    "swarms_active",
+    "api_keys_one_per_agent",
+)
+ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")
 
 
@@ -80,9 +90,9 @@ def models() -> list[type[Model]]:
     while waiting:
         model = waiting.pop()
         waiting += model.__subclasses__()
-        if model._meta.fields and model._meta.table_name not in {"stateful"}:
+        if model not in ABSTRACT:
             found.append(model)
-    return [model for model in found if model.__name__ != "Stateful"]
+    return found
 
 
 def test_every_column_of_the_database_is_as_its_model_says(database: str):

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from models import base, budgets, spending
-from models.accounts import Principal
 from models.budgets import Budget
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.spending import Amount
 from tasks import runs as commands

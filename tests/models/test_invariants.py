@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from models import invariants
-from models.accounts import Principal
 from models.base import db
 from models.invariants import INVARIANTS, breaches
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import runs

@@ -15,11 +15,11 @@ from decimal import Decimal
 import pytest
 
 from models import base, budgets, events, runs, spending, steps
-from models.accounts import Principal
 from models.budgets import Budget
 from models.errors import Conflict, NotFound
 from models.invariants import breaches
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.spending import Amount, Granted, reserve, settle
 from models.steps import Step

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from models import base, events, runs, steps
-from models.accounts import Principal
 from models.errors import Conflict, NotFound
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.accounts import Principal
+from models.principals import Principal
 from models.swarms import Swarm, SwarmTask
 from tasks import swarms
 from tests.processes.product import scripted

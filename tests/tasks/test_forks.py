@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from models import base, config, events, invariants, runs, steps
-from models.accounts import Principal
 from models.blobs import Blobs
 from models.budgets import Budget
 from models.errors import Conflict, NotFound
 from models.idempotency import IdempotencyKey
 from models.llm_calls import LlmCall
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import forks, replays

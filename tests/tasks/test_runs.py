@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from models import base, events, runs
-from models.accounts import Principal
 from models.agents import Agent
 from models.errors import Conflict, Invalid, Malformed, NotFound
 from models.idempotency import KEPT_MS, IdempotencyKey
 from models.outbox import Outbox
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step

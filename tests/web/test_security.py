@@ -31,9 +31,9 @@ def test_the_scheme_may_be_written_in_any_case(nobody: FlaskClient):
 
 
 def test_a_query_token_opens_streams_only_and_is_never_the_service_token(nobody: FlaskClient):
-    assert nobody.get("/v1/runs?token=owner-token").status_code == 401
+    assert nobody.get("/v1/runs?token=djb_owner").status_code == 401
     assert nobody.get(f"/v1/events/stream?token={TOKEN}").status_code == 401
-    assert nobody.get("/v1/events/stream?run_id=none&token=owner-token").status_code == 404
+    assert nobody.get("/v1/events/stream?run_id=none&token=djb_owner").status_code == 404
 
 
 def test_some_things_are_for_admins(owner: FlaskClient, admin: FlaskClient, engine: FlaskClient):
@@ -60,8 +60,11 @@ def test_an_open_door_is_refused_outside_loopback(settings: Settings):
     refuse_unsafe(replace(no_auth, host="0.0.0.0", allow_insecure=True))
     with pytest.raises(Misconfigured, match="ALLOW_INSECURE"):
         refuse_unsafe(replace(no_auth, host="0.0.0.0"))
-    with pytest.raises(Misconfigured, match="ENGINE_INTERNAL_TOKEN"):
-        refuse_unsafe(replace(settings, engine_token=None))
+    missing = {"engine_token": None, "auth_secret": None, "vault_keys": ()}
+    with pytest.raises(Misconfigured, match="TOKEN, AUTH_SECRET_KEY, SECRET_ENCRYPTION_KEYS"):
+        refuse_unsafe(replace(settings, **missing))
+    with pytest.raises(Misconfigured, match="SECRET_ENCRYPTION_KEYS"):
+        refuse_unsafe(replace(no_auth, host="0.0.0.0", allow_insecure=True, vault_keys=()))
 
 
 def test_browsers_of_any_origin_may_read_even_a_401(nobody: FlaskClient):

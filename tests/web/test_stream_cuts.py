@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from models import events, streams
 from models.base import db
 from models.config import Settings
-from tests.conftest import CAST
 from tests.web.listening import happen
 from web import create_app
 
@@ -71,8 +70,8 @@ def read_some(client: FlaskClient, run: str, reader: Reader, most: int) -> bool:
 
 def another_process(settings: Settings) -> FlaskClient:
     """A second web process: an application that shares nothing with the first."""
-    client = create_app(settings, identify=[CAST.get]).test_client()
-    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer owner-token"
+    client = create_app(settings).test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer djb_owner"
     return client
 
 

@@ -11,8 +11,8 @@ import psycopg2
 import pytest
 
 from models import base, steps
-from models.accounts import Principal
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands

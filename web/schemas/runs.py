@@ -10,13 +10,13 @@ from marshmallow.utils import get_value
 
 from models import agents, budgets
 from models.config import Settings
-from models.errors import NotFound
 from models.pipelines import definition_of
+from models.projects import Project
 from models.replays import CURRENT, PINNED
 from models.runs import OVER, PAUSED, Run
 from models.standing import standings
 from web.bodies import LARGEST, Form, Text
-from web.resources import PageForm
+from web.resources import PageForm, visible
 from web.schemas.base import Free, Milliseconds, derived, made, opened
 from web.schemas.budgets import BudgetForm, BudgetView
 from web.schemas.steps import StepView, described
@@ -126,9 +126,9 @@ class RunForm(BudgetForm):
 
 
 def refuse_unknown_project(form: dict[str, Any]) -> None:
-    """There are no projects yet, so none is known."""
+    """Raise NotFound when the form names a project that the caller does not see."""
     if form.get("project_id") is not None:
-        raise NotFound(f"Project {form['project_id']} not found")
+        visible(Project, form["project_id"], Project.id)
 
 
 class RunFilter(Form):

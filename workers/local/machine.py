@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import signal
@@ -66,6 +67,7 @@ def machine(
         stack.enter_context(held(data, "up.lock"))
         token = settings.engine_token or secret(data / "token")
         env = {**base, "DJINN_DATA_PATH": str(data), "ENGINE_INTERNAL_TOKEN": token}
+        env |= _keys(settings, data)
         env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
         env |= _access(base, settings, say)
         env |= _servers(settings, data, stack, say)
@@ -84,6 +86,17 @@ def machine(
         stack.enter_context(announced(data, running))
         yield Machine(running, supervisor)
         say("stopping ...")
+
+
+def _keys(settings: Settings, data: Path) -> dict[str, str]:
+    """Keys of our own, kept in the data folder, where the operator gave none."""
+    made = {}
+    if not settings.auth_secret:
+        made["AUTH_SECRET_KEY"] = secret(data / "auth-key")
+    if not settings.vault_keys:
+        drawn = secret(data / "vault-key").encode()
+        made["SECRET_ENCRYPTION_KEYS"] = hashlib.sha256(drawn).hexdigest()
+    return made
 
 
 def _access(base: Mapping[str, str], settings: Settings, say: Say) -> dict[str, str]:

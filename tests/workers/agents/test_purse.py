@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, strategies
 
 from models import base, budgets
-from models.accounts import Principal
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.spending import Busy, Reached
 from tasks import runs as commands

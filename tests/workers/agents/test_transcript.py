@@ -8,10 +8,10 @@ import peewee
 import pytest
 
 from models import events, ledger
-from models.accounts import Principal
 from models.ledger import Entry
 from models.llm_calls import LlmCall
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands

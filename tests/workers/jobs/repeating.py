@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from models import events, invariants, runs
-from models.accounts import Principal
 from models.llm_calls import LlmCall
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 

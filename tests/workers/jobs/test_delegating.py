@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from models import base, runs, swarms
-from models.accounts import Principal
 from models.outbox import Outbox
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step

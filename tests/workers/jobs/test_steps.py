@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from models import base, events, runs, steps
-from models.accounts import Principal
 from models.agents import Agent
 from models.config import Settings
 from models.outbox import Outbox
 from models.pipelines import Pipeline
+from models.principals import Principal
 from models.processes import Process
 from models.runs import Run
 from models.sessions import Session

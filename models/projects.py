@@ -1,0 +1,103 @@
+"""Projects: what a team of people and agents works on together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import CharField, CompositeKey, ForeignKeyField
+
+from models.accounts import User
+from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, id_field, now_ms
+from models.lifecycle import StateField, Stateful
+from models.principals import Principal
+
+ACTIVE, PAUSED, COMPLETED, ARCHIVED = "active", "paused", "completed", "archived"
+STATES = (ACTIVE, PAUSED, COMPLETED, ARCHIVED)
+OWNER, MEMBER = "owner", "member"  # roles of people
+
+
+class Project(Stateful):
+    """A project; who made it owns it, and is its first member."""
+
+    label = "Project"
+
+    id = id_field("proj_")
+    name = CharField(max_length=256)
+    description = LongText(default="")
+    state = StateField({state: {*STATES} - {state} for state in STATES})
+    repository = LongText(null=True)
+    default_pipeline_id = CharField(max_length=IDENTIFIER, null=True)
+    slack_channel_id = CharField(max_length=64, null=True)
+    slack_notify_user_id = CharField(max_length=64, null=True)
+    template_id = CharField(max_length=IDENTIFIER, null=True)
+    status_semantics = JsonField(null=True)
+    onboarding_context = LongText(null=True)
+    vision = LongText(null=True)
+    workspace_type = CharField(max_length=32, null=True)
+    owner_id = CharField(max_length=IDENTIFIER)
+    key_user_id = CharField(max_length=IDENTIFIER, null=True)  # whose provider keys its runs use
+    created_at = Moment(default=now_ms)
+    updated_at = Moment(default=now_ms)
+    completed_at = Moment(null=True)
+
+    class Meta:
+        table_name = "projects"
+        indexes = (
+            (("updated_at", "id"), False),
+            (("state", "updated_at", "id"), False),
+            (("owner_id", "updated_at", "id"), False),
+        )
+
+    @classmethod
+    def visible_to(cls, principal: Principal) -> Any:
+        """Its owner, its members and admins."""
+        query = cls.select()
+        if principal.is_admin:
+            return query
+        return query.where((cls.owner_id == principal.id) | cls.id.in_(joined_by(principal)))
+
+
+class ProjectMember(Model):
+    """A person who works on a project with others, and sees what belongs to it."""
+
+    project_id: str
+    user_id: str
+
+    project = ForeignKeyField(Project, on_delete="CASCADE", index=False)
+    user = ForeignKeyField(User, on_delete="CASCADE", index=True)
+    role = CharField(max_length=16, default=MEMBER)
+    added_by = CharField(max_length=IDENTIFIER, null=True)
+    added_at = Moment(default=now_ms)
+
+    class Meta:
+        table_name = "project_members"
+        primary_key = CompositeKey("project", "user")
+
+
+def joined_by(principal: Principal) -> Any:
+    """A query of the ids of the projects that a person works on."""
+    return ProjectMember.select(ProjectMember.project).where(ProjectMember.user == principal.id)
+
+
+def shared(model: Any, principal: Principal) -> Any:
+    """Rows of `model` that somebody may see: their own, those of their projects, all for admins.
+
+    The model has `owner_id` and `project_id`.
+    """
+    query = model.select()
+    if principal.is_admin:
+        return query
+    together = model.project_id.in_(joined_by(principal))
+    return query.where((model.owner_id == principal.id) | together)
+
+
+def of_runs(model: Any, runs: Any, principal: Principal) -> Any:
+    """Rows of `model` that somebody may see: their own, those of `runs`, all for admins.
+
+    The model has `owner_id` and `run_id`; `runs` is the model of runs.
+    """
+    query = model.select()
+    if principal.is_admin:
+        return query
+    together = runs.select(runs.id).where(runs.project_id.in_(joined_by(principal)))
+    return query.where((model.owner_id == principal.id) | model.run_id.in_(together))
