@@ -49,6 +49,6 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
 
 
 def _return_connection(_: BaseException | None) -> None:
-    """Give the request's database connection back to the pool."""
-    if not base.db.is_closed():
+    """Give the request's database connection back to the pool, unless a caller is amid its use."""
+    if not (base.db.is_closed() or base.db.in_transaction()):
         base.db.close()

@@ -1,0 +1,156 @@
+"""Who gets where: every route, asked by every kind of caller, against one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from models import base
+from models.accounts import ApiKey, digest
+from tests.conftest import TOKEN
+from tests.guards import things
+from tests.guards.test_routes import rules
+from web.security import mark
+
+CALLERS = ("owner", "teammate", "stranger", "admin", "agent", "service", "none")
+TABLE = Path(__file__).parent / "access.txt"
+DOOR = {401, 403, 404}
+PAGES = {"/openapi.json", "/docs", "/docs/<name>"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What each caller of a route is to meet: `ok` is anything but a closed door."""
+
+    route: str
+    met: dict[str, str]
+
+
+def table() -> tuple[dict[str, list[str]], dict[str, str]]:
+    """The classes (what each caller meets) and the class of every route."""
+    classes, routes = {}, {}
+    for line in TABLE.read_text().splitlines():
+        words = line.partition("#")[0].split()
+        if words and words[0] == "class":
+            classes[words[1]] = words[2:]
+        elif words:
+            method, rule, kind = words
+            routes[f"{method} {rule}"] = kind
+    return classes, routes
+
+
+def test_every_route_has_a_row_and_every_row_a_route(app: Flask):
+    classes, routes = table()
+    assert {f"{method} {rule}" for rule, method in rules(app)} - {
+        f"GET {page}" for page in PAGES
+    } == set(routes)
+    assert set(routes.values()) <= set(classes)
+    assert all(len(met) == len(CALLERS) for met in classes.values())
+
+
+@pytest.fixture
+def cast(as_caller: Callable[[str | None], FlaskClient]) -> dict[str, FlaskClient]:
+    """A client for each caller."""
+    with base.db.connection_context():
+        told = {"name": "agent", "key_prefix": "djb_agent", "agent_id": things.AGENT}
+        ApiKey(key_hash=digest("djb_agent_key"), is_service_key=True, **told).add()
+    tokens = {name: f"djb_{name}" for name in CALLERS}
+    tokens |= {"agent": "djb_agent_key", "service": TOKEN, "none": None}
+    return {name: as_caller(tokens[name]) for name in CALLERS}
+
+
+@pytest.mark.timeout(300)
+def test_everybody_meets_what_the_table_says(
+    app: Flask, cast: dict[str, FlaskClient], work: Callable[..., int]
+):
+    classes, routes = table()
+    examples = bodies(app)
+    made = things.make(cast["owner"], work)
+    wrong = []
+    for rule, method in rules(app):
+        route = f"{method} {rule.rule}"
+        if rule.rule in PAGES:
+            continue
+        for caller, expected in zip(CALLERS, classes[routes[route]], strict=True):
+            path = things.address(rule.rule, made)
+            sent = {"query_string": things.QUERIES.get(route), **examples.get(route, {})}
+            status = undone(cast[caller], method, path, streams(app, rule.endpoint), sent)
+            if status >= 500 or (str(status) if status in DOOR else "ok") != expected:
+                wrong.append(f"{route} by {caller}: {status}, not {expected}")
+    assert not wrong, "\n".join(wrong)
+
+
+def undone(client: FlaskClient, method: str, path: str, streams: bool, sent: dict[str, Any]) -> int:
+    """The status of a request whose every trace is taken back."""
+    with base.db.connection_context(), base.db.atomic() as trial:
+        answer = client.open(path, method="HEAD" if streams else method, **sent)
+        answer.close()
+        trial.rollback()
+    return int(answer.status_code)
+
+
+def streams(app: Flask, endpoint: str) -> bool:
+    return bool(mark(app.view_functions[endpoint], "GET", "streams", False))
+
+
+def bodies(app: Flask) -> dict[str, dict[str, Any]]:
+    """What to send to each route: the example of the document, or a body of our own."""
+    document = app.test_client().get("/openapi.json").json
+    found: dict[str, dict[str, Any]] = {}
+    for path, method, operation in operations(document):
+        content = operation.get("requestBody", {}).get("content", {})
+        route = f"{method.upper()} {path.replace('{', '<').replace('}', '>')}"
+        if "application/json" in content:
+            found[route] = {"json": content["application/json"].get("example", {})}
+    return found | {route: {"json": body} for route, body in things.BODIES.items()}
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield path, method, operation
+
+
+def test_an_agents_key_opens_no_door_of_another_agents(
+    app: Flask, cast: dict[str, FlaskClient], work: Callable[..., int]
+):
+    made = things.make(cast["owner"], work) | {"agent_id": "finn"}
+    for rule, method in rules(app):
+        if "agent_id" in rule.arguments:
+            path = things.address(rule.rule, made)
+            assert undone(cast["agent"], method, path, False, {}) == 403, f"{method} {rule}"
+
+
+def test_a_stranger_reads_the_same_as_a_typo(
+    app: Flask, cast: dict[str, FlaskClient], work: Callable[..., int]
+):
+    classes, routes = table()
+    examples = bodies(app)
+    made = things.make(cast["owner"], work)
+    for rule, method in rules(app):
+        route = f"{method} {rule.rule}"
+        met = classes.get(routes.get(route, ""), [])
+        if not rule.arguments or met[2:3] != ["404"]:
+            continue
+        answers = []
+        for values in (made, dict.fromkeys(made, "none") | things.SHIPPED):
+            path = things.address(rule.rule, values)
+            with base.db.connection_context(), base.db.atomic() as trial:
+                told = cast["stranger"].open(path, method=method, **examples.get(route, {}))
+                trial.rollback()
+            assert told.status_code == 404, f"{route}: {told.status_code}"
+            answers.append(_without(told.json["detail"], values))
+        assert answers[0] == answers[1], route
+
+
+def _without(text: str, values: dict[str, str]) -> str:
+    for value in sorted(set(values.values()), key=len, reverse=True):
+        text = text.replace(value, "none")
+    return text
