@@ -36,7 +36,8 @@ PROJECT = "proj_shared"  # of the owner and the teammate
 TEMPLATE = "djinn_template"
 VOLATILE = (
     "users, projects, api_keys, outbox, runs, steps, sessions, events, llm_calls, activities,"
-    " idempotency_keys, processes, budgets, reservations, swarms, swarm_tasks, failures"
+    " idempotency_keys, processes, budgets, reservations, swarms, swarm_tasks, failures,"
+    " agent_tools"
 )
 FORGET_AUDIT = """
     ALTER TABLE audit_log DISABLE TRIGGER USER; TRUNCATE audit_log;

@@ -18,7 +18,7 @@ from models.steps import Step
 from tests.conftest import PROJECT
 
 AGENT = "yukihiro"
-SHIPPED = {"agent_id": AGENT, "pipeline_id": "bugfix", "filename": "SOUL.md"}
+SHIPPED = {"agent_id": AGENT, "pipeline_id": "bugfix", "filename": "SOUL.md", "tool_name": "bash"}
 TASK = {
     "key": "A",
     "title": "One",

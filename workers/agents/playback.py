@@ -25,7 +25,7 @@ from workers.agents.events import (
     Talk,
 )
 from workers.agents.telling import Telling
-from workers.agents.tools import Toolbox
+from workers.agents.tools import Toolbox, Withheld
 from workers.agents.tools.base import Bench
 from workers.agents.tools.tree import Tree
 from workers.halting import Halt
@@ -68,9 +68,11 @@ class Shut:
         raise RuntimeError("a replay ran a command")
 
 
-def toolbox_of(declared: tuple[str, ...], allowed: Sequence[str] | None) -> Toolbox:
+def toolbox_of(
+    declared: tuple[str, ...], allowed: Sequence[str] | None, withheld: Withheld
+) -> Toolbox:
     """The tools as the model sees them; only those that end a step, and touch nothing, ever run."""
-    return Toolbox(Bench(Tree(NOWHERE), Shut(), declared), allowed)
+    return Toolbox(Bench(Tree(NOWHERE), Shut(), declared), allowed, withheld)
 
 
 class Playback:

@@ -87,7 +87,7 @@ class Rehearsal(Seat):
     def _toolbox(self, model: Recorded) -> Toolbox | None:
         if not self._equipped(model):
             return None
-        return toolbox_of(declared_outputs(self.spec), self.spec.tools)
+        return toolbox_of(declared_outputs(self.spec), self.spec.tools, self._withheld)
 
     def _opening(
         self, model: Recorded, toolbox: Toolbox | None, recorded: Step, entry: Entry

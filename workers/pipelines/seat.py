@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from models import agent_tools
 from models.agents import Agent
 from models.config import Settings
 from models.definitions import Definition, StepSpec
+from models.insisting import insist
 from models.pipelines import definition_of
 from models.runs import Run
 from models.steps import Step
@@ -52,6 +54,10 @@ class Seat:
     def _equipped(self, model: Model) -> bool:
         """Whether the agent gets tools; else it is to answer in a given shape."""
         return not self._structured and not model.small and uses_files(self.definition)
+
+    def _withheld(self) -> Collection[str]:
+        """The tools that the agent may not use at this moment."""
+        return insist(lambda: agent_tools.disabled(self.agent.id))
 
     @property
     def _structured(self) -> bool:

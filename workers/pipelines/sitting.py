@@ -95,7 +95,7 @@ class Sitting(Seat):
         """The step's tools; None where it is to answer in a given shape instead."""
         if workspace is None or not self._equipped(model):
             return None
-        return Toolbox(self._bench(workspace, opened), self.spec.tools)
+        return Toolbox(self._bench(workspace, opened), self.spec.tools, self._withheld)
 
     def _bench(self, workspace: Workspace, opened: ExitStack) -> Bench:
         """A workbench whose commands run confined; they end with the step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -18,23 +18,29 @@ GROUPS = (files, shell, search, delegation, lifecycle, executor)
 TABLE: Mapping[str, Tool] = {tool.name: tool for group in GROUPS for tool in group.TOOLS}
 STEP_ENDINGS = {tool.name for tool in lifecycle.TOOLS}
 EXECUTOR_ENDINGS = {tool.name for tool in executor.TOOLS}
+Withheld = Callable[[], Collection[str]]
 BY_NAME = {tool.name for tool in delegation.TOOLS} | EXECUTOR_ENDINGS  # offered when named
 
 
 class Toolbox:
     """The tools of one step over its workbench; remembers how the agent ended it."""
 
-    def __init__(self, bench: Bench, allowed: Collection[str] | None = None) -> None:
+    def __init__(
+        self, bench: Bench, allowed: Collection[str] | None = None, withheld: Withheld = frozenset
+    ) -> None:
         """`allowed` None allows every tool that need not be named to be offered.
 
-        There is always a way to end the step: `complete` and `fail`, unless others are named.
+        `withheld` tells, whenever it is asked, which of them the agent may not use just now. There
+        is always a way to end the step: `complete` and `fail`, unless others are named.
         """
         self.verdict: Verdict | None = None
         self._bench = bench
+        self._withheld = withheld
         named = TABLE.keys() - BY_NAME if allowed is None else TABLE.keys() & set(allowed)
         endings = EXECUTOR_ENDINGS if EXECUTOR_ENDINGS & named else STEP_ENDINGS
         named = (named - STEP_ENDINGS) | endings
-        self._tools = {name: tool for name, tool in TABLE.items() if name in named}
+        self._all = {name: tool for name, tool in TABLE.items() if name in named}
+        self._tools = self._all
 
     @property
     def declared(self) -> tuple[str, ...]:
@@ -43,16 +49,19 @@ class Toolbox:
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools as a model is to be told of them now; until asked again no other runs."""
+        gone = {name for name in self._withheld() if not self.ends(name)}
+        self._tools = {name: tool for name, tool in self._all.items() if name not in gone}
         return tuple(tool.spec for tool in self._tools.values())
 
     def effect(self, name: str) -> Effect:
         """What calling the tool may change."""
-        effect = self._tools[name].effect if name in self._tools else "none"
+        effect = self._all[name].effect if name in self._all else "none"
         return "tree" if effect == "world" and self._bench.contained else effect
 
     def ends(self, name: str) -> bool:
         """Whether calling the tool ends the step; it changes nothing else."""
-        return name in self._tools and self._tools[name].lifecycle
+        return name in self._all and self._all[name].lifecycle
 
     def run(self, call: Call, halt: Halt) -> Result:
         """The tool's answer, or what was wrong with the call.
