@@ -94,9 +94,9 @@ def test_an_agent_works_without_what_it_may_not_use(
     assert owner.get(f"/v1/runs/{run}").json["status"] == "completed"
     with db.connection_context():
         began = Event.select().where((Event.run_id == run) & (Event.type == "tool_call_start"))
-        used = {(event.data["agentId"], event.data["toolName"]) for event in began}
-    assert {("yukihiro", "read"), ("chieko", "bash")} < used
-    assert not {("yukihiro", "bash"), ("yukihiro", "grep")} & used
+        used = {(event.data["stepId"], event.data["toolName"]) for event in began}
+    assert {("FIX", "read"), ("VALIDATE", "bash")} < used
+    assert not {("FIX", "bash"), ("FIX", "grep")} & used
     replay = owner.post(f"/v1/runs/{run}/replay", json={}).json["id"]
     work()
     assert owner.get(f"/v1/runs/{replay}").json["status"] == "completed"
