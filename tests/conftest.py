@@ -24,6 +24,7 @@ from models.config import Settings
 from models.pipelines import Pipeline
 from models.projects import Project, ProjectMember
 from web import create_app
+from web.feed import Feed
 from workers import boot, broker
 from workers.local.postgres import postgres
 from workers.local.valkey import valkey
@@ -185,12 +186,20 @@ def settings(session_settings: Settings) -> Settings:
     return session_settings
 
 
-@pytest.fixture
-def app(settings: Settings, database: str, stream: str) -> Flask:
-    """The application with accounts on."""
-    made = create_app(settings)
+@pytest.fixture(scope="session")
+def application(session_settings: Settings) -> Flask:
+    """The application with accounts on, made once: describing every route takes its time."""
+    made = create_app(session_settings)
     made.config["PROPAGATE_EXCEPTIONS"] = True  # a fault of ours fails the test that finds it
     return made
+
+
+@pytest.fixture
+def app(application: Flask, settings: Settings, database: str, stream: str) -> Flask:
+    """The application, which remembers nothing of the test before."""
+    application.extensions["feed"] = Feed(settings.redis_url)
+    application.extensions.pop("status", None)
+    return application
 
 
 @pytest.fixture
