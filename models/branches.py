@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from itertools import chain, count
 
 # A key ends a branch's name, so it must be what git takes as the end of one. `$` alone would let
 # a line break follow.
@@ -24,6 +26,12 @@ def task_branch(task_id: str, title: str) -> str:
 def executor_branch(branch: str, key: str | None) -> str:
     """The branch that one executor of a task works on."""
     return f"{branch}-{key}" if key else branch
+
+
+def another(branch: str, taken: Collection[str]) -> str:
+    """The branch, with a number at its end if there is one of that name already."""
+    names = chain([branch], (f"{branch}-{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def _fit(words: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.base import db
+from models.swarms import MERGING_MS
 
 GRACE_MS = 10_000
 NAMED = 20  # rows that a breach names
@@ -17,6 +18,7 @@ NAMED = 20  # rows that a breach names
 _WORDS = {
     "<late>": "< (extract(epoch FROM clock_timestamp()) * 1000)::bigint - %(grace)s",
     "<over>": "('completed', 'failed', 'cancelled')",
+    "<merging>": str(MERGING_MS),
 }
 
 
@@ -45,13 +47,14 @@ INVARIANTS: Mapping[str, str] = {
         SELECT id FROM runs WHERE state IN ('pending', 'running') AND updated_at <late>
           AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
               AND steps.state IN ('queued', 'running', 'waiting'))""",
-    "a step that is due is taken while a worker of its queue lives and nobody is at work": """
+    "a step that is due is taken while a worker of its queue lives and has nothing to do": """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
         WHERE steps.state = 'queued' AND runs.state = 'running'
           AND greatest(steps.due_at, steps.updated_at) <late>
           AND EXISTS (SELECT FROM processes WHERE processes.queues ? steps.queue
                       AND NOT seen_at <late>)
-          AND NOT EXISTS (SELECT FROM steps AS busy WHERE busy.state = 'running')""",
+          AND NOT EXISTS (SELECT FROM steps AS busy
+                          WHERE busy.state = 'running' AND busy.queue = steps.queue)""",
     "a step at work has a lease that somebody renews": """
         SELECT id FROM steps WHERE state = 'running' AND leased_until <late>""",
     "a step that waits for a run is woken when that ends": """
@@ -71,7 +74,9 @@ INVARIANTS: Mapping[str, str] = {
         WHERE sessions.state IN ('starting', 'running') AND sessions.execution_id IS NOT NULL
           AND (steps.id IS NULL OR steps.state <> 'running')""",
     "a swarm ends by its deadline": """
-        SELECT id FROM swarms WHERE state IN ('pending', 'running') AND deadline <late>""",
+        SELECT id FROM swarms WHERE state IN ('pending', 'running') AND deadline <late>
+        UNION ALL
+        SELECT id FROM swarms WHERE state = 'merging' AND deadline + <merging> <late>""",
     "a task at work in a swarm has a run that is at work": """
         SELECT swarm_tasks.id FROM swarm_tasks LEFT JOIN runs ON runs.id = swarm_tasks.run_id
         WHERE swarm_tasks.state = 'running'
@@ -81,7 +86,7 @@ INVARIANTS: Mapping[str, str] = {
             LEFT JOIN runs ON runs.id = swarm_tasks.run_id
         WHERE swarms.state IN <over> AND swarms.completed_at <late>
           AND (swarm_tasks.state IN ('pending', 'ready', 'running')
-               OR runs.state IN ('pending', 'running', 'paused'))""",
+               OR runs.state IN ('pending', 'running', 'paused') AND NOT runs.meta ? 'apart')""",
     "money is set aside only for steps at work": """
         SELECT reservations.execution_id FROM reservations
             LEFT JOIN steps ON steps.id = reservations.execution_id
@@ -99,7 +104,7 @@ INVARIANTS: Mapping[str, str] = {
         WHERE runs.event_seq <> coalesce(told.number, 0)
            OR runs.event_seq <> coalesce(told.last, 0)""",
     "a run ends once: its last event says so, and only one does in each attempt": """
-        SELECT run_id FROM events WHERE type = 'run_complete'
+        SELECT run_id FROM events WHERE type IN ('run_complete', 'run_failed')
         GROUP BY run_id HAVING count(*) > (SELECT attempt FROM runs WHERE runs.id = run_id)
             + (SELECT count(*) FROM events AS undone WHERE undone.run_id = events.run_id
                AND undone.type = 'human_intervention')""",
@@ -110,5 +115,5 @@ INVARIANTS: Mapping[str, str] = {
                 SELECT max(seq) FROM ledger AS later
                 WHERE later.execution_id = ledger.execution_id))""",
     "what is due is handed to the broker": """
-        SELECT id FROM outbox WHERE due_at <late> AND due_at > 0""",
+        SELECT id FROM outbox WHERE greatest(due_at, asked_at) <late>""",
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import BigAutoField, BigIntegerField, CharField
 
-from models.base import JsonField, Model, db, dumps
+from models.base import JsonField, Model, Moment, db, dumps
 
 CHANNEL = "djinn_outbox"
 EVENTS = "events"  # the queue name of what goes to the streams instead of the broker
@@ -24,6 +24,7 @@ class Outbox(Model):
     queue = CharField(max_length=64)
     body = JsonField()
     due_at = BigIntegerField(default=0)
+    asked_at = Moment()  # the database says when
     unique_key = CharField(max_length=256, null=True, unique=True)
 
     class Meta:

@@ -17,6 +17,7 @@ COMPLETED, FAILED, CANCELLED, SKIPPED = "completed", "failed", "cancelled", "ski
 OVER = (COMPLETED, FAILED, CANCELLED)
 TASK_OVER = (*OVER, SKIPPED)
 
+MERGING_MS = 600_000  # how long after its deadline a swarm may still be merging
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
@@ -36,7 +37,7 @@ class Swarm(Stateful):
         {
             PENDING: {RUNNING, FAILED, CANCELLED},
             RUNNING: {MERGING, COMPLETED, FAILED, CANCELLED},
-            MERGING: {COMPLETED, CANCELLED},
+            MERGING: {COMPLETED, FAILED, CANCELLED},
             COMPLETED: set(),
             FAILED: set(),
             CANCELLED: set(),
@@ -84,8 +85,9 @@ class Swarm(Stateful):
 
     @property
     def late(self) -> bool:
-        """Whether its deadline has passed, by the database's clock."""
-        return bool(self.deadline <= database_ms())
+        """Whether its deadline has passed, by the database's clock; merging has longer."""
+        longer = MERGING_MS if self.state == MERGING else 0
+        return bool(self.deadline + longer <= database_ms())
 
     @property
     def status(self) -> str:
@@ -203,7 +205,9 @@ def stalled(older_than_ms: int, limit: int = 100) -> list[str]:
     """Swarms that should have moved on by now and did not: a request got lost on its way."""
     rows = db.execute_sql(
         f"""
-        SELECT swarms.id FROM swarms WHERE state IN ('pending', 'running') AND (
+        SELECT swarms.id FROM swarms
+        WHERE state = 'merging' AND deadline + {MERGING_MS} < {_NOW}
+        OR state IN ('pending', 'running') AND (
             deadline + %(late)s < {_NOW}
             OR EXISTS (
                 SELECT 1 FROM swarm_tasks LEFT JOIN runs ON runs.id = swarm_tasks.run_id
@@ -242,7 +246,7 @@ def forsaken(limit: int = 100) -> list[str]:
 _LEFT_OVER = """
     FROM runs JOIN swarm_tasks ON swarm_tasks.run_id = runs.id
     WHERE runs.state IN ('pending', 'running', 'paused') AND runs.kind = 'executor'
-      AND swarm_tasks.state = 'cancelled'
+      AND swarm_tasks.state = 'cancelled' AND NOT runs.meta ? 'apart'
 """
 
 

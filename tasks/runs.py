@@ -16,6 +16,7 @@ from models.principals import Principal
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
+from models.swarms import TASK_OVER, SwarmTask
 from tasks import task
 from tasks.steps import cancel_active, interrupt
 from tasks.swarms import run_ended
@@ -134,6 +135,7 @@ def restart(run_id: str, note: str | None = None) -> Run:
             pause_reason=None,
             workspace_commit=None,
             workspace_snapshot=None,
+            meta=_apart(run),
         )
         run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
         advance.enqueue(run.id, run.attempt)
@@ -154,9 +156,7 @@ def restart_step(run_id: str, step_id: str, note: str | None = None) -> Run:
             run.announce_state()
         context = {"action": "restart", "context": note}
         run.record(("human_intervention", {"stepId": undone.step_id, **context}))
-        Run.update(meta=run.meta | {"note": {"step": undone.step_id, "text": note}}).where(
-            Run.id == run.id
-        ).execute()
+        run.put(meta=_apart(run) | {"note": {"step": undone.step_id, "text": note}})
         advance.enqueue(run.id, run.attempt)
     return run
 
@@ -229,6 +229,15 @@ def left_by(executions: Sequence[Step]) -> tuple[dict[str, str], str | None]:
             outputs |= step.outputs
             commit = step.commit or commit
     return outputs, commit
+
+
+def _apart(run: Run) -> dict[str, Any]:
+    """The run's further facts; an executor whose task has ended stands apart from its swarm."""
+    meta: dict[str, Any] = run.meta
+    done = (SwarmTask.run_id == run.id) & SwarmTask.state.in_(TASK_OVER)
+    if "swarm_id" in meta and SwarmTask.select().where(done).exists():
+        return meta | {"apart": True}
+    return meta
 
 
 def _undo_from(run: Run, step_id: str) -> Step:

@@ -144,13 +144,14 @@ def sweep(older_than_ms: int) -> None:
 def drafted(form: Mapping[str, Any]) -> list[SwarmTask]:
     """The rows for the tasks of a request; Invalid names everything that is wrong with them."""
     firsts: dict[str, str] = {}
-    tasks = []
+    tasks: list[SwarmTask] = []
     for number, told in enumerate(form["tasks"]):
         branch = firsts.setdefault(
             told["task_id"], branches.task_branch(told["task_id"], told["title"])
         )
         ready = swarms.PENDING if told.get("dependencies") else swarms.READY
-        row = {**told, "branch": branches.executor_branch(branch, told["key"])}
+        named = branches.executor_branch(branch, told["key"])
+        row = {**told, "branch": branches.another(named, [each.branch for each in tasks])}
         tasks.append(SwarmTask(number=number, state=ready, **row))
     refuse_impossible(tasks)
     return tasks

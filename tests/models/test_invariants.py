@@ -16,6 +16,17 @@ from workers.jobs import runs as jobs
 
 ANNA = Principal("user:anna", "user")
 
+SWARM = """
+    INSERT INTO swarms (id, state, agent_id, max_concurrent, deviation_rules,
+        global_timeout_seconds, deadline, starts, created_at, updated_at, completed_at)
+    VALUES ('swarm_1', '{state}', 'finn', 1, '', 60, 1, '[]', 1, 1, {ended})
+"""
+TASK = """
+    INSERT INTO swarm_tasks (id, swarm_id, number, key, title, project_id, task_id,
+        execution_prompt, dependencies, state, run_id, branch, created_at, updated_at)
+    VALUES ('swarmtask_1', 'swarm_1', 0, 'A', '', 'p', 't', '', '[]', '{state}', {run}, 'b', 1, 1)
+"""
+
 # What breaks each kind of rows: {run} and {step} are a run under way and its queued step.
 BROKEN = {
     "a run that should move": "DELETE FROM steps WHERE id = '{step}'; "
@@ -32,8 +43,27 @@ BROKEN = {
     "numbered 1, 2, 3": "DELETE FROM events WHERE seq = 1",
     "numbered 0, 1, 2": "INSERT INTO ledger (execution_id, seq, kind, name, key, tries, claimed_at)"
     " VALUES ('{step}', 1, 'model', 'm', 'k', 1, 1)",
-    "handed to the broker": "INSERT INTO outbox (queue, body, due_at) VALUES ('short', '{{}}', 1)",
+    "handed to the broker": "INSERT INTO outbox (queue, body, due_at, asked_at) "
+    "VALUES ('short', '{{}}', 0, 1)",
+    "a step that is due is taken": "UPDATE steps SET due_at = 1, updated_at = 1; "
+    "INSERT INTO processes (id, kind, host, pid, tag, queues, started_at, seen_at) "
+    "SELECT 'proc_1', 'worker', 'here', 1, 'tag', '[\"agents\"]', 1, "
+    "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+    "a swarm ends by its deadline": SWARM.format(state="merging", ended="NULL"),
+    "a task at work in a swarm": SWARM.format(state="running", ended="NULL")
+    + f"; {TASK.format(state='running', run='$$gone$$')}",
+    "a swarm that is over has no task": f"{SWARM.format(state='failed', ended=1)}; "
+    + TASK.format(state="ready", run="NULL"),
+    "what budgets have set aside": "INSERT INTO budgets (key, run_id, spent_usd, spent_tokens, "
+    "reserved_usd, reserved_tokens) VALUES ('run:{run}', '{run}', 0, 0, 1, 1)",
+    "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "
+    "FROM generate_series(100, 101) AS seq",
 }
+
+
+def test_each_invariant_has_rows_that_break_it() -> None:
+    unbroken = [name for name in INVARIANTS if not any(words in name for words in BROKEN)]
+    assert unbroken == []
 
 
 @pytest.fixture
@@ -44,7 +74,7 @@ def run(database: str) -> Run:
 
 
 def test_every_invariant_holds_of_runs_that_end_in_peace(run: Run, work: Callable[[], int]) -> None:
-    assert breaches(0) == []
+    assert breaches() == []
     work()
     assert breaches(0) == []
 
@@ -59,8 +89,8 @@ def test_a_broken_row_is_named(run: Run, words: str) -> None:
 
 def test_a_breach_names_only_the_first_rows(run: Run) -> None:
     db.execute_sql(
-        "INSERT INTO outbox (queue, body, due_at) "
-        "SELECT 'short', '{}', 1 FROM generate_series(1, 50)"
+        "INSERT INTO outbox (queue, body, due_at, asked_at) "
+        "SELECT 'short', '{}', 1, 1 FROM generate_series(1, 50)"
     )
     (breach,) = breaches()
     assert len(breach.rows) == invariants.NAMED

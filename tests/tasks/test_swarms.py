@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from models import base, runs, swarms
+from models import base, invariants, runs, swarms
 from models.activities import Activity
 from models.errors import Conflict, Invalid, NotFound
 from models.outbox import Outbox
@@ -16,6 +16,7 @@ from tasks import runs as run_commands
 from tasks import swarms as commands
 from tests.tasks.ordering import DIAMOND, launched, states, task
 from workers.jobs import swarms as jobs
+from workers.swarms import conduct
 
 Work = Callable[..., int]
 
@@ -228,3 +229,44 @@ def test_the_longest_way_goes_first(launch: Callable[..., Swarm]) -> None:
     swarm = launch(*chain, max_concurrent=1)
     jobs.advance(swarm.id)
     assert states(swarm) == {"end": "ready", "a": "running", "b": "pending", "c": "pending"}
+
+
+def test_orders_whose_branches_would_have_one_name_get_two(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    first = task("y-K", task_id="T", title="x")
+    second = task("K", task_id="T-x", title="y")
+    swarm = launch(first, second, task("Z", "y-K", "K"))
+    assert [task.branch for task in SwarmTask.of(swarm)][:2] == ["feat/T-x-y-K", "feat/T-x-y-K-2"]
+    work()
+    assert again(swarm).state == swarms.COMPLETED
+
+
+def test_a_swarm_that_cannot_be_merged_fails_some_time_after_its_deadline(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    swarm = launch(task("A"))
+    Swarm.update(state=swarms.MERGING).where(Swarm.id == swarm.id).execute()
+    past = base.database_ms() - swarms.MERGING_MS
+    Swarm.update(deadline=past + 60_000).where(Swarm.id == swarm.id).execute()
+    commands.advance.enqueue(swarm.id)
+    work()
+    assert again(swarm).state == swarms.MERGING
+    Swarm.update(deadline=past).where(Swarm.id == swarm.id).execute()
+    assert swarms.stalled(0) == [swarm.id]
+    commands.advance.enqueue(swarm.id)
+    work()
+    assert (again(swarm).state, again(swarm).error) == (swarms.FAILED, conduct.UNMERGED)
+
+
+def test_an_executor_that_is_done_again_stands_apart_from_its_swarm(
+    launch: Callable[..., Swarm], work: Work
+) -> None:
+    swarm = launch(task("A"))
+    work()
+    (done,) = SwarmTask.of(swarm)
+    run_commands.restart(done.run_id)
+    assert swarms.leftovers(swarm.id) == []
+    work()
+    assert invariants.breaches() == []
+    assert Run.get_by_id(done.run_id).state == "completed"

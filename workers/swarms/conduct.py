@@ -20,6 +20,7 @@ from tasks.swarms import call_off, end, merge, tell
 from workers.swarms import plan
 
 TIMED_OUT = "global timeout"
+UNMERGED = "its branches could not be merged in time"
 ENDS = {
     runs.COMPLETED: swarms.COMPLETED,
     runs.FAILED: swarms.FAILED,
@@ -29,9 +30,13 @@ ENDS = {
 
 def advance(swarm: Swarm) -> None:
     """Take in the tasks that have ended, start those that may begin; nothing when it is over."""
-    if swarm.over or swarm.state == swarms.MERGING:
+    if swarm.over:
         return
     tasks = SwarmTask.of(swarm)
+    if swarm.state == swarms.MERGING:
+        if swarm.late:
+            end(swarm, tasks, swarms.FAILED, UNMERGED)
+        return
     if swarm.state == swarms.PENDING:
         swarm.move(swarms.RUNNING, started_at=now_ms())
     _take_in(swarm, tasks)
