@@ -41,6 +41,7 @@ BRIEFLY = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+NAMED = re.compile(r"{[^}]*}")
 Work = Callable[..., int]
 
 
@@ -55,6 +56,14 @@ def known(owner: FlaskClient, work: Work) -> dict[str, str]:
     return {**ids, "agent_id": "eric", "pipeline_id": "bugfix", "step_id": "FIX"}
 
 
+@pytest.fixture(scope="module")
+def operations(application: Flask) -> dict[str, Any]:
+    """Every operation of the document, as the list of endpoints names it."""
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", application)
+    found = [result.ok() for result in schema.get_all_operations()]
+    return {f"{each.method.upper()} {NAMED.sub('{}', each.path)}": each for each in found}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("endpoint", "mode"),
@@ -62,9 +71,13 @@ def known(owner: FlaskClient, work: Work) -> dict[str, str]:
     + [(endpoint, GenerationMode.NEGATIVE) for endpoint in ANSWERING if endpoint not in PROBES],
 )
 def test_an_operation_keeps_its_word(
-    app: Flask, known: dict[str, str], endpoint: str, mode: GenerationMode
+    app: Flask,
+    operations: dict[str, Any],
+    known: dict[str, str],
+    endpoint: str,
+    mode: GenerationMode,
 ) -> None:
-    operation = found(app, endpoint)
+    operation = operations[endpoint]
     headers = {"Authorization": f"Bearer {TOKEN}"}
 
     @BRIEFLY
@@ -78,12 +91,3 @@ def test_an_operation_keeps_its_word(
             case.call_and_validate(headers=headers, checks=CHECKS)
 
     keeps_its_word()
-
-
-def found(app: Flask, endpoint: str) -> Any:
-    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
-    for result in schema.get_all_operations():
-        operation = result.ok()
-        if f"{operation.method.upper()} {re.sub(r'{[^}]*}', '{}', operation.path)}" == endpoint:
-            return operation
-    raise KeyError(endpoint)

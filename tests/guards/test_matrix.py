@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from models import base
-from models.accounts import ApiKey, digest
-from tests.conftest import TOKEN
+from models.accounts import ApiKey, Challenge, User, UserSession, digest
+from tests.conftest import AUTH_KEY, TOKEN
 from tests.guards import things
 from tests.guards.test_routes import rules
+from web import tokens
 from web.security import mark
 
 CALLERS = ("owner", "teammate", "stranger", "admin", "agent", "service", "none")
@@ -116,6 +119,41 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
         for method, operation in item.items():
             if method != "parameters":
                 yield path, method, operation
+
+
+def test_no_token_that_is_not_good_opens_a_door(
+    app: Flask, as_caller: Callable[[str | None], FlaskClient], work: Callable[..., int]
+):
+    """Junk, an expired login, one that waits for its code, a disabled person's login and key."""
+    classes, routes = table()
+    bad = [as_caller(token) for token in ("x", "a.b.c", *worthless(app))]
+    for rule, method in rules(app):
+        met = classes.get(routes.get(f"{method} {rule}", ""), [])
+        if met[-1:] == ["401"]:
+            path = things.address(rule.rule, defaultdict(lambda: "none", things.SHIPPED))
+            told = {client.open(path, method=method).status_code for client in bad}
+            assert told == {401}, f"{method} {rule}: {told}"
+
+
+def worthless(app: Flask) -> list[str]:
+    """Tokens that we have signed or made ourselves and that are good for nothing."""
+    soon = base.now_ms() + 60_000
+    gone = {"id": "usr_gone", "email": "gone@cast.example", "is_active": False}
+    with app.app_context(), base.db.connection_context():
+        User(**gone).add()
+        for who in ("usr_gone", "usr_owner"):
+            UserSession(id=f"ses_{who}", user_id=who, expires_at=soon, ends_at=soon).add()
+        ApiKey(user_id="usr_gone", name="x", key_prefix="djb_", key_hash=digest("djb_gone")).add()
+        person, disabled = User.get_by_id("usr_owner"), User.get_by_id("usr_gone")
+        told = jwt.decode(
+            tokens.access_token(person, "ses_usr_owner"), AUTH_KEY, ["HS256"], audience="djinnbot"
+        )
+        return [
+            jwt.encode(told | {"exp": 1}, AUTH_KEY, "HS256"),
+            tokens.pending_token(Challenge(user_id="usr_owner", expires_at=soon)),
+            tokens.access_token(disabled, "ses_usr_gone"),
+            "djb_gone",
+        ]
 
 
 def test_an_agents_key_opens_no_door_of_another_agents(
