@@ -7,14 +7,17 @@ disabled or lost a key is out at once.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
 from typing import Any, Self
 
-from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, fn
+from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models.base import IDENTIFIER, JsonField, Model, Moment, db, id_field, now_ms
+from models.config import settings
+from models.errors import Unavailable
 from models.principals import Principal
 from models.vault import Sealed, Vaulted
 
@@ -69,6 +72,12 @@ class User(Vaulted):
         rows = cls.read("SELECT * FROM users WHERE id = %s FOR NO KEY UPDATE", user_id)
         return next(iter(rows), None)
 
+    @classmethod
+    def named(cls, email: str) -> Self | None:
+        """The user with this address, however it is written."""
+        rows = cls.read("SELECT * FROM users WHERE email = %s", plain_email(email))
+        return next(iter(rows), None)
+
     def principal(self, session_id: str | None = None) -> Principal:
         """This person as a caller."""
         return Principal(self.id, "user", is_admin=self.is_admin, session_id=session_id)
@@ -98,6 +107,17 @@ class UserSession(Model):
         return cls.select().where(cls.user == principal.id)
 
     @classmethod
+    def locked_by_token(cls, token: str) -> Self | None:
+        """The login a refresh token is of, under its row lock, if it goes on."""
+        text = """
+            SELECT logins.* FROM user_sessions AS logins JOIN users ON users.id = logins.user_id
+            WHERE logins.id = (SELECT session_id FROM refresh_tokens WHERE hash = %s)
+                AND users.is_active AND logins.expires_at > %s
+            FOR NO KEY UPDATE OF logins
+        """
+        return next(iter(cls.read(text, digest(token), now_ms())), None)
+
+    @classmethod
     def caller(cls, session_id: str, user_id: str) -> Principal | None:
         """Who is behind an access token, if the login goes on and the account is open."""
         text = """
@@ -121,6 +141,18 @@ class RefreshToken(Model):
 
     class Meta:
         table_name = "refresh_tokens"
+
+    @classmethod
+    def known(cls, token: str) -> Self | None:
+        """The row of a token."""
+        rows = cls.read("SELECT * FROM refresh_tokens WHERE hash = %s", digest(token))
+        return next(iter(rows), None)
+
+    @classmethod
+    def spend(cls, token: str, now: int) -> bool:
+        """Use a token; of many who try at once one does."""
+        text = "UPDATE refresh_tokens SET used_at = %s WHERE hash = %s AND used_at IS NULL"
+        return bool(db.now(text, (now, digest(token))).rowcount)
 
 
 class RecoveryCode(Model):
@@ -201,15 +233,17 @@ class ApiKey(Model):
         """The caller this key stands for; needs `is_admin` of its user, as `caller` reads it."""
         scopes = frozenset(self.scopes)
         if self.agent_id is not None:
-            return Principal(f"agent:{self.agent_id}", "agent", agent_id=self.agent_id)
+            name = f"agent:{self.agent_id}"
+            return Principal(name, "agent", agent_id=self.agent_id, key_id=self.id)
         if self.user_id is not None:
             is_admin = bool(self.__data__.get("owner_is_admin"))
-            return Principal(self.user_id, "user", is_admin=is_admin, scopes=scopes)
+            return Principal(self.user_id, "user", is_admin, scopes, key_id=self.id)
         return Principal(
             f"service:apikey:{self.id}",
             "service",
             is_admin="admin" in scopes,
             scopes=scopes,
+            key_id=self.id,
             name=self.name,
         )
 
@@ -229,6 +263,28 @@ def keyed_digest(text: str, key: str) -> str:
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
+def server_key(purpose: str) -> str:
+    """A key of the server's own, made of AUTH_SECRET_KEY; raises Unavailable without it."""
+    secret = settings().auth_secret
+    if not secret:
+        raise Unavailable("Nobody can log in here: AUTH_SECRET_KEY is not set")
+    return keyed_digest(purpose, secret)
+
+
+def successor(token: str) -> str:
+    """The refresh token that follows this one: whoever uses it, and however often, gets the same.
+
+    It looks as random as the first, and only this server can make it.
+    """
+    key = server_key("refresh tokens").encode()
+    return base64.urlsafe_b64encode(hmac.digest(key, token.encode(), "sha384")).decode()
+
+
+def plain_email(text: str) -> str:
+    """An address as it is kept and looked up."""
+    return text.strip().lower()
+
+
 def drawn_key(kind: str) -> str:
     """A new key of this kind: `djb_`, `djb_svc_` or `djb_agent_` and 43 characters."""
     return kind + secrets.token_urlsafe(KEY_BYTES)
@@ -236,7 +292,7 @@ def drawn_key(kind: str) -> str:
 
 def users_exist() -> bool:
     """Whether anybody has an account yet."""
-    return bool(User.select(fn.TRUE()).limit(1).tuples())
+    return bool(User.select(User.id).limit(1).exists())
 
 
 _ALIVE = """

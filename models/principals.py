@@ -13,7 +13,7 @@ ENGINE = "engine"  # the scope of a service key that may do what the engine does
 class Principal:
     """A resolved caller. `id` is what owner columns hold; an admin sees every row.
 
-    `session_id` is there when a person has logged in, not when a key of theirs calls. An agent's
+    `session_id` is there when a person has logged in, `key_id` when a key calls. An agent's
     key names its agent, and the run that it was made for if it was made for one.
     """
 
@@ -22,6 +22,7 @@ class Principal:
     is_admin: bool = False
     scopes: frozenset[str] = frozenset()
     session_id: str | None = None
+    key_id: str | None = None
     agent_id: str | None = None
     run_id: str | None = None
     name: str | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from peewee import CharField, CompositeKey, ForeignKeyField
 
 from models.accounts import User
-from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, id_field, now_ms
+from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, db, id_field, now_ms
 from models.lifecycle import StateField, Stateful
 from models.principals import Principal
 
@@ -101,3 +102,28 @@ def of_runs(model: Any, runs: Any, principal: Principal) -> Any:
         return query
     together = runs.select(runs.id).where(runs.project_id.in_(joined_by(principal)))
     return query.where((model.owner_id == principal.id) | model.run_id.in_(together))
+
+
+def memberships(people: Sequence[str]) -> dict[str, frozenset[str]]:
+    """The projects that each of these people works on; who works on none is left out."""
+    text = """
+        SELECT user_id, array_agg(project_id::text) FROM project_members
+        WHERE user_id = ANY(%s) GROUP BY user_id
+    """
+    return {who: frozenset(joined) for who, joined in db.now(text, (list(people),)).fetchall()}
+
+
+def outsiders(model: Any, looks: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Of pairs (id of a row, id of who looks at it) those where the row is not theirs to see.
+
+    What `shared` says, of many who are no admins at once; rows that are gone are not told of.
+    """
+    text = f"""
+        SELECT looks.id, looks.who FROM unnest(%s::text[], %s::text[]) AS looks (id, who)
+        JOIN {model._meta.table_name} AS seen ON seen.id = looks.id
+        WHERE seen.owner_id IS DISTINCT FROM looks.who AND NOT EXISTS (
+            SELECT FROM project_members AS members
+            WHERE members.project_id = seen.project_id AND members.user_id = looks.who)
+    """  # noqa: S608
+    rows, people = [row for row, _ in looks], [who for _, who in looks]
+    return {(row, who) for row, who in db.now(text, (rows, people)).fetchall()}

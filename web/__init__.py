@@ -6,11 +6,12 @@ import importlib
 import pkgutil
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from models import base
 from models.config import Settings
 from models.config import settings as configured
-from web import errors, headers, openapi, security, tokens
+from web import errors, headers, openapi, security, throttles, tokens
 from web.bodies import FastJson, storable_address
 from web.feed import Feed
 
@@ -32,6 +33,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.register(app, settings)
     tokens.register(app, settings)
     security.register(app, settings)
+    throttles.register(app, settings)
+    _trust_proxies(app, settings.trusted_proxies)
     app.teardown_appcontext(_return_connection)
     _register_blueprints(app, settings)
     return app
@@ -46,6 +49,12 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
         loaded = importlib.import_module(f"web.blueprints.{module.name}")
         api.register_blueprint(loaded.blueprint)
     openapi.finish(app, api)
+
+
+def _trust_proxies(app: Flask, count: int) -> None:
+    """Believe what this many proxies say of the client's address and scheme, and nobody else."""
+    if count:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
 
 
 def _return_connection(_: BaseException | None) -> None:

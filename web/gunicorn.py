@@ -13,6 +13,7 @@ sockets over.
 from __future__ import annotations
 
 import gc
+import os
 import resource
 from typing import Any
 
@@ -20,7 +21,7 @@ from gevent import monkey
 from gunicorn import glogging
 from gunicorn.workers.ggevent import GeventWorker
 
-from models import logs
+from models import logs, passwords
 from models.config import Misconfigured, settings
 from models.logs import log
 from web.security import refuse_unsafe
@@ -57,6 +58,9 @@ graceful_timeout = 15  # platforms kill after 30 s; we promise 20
 timeout = 60
 keepalive = 5
 backlog = 4096
+limit_request_line = 8190  # bytes; a cursor may be long
+limit_request_fields = 100
+limit_request_field_size = 8190
 control_socket_disable = True  # every web process of a user would share one
 accesslog = None  # web.headers writes one line for each request
 logger_class = JsonLogger
@@ -74,10 +78,13 @@ def on_starting(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Let other greenlets run while Postgres thinks."""
+    """Let other greenlets run while Postgres thinks and while passwords are hashed."""
+    from gevent.threadpool import ThreadPool
     from psycogreen.gevent import patch_psycopg
 
     patch_psycopg()
+    pool = ThreadPool(os.cpu_count() or 1)
+    passwords.hash_elsewhere(lambda work, *arguments: pool.apply(work, arguments))
 
 
 def post_worker_init(worker: Any) -> None:

@@ -16,6 +16,7 @@ from models.logs import log
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 EXPOSED = "X-Request-ID, X-Total-Count, Link, Retry-After"
+YEAR = 365 * 24 * 3_600  # seconds
 SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -39,6 +40,8 @@ def register(app: Flask, settings: Settings) -> None:
         response.headers["X-Request-ID"] = g.request_id
         for name, value in SAFE.items():
             response.headers.setdefault(name, value)
+        if request.is_secure:
+            response.headers.setdefault("Strict-Transport-Security", f"max-age={YEAR}")
         allow_origin(response, settings.cors_origins)
         log_access(response)
         return response

@@ -16,9 +16,11 @@ from typing import Any, Literal, TypeVar
 from flask import Flask, g, request
 
 from models.accounts import ApiKey
+from models.base import clean
 from models.config import Misconfigured, Settings
 from models.errors import Forbidden, Unauthenticated
 from models.principals import ANONYMOUS, SERVICE, Principal
+from tasks.logins import Origin
 from web import tokens
 
 Access = Literal["public", "user", "admin", "service"]
@@ -119,6 +121,11 @@ def authorise_agent(principal: Principal, agents: bool) -> None:
     named = (request.view_args or {}).get("agent_id", request.args.get("agent_id"))
     if not agents or named not in (None, principal.agent_id):
         raise Forbidden("An agent's key may not do this")
+
+
+def origin() -> Origin:
+    """Where the current request comes from."""
+    return Origin(request.remote_addr, clean(request.headers.get("User-Agent")))
 
 
 def is_engine(settings: Settings, token: str) -> bool:

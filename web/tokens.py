@@ -16,7 +16,7 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 
 from models.accounts import Challenge, User, UserSession
 from models.config import Settings
-from models.errors import Unauthenticated, Unavailable
+from models.errors import Malformed, Unauthenticated, Unavailable
 from models.principals import Principal
 
 ACCESS, PENDING = "access", "pending_totp"
@@ -60,10 +60,10 @@ def caller(token: str) -> Principal | None:
 
 
 def challenge_id(token: str) -> str:
-    """The id of the challenge that a pending token answers; raises Unauthenticated."""
+    """The id of the challenge that a pending token answers; raises Unauthenticated, Malformed."""
     claims = _claims(token)
     if claims["type"] != PENDING:
-        raise Unauthenticated("Invalid token type")
+        raise Malformed("Invalid token type: this is none that waits for a code")
     return str(claims["jti"])
 
 

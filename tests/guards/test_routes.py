@@ -17,7 +17,11 @@ from werkzeug.routing import Rule
 from web.security import mark
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = {"/v1/status", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/<name>"}
+PUBLIC = {
+    *("/v1/status", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/<name>"),
+    *(f"/v1/auth/{name}" for name in ("status", "setup", "login", "refresh")),
+    *(f"/v1/auth/login/{name}" for name in ("2fa", "totp", "recovery")),
+}
 MOST_LINES = 6
 METHODS = {"get", "post", "put", "patch", "delete"}
 

@@ -1,0 +1,103 @@
+"""How often somebody may ask: counted in Redis, or in this process while Redis is away.
+
+What guards a second factor is not counted here but in Postgres, see tasks.proofs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import redis
+from flask import Flask, Response, request
+from flask_limiter import Limiter
+from flask_limiter.errors import RateLimitExceeded
+
+from models.accounts import digest, plain_email
+from models.config import Settings
+from models.errors import TooMany
+from web.errors import domain_problem
+
+REFUSED = 401
+NETWORK = 64  # bits of an IPv6 address that one customer's addresses share
+ACCOUNT = "account"
+TIMEOUTS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
+
+
+def address() -> str:
+    """Where the request comes from: an IPv4 address, or the network of an IPv6 one."""
+    try:
+        found = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, NETWORK), strict=False))
+
+
+limiter = Limiter(
+    address,
+    key_prefix="djinn",
+    in_memory_fallback_enabled=True,
+    swallow_errors=True,  # Redis may go away between two questions
+    storage_options=TIMEOUTS,
+)
+
+
+def at_most(limit: str, scope: str) -> Callable[..., Callable[..., object]]:
+    """A view that one address may call so often, such as `60 per minute`."""
+    return limiter.shared_limit(limit, scope=scope)
+
+
+def of_logins(view: Callable[..., object]) -> Callable[..., object]:
+    """A view that logs in: ten tries in a quarter of an hour.
+
+    Of one account every try counts until one succeeds, of one address those that fail: many
+    people may sit behind it.
+    """
+    limit = "10 per 15 minutes"
+    one = limiter.shared_limit(limit, scope="login", key_func=address, deduct_when=_refused)
+    return one(limiter.shared_limit(limit, scope=ACCOUNT, key_func=_account)(view))
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Count the requests of `app`."""
+    app.config["RATELIMIT_STORAGE_URI"] = settings.redis_url or "memory://"
+    app.register_error_handler(RateLimitExceeded, _exceeded)
+    limiter.init_app(app)
+    app.after_request(_forgive)
+
+
+def _account() -> str:
+    """Whose login is tried, as a digest; an account that is not there counts like another."""
+    body = request.get_json(force=True, silent=True)
+    email = body.get("email") if isinstance(body, dict) else None
+    return digest(plain_email(str(email)))[:32]
+
+
+def _refused(response: Response) -> bool:
+    return response.status_code == REFUSED
+
+
+def _forgive(response: Response) -> Response:
+    """Whoever knew the password does not answer for those who did not."""
+    if response.status_code == 200:
+        for limit in limiter.current_limits:
+            if ACCOUNT in limit.request_args:
+                with suppress(redis.RedisError):
+                    limit.limiter.clear(limit.limit, *limit.request_args)
+    return response
+
+
+def _exceeded(error: RateLimitExceeded) -> Response:
+    asked = limiter.current_limit
+    after = max(1, asked.reset_at - int(time.time())) if asked else 60
+    return domain_problem(TooMany(f"Too many requests; try again in {after} s", after=after))
+
+
+logging.getLogger("flask-limiter").setLevel(logging.ERROR)  # it would tell whom it throttles
