@@ -54,7 +54,7 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
 def _trust_proxies(app: Flask, count: int) -> None:
     """Believe what this many proxies say of the client's address and scheme, and nobody else."""
     if count:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=1)  # type: ignore[method-assign]
 
 
 def _return_connection(_: BaseException | None) -> None:

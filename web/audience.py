@@ -32,7 +32,7 @@ FAREWELL = frames.comment("the server restarts; connect again with Last-Event-ID
 
 
 class Stream(Protocol):
-    """What one client follows and how far it has got."""
+    """What one client follows and how far it has got; what follows everything also `sees`."""
 
     topic: str | None  # a run, or everything
     principal: Principal
@@ -56,7 +56,7 @@ class Stream(Protocol):
 class Listener:
     """One client."""
 
-    __slots__ = ("beats", "connection", "due", "held", "lost", "stream", "unchecked", "waiting")
+    __slots__ = ("beats", "connection", "due", "held", "lost", "stream", "waiting")
 
     def __init__(self, stream: Stream, fd: int) -> None:
         self.stream = stream
@@ -64,7 +64,6 @@ class Listener:
         self.held: list[Item] | None = []  # what happens while it is behind; None: up to date
         self.lost = False  # more happened than is held
         self.waiting = False  # for a catcher, or in the hands of one
-        self.unchecked = False  # nobody has asked lately whether it may still listen
         self.due = 0.0
         self.beats = 0
 
@@ -112,10 +111,10 @@ class Audience:
         with self.lock:
             return list(self._by_fd.values())
 
-    def readers(self) -> list[Principal]:
-        """Who follows everything."""
+    def open_streams(self) -> list[Any]:
+        """Those of everything."""
         with self.lock:
-            return [one.stream.principal for one in self.topics.get(None, ())]
+            return [one.stream for one in self.topics.get(None, ())]
 
     def hand_out(self, items: Iterable[Item]) -> None:
         """Let everybody hear who follows."""
@@ -272,7 +271,6 @@ class Audience:
             beat = frames.HEARTBEAT if listener.beats % 2 == 0 else b""
             connection.send(frames.comment("heartbeat") + beat)
             self._push(listener)
-        listener.unchecked = True
         listener.due = now + self.beat_seconds
         self._beating.append(listener)
 

@@ -10,11 +10,12 @@ import peewee
 import redis
 from playhouse.pool import MaxConnectionsExceeded
 
-from models import runs, streams
+from models import callers, runs, streams
 from models.base import db
 from models.errors import Unavailable
 from models.logs import log
 from models.principals import Principal
+from models.projects import memberships, outsiders
 from models.runs import Run
 from web.audience import FAREWELL, Audience, Listener, Stream
 from web.items import GAP, NUDGE, Item, items_of
@@ -153,13 +154,12 @@ class Feed:
 
     def _count_for(self, items: list[Item]) -> None:
         """Some events tell their readers how many runs are running."""
-        bodies = [item.body for item in items if item.body is not None]
-        owners = {body["owner"] for body in bodies if body["type"] in COUNTED}
-        if not owners:
+        bodies = [item.body for item in items if item.body and item.body["type"] in COUNTED]
+        if not bodies:
             return
-        readers = self.audience.readers()
+        told = [one for one in self.audience.open_streams() if any(map(one.sees, bodies))]
         try:
-            self.count_for([who for who in readers if who.is_admin or who.id in owners])
+            self.count_for([one.principal for one in told])
         except AWAY as error:
             log.warning("runs not counted", error=str(error).strip())
 
@@ -167,12 +167,14 @@ class Feed:
         """Look in Postgres for what we did not hear of: events, and rights that were taken away."""
         while self._goes_on(turn):
             time.sleep(self.recheck_seconds)
-            listening = [one for one in self.audience.listeners() if one.stream.topic]
+            listening = self.audience.listeners()
             known, self._known = self._known, {}
             try:
                 for start in range(0, len(listening), ASKED):
-                    self._nudge(listening[start : start + ASKED], known)
-                    self._dismiss_outsiders(listening[start : start + ASKED])
+                    some = listening[start : start + ASKED]
+                    self._nudge([one for one in some if one.stream.topic], known)
+                    self._dismiss_outsiders(some)
+                self._follow_projects()
             except AWAY as error:
                 log.warning("recheck skipped", error=str(error).strip())
 
@@ -194,18 +196,27 @@ class Feed:
                 self.audience.tell(one, NUDGE)
 
     def _dismiss_outsiders(self, listening: list[Listener]) -> None:
-        """End the streams of those who may no longer see their run, once in a beat."""
-        due: dict[Principal, list[Listener]] = {}
-        for one in listening:
-            if one.unchecked:
-                one.unchecked = False
-                due.setdefault(one.stream.principal, []).append(one)
-        for principal, theirs in due.items():
-            with db.connection_context():
-                asked = [one.stream.topic for one in theirs]
-                mine = Run.visible_to(principal).where(Run.id.in_(asked))
-                seen = {run.id for run in mine.select(Run.id)}
-            self.audience.dismiss(one for one in theirs if one.stream.topic not in seen)
+        """End the streams whose callers are not who they were, or may no longer see their run."""
+        principals = {one.stream.principal for one in listening}
+        common = {who.id for who in principals if not who.is_admin}
+        with db.connection_context():
+            welcome = callers.alive(principals)
+            strange = outsiders(Run, {_look(one) for one in listening if _look(one)[1] in common})
+        gone = [one for one in listening if one.stream.principal not in welcome]
+        self.audience.dismiss(gone + [one for one in listening if _look(one) in strange])
+
+    def _follow_projects(self) -> None:
+        """Streams of everything show the projects that their callers work on by now."""
+        opened = self.audience.open_streams()
+        with db.connection_context():
+            joined = memberships(list({one.principal.id for one in opened}))
+        for one in opened:
+            one.projects = joined.get(one.principal.id, frozenset())
+
+
+def _look(listener: Listener) -> tuple[str, str]:
+    """What is followed, and by whom."""
+    return listener.stream.topic or "", listener.stream.principal.id
 
 
 def _sight(principal: Principal) -> str | None:

@@ -17,6 +17,7 @@ from models.base import db, now_ms
 from models.errors import Unavailable
 from models.logs import log
 from models.principals import Principal
+from models.projects import memberships
 from models.runs import OVER, Run
 from web import frames
 from web.feed import AWAY, COUNTED, Feed
@@ -200,6 +201,7 @@ class OpenStream:
         self._channel = channel
         self._opened = False
         self._start = start  # where a replay begins; None: from now on
+        self.projects = memberships([principal.id]).get(principal.id, frozenset())
 
     def deliver(self, item: Item) -> bytes:
         """The frame for one item, if the caller may see it and wants it."""
@@ -211,9 +213,12 @@ class OpenStream:
         if item.entry <= self.entry:
             return b""
         self.entry = item.entry
-        if not self.principal.is_admin and body["owner"] != self.principal.id:
-            return b""
-        return self._framed(body, written(item.entry))
+        return self._framed(body, written(item.entry)) if self.sees(body) else b""
+
+    def sees(self, body: Payload) -> bool:
+        """Whether it is the caller's, or of a project they work on; admins see everything."""
+        mine = body["owner"] == self.principal.id or body.get("project") in self.projects
+        return mine or self.principal.is_admin
 
     def place(self) -> Hashable:
         """Nobody else's."""

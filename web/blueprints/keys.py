@@ -40,8 +40,8 @@ class AllKeys(MethodView):
     @blueprint.response(200, wire.AnyKeyView(many=True))
     def get(self, form: dict[str, Any]) -> Any:
         """Everybody's keys that are not revoked, newest first."""
-        living = listed(ApiKey, wire.AnyKeyView).where(ApiKey.is_active)
-        return page(living, form, newest_first(ApiKey))
+        shown = listed(ApiKey, wire.AnyKeyView).select_extend(ApiKey.user)
+        return page(shown.where(ApiKey.is_active), form, newest_first(ApiKey))
 
 
 @blueprint.route("/auth/api-keys/service")

@@ -17,10 +17,17 @@ SHOWN_ONCE = "Keep this key; it is shown only now."
 LONGEST_DAYS = 3_650
 
 
+class Name(Text):
+    """What a key is called, without blanks around it."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._deserialize(value, *args, **kwargs).strip()
+
+
 class KeyForm(Form):
     """A key to make."""
 
-    name = Text(
+    name = Name(
         required=True,
         validate=validate.Length(1, LONGEST_NAME),
         metadata={"example": "laptop"},
