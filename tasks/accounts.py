@@ -26,7 +26,7 @@ TAKEN = {
 }
 
 
-def create(principal: Principal, form: Mapping[str, Any]) -> User:
+def create(principal: Principal | None, form: Mapping[str, Any]) -> User:
     """Make an account; Conflict when somebody has the email already."""
     columns = {name: form.get(name) for name in ("display_name", "is_admin")}
     password_hash = passwords.hashed(form["password"])

@@ -23,7 +23,7 @@ from models.principals import ANONYMOUS, SERVICE, Principal
 from tasks.logins import Origin
 from web import tokens
 
-Access = Literal["public", "user", "admin", "service"]
+Access = Literal["public", "user", "admin", "operator", "service"]
 View = TypeVar("View", bound=Callable[..., Any])
 LOOKING = {"GET", "HEAD"}
 
@@ -36,6 +36,11 @@ def public(view: View) -> View:
 def admin(view: View) -> View:
     """Only admins may call the view."""
     return _marked(view, access="admin")
+
+
+def operators(view: View) -> View:
+    """Only admins and the engine may call the view."""
+    return _marked(view, access="operator")
 
 
 def internal(view: View) -> View:
@@ -111,6 +116,8 @@ def authorise(principal: Principal, access: Access) -> None:
     if not principal.may_write and request.method not in LOOKING:
         raise Forbidden("This key may only read")
     if access == "admin" and not principal.is_admin:
+        raise Forbidden("Admin access required")
+    if access == "operator" and not (principal.is_admin or principal.is_engine):
         raise Forbidden("Admin access required")
     if access == "service" and not principal.is_engine:
         raise Forbidden("Only services may do this")

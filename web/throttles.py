@@ -69,6 +69,7 @@ def register(app: Flask, settings: Settings) -> None:
     """Count the requests of `app`."""
     app.config["RATELIMIT_STORAGE_URI"] = settings.redis_url or "memory://"
     app.register_error_handler(RateLimitExceeded, _exceeded)
+    limiter.logger.setLevel(logging.WARNING)  # it would name whom it throttles
     limiter.init_app(app)
     app.after_request(_forgive)
 
@@ -98,6 +99,3 @@ def _exceeded(error: RateLimitExceeded) -> Response:
     asked = limiter.current_limit
     after = max(1, asked.reset_at - int(time.time())) if asked else 60
     return domain_problem(TooMany(f"Too many requests; try again in {after} s", after=after))
-
-
-logging.getLogger("flask-limiter").setLevel(logging.ERROR)  # it would tell whom it throttles

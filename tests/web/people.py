@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pyotp
@@ -73,7 +72,3 @@ class Person:
     def challenge(self) -> str:
         """A login that waits for its second factor."""
         return self.log_in().json["pendingToken"]
-
-
-def later(seconds: float) -> int:
-    return int((time.time() + seconds) * 1000)

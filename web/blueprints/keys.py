@@ -12,7 +12,7 @@ from models.agents import Agent
 from tasks import keys
 from web.resources import Blueprint, PageForm, listed, newest_first, page, visible
 from web.schemas import keys as wire
-from web.security import admin
+from web.security import admin, operators
 
 blueprint = Blueprint("keys", "What programs call with")
 
@@ -56,10 +56,11 @@ class ServiceKeys(MethodView):
 
 @blueprint.route("/auth/api-keys/agent")
 class AgentKeys(MethodView):
+    @operators
     @blueprint.arguments(wire.AgentKeyForm)
     @blueprint.response(200, wire.AgentKey)
     def post(self, form: dict[str, Any]) -> Any:
-        """The key of an agent, made if there is none; `rotate` revokes the old one. Engine, admin.
+        """The key of an agent, made if there is none; `rotate` revokes the old one.
 
         `key` is there only when `created`.
         """
