@@ -48,6 +48,7 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     for module in pkgutil.iter_modules(web.blueprints.__path__):
         loaded = importlib.import_module(f"web.blueprints.{module.name}")
         api.register_blueprint(loaded.blueprint)
+    throttles.finish(app)
     openapi.finish(app, api)
 
 

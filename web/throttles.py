@@ -10,9 +10,11 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
 
 import redis
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
 
@@ -20,6 +22,7 @@ from models.accounts import digest, plain_email
 from models.config import Settings
 from models.errors import TooMany
 from web.errors import domain_problem
+from web.security import View, mark
 
 REFUSED = 401
 NETWORK = 64  # bits of an IPv6 address that one customer's addresses share
@@ -40,38 +43,76 @@ def address() -> str:
     return str(ipaddress.ip_network((found, NETWORK), strict=False))
 
 
-limiter = Limiter(
-    address,
-    key_prefix="djinn",
-    in_memory_fallback_enabled=True,
-    swallow_errors=True,  # Redis may go away between two questions
-    storage_options=TIMEOUTS,
-)
+@dataclass(frozen=True)
+class Throttle:
+    """How often each `who` may call the views of a scope."""
+
+    limit: str
+    scope: str
+    who: Callable[[], str] = address
+    counted: Callable[[Response], bool] | None = None  # None: every call, before it is answered
 
 
-def at_most(limit: str, scope: str) -> Callable[..., Callable[..., object]]:
+def at_most(limit: str, scope: str) -> Callable[[View], View]:
     """A view that one address may call so often, such as `60 per minute`."""
-    return limiter.shared_limit(limit, scope=scope)
+    return _throttled(Throttle(limit, scope))
 
 
-def of_logins(view: Callable[..., object]) -> Callable[..., object]:
+def of_logins(view: View) -> View:
     """A view that logs in: ten tries in a quarter of an hour.
 
     Of one account every try counts until one succeeds, of one address those that fail: many
     people may sit behind it.
     """
     limit = "10 per 15 minutes"
-    one = limiter.shared_limit(limit, scope="login", key_func=address, deduct_when=_refused)
-    return one(limiter.shared_limit(limit, scope=ACCOUNT, key_func=_account)(view))
+    of_address = Throttle(limit, "login", counted=_refused)
+    return _throttled(of_address, Throttle(limit, ACCOUNT, _account))(view)
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Count the requests of `app`."""
-    app.config["RATELIMIT_STORAGE_URI"] = settings.redis_url or "memory://"
-    app.register_error_handler(RateLimitExceeded, _exceeded)
+    """Count the requests of `app`; once it has its views, `finish`."""
+    limiter = Limiter(
+        address,
+        app=app,
+        key_prefix="djinn",
+        storage_uri=settings.redis_url or "memory://",
+        storage_options=TIMEOUTS,
+        in_memory_fallback_enabled=True,
+        swallow_errors=True,  # Redis may go away between two questions
+    )
     limiter.logger.setLevel(logging.WARNING)  # it would name whom it throttles
-    limiter.init_app(app)
+    app.extensions["throttles"] = limiter
+    app.register_error_handler(RateLimitExceeded, _exceeded)
     app.after_request(_forgive)
+
+
+def finish(app: Flask) -> None:
+    """Throttle the views of `app` that are marked."""
+    limiter, views = _limiter(app), cast("dict[str, Any]", app.view_functions)
+    for endpoint, view in list(views.items()):
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            for throttle in mark(view, method, "throttles", ()):
+                limited = limiter.shared_limit(
+                    throttle.limit,
+                    throttle.scope,
+                    key_func=throttle.who,
+                    methods=[method],
+                    deduct_when=throttle.counted,
+                )
+                views[endpoint] = limited(views[endpoint])
+
+
+def _throttled(*throttles: Throttle) -> Callable[[View], View]:
+    def marked(view: View) -> View:
+        view.throttles = throttles  # type: ignore[attr-defined]
+        return view
+
+    return marked
+
+
+def _limiter(app: Flask) -> Limiter:
+    limiter: Limiter = app.extensions["throttles"]
+    return limiter
 
 
 def _account() -> str:
@@ -88,7 +129,7 @@ def _refused(response: Response) -> bool:
 def _forgive(response: Response) -> Response:
     """Whoever knew the password does not answer for those who did not."""
     if response.status_code == 200:
-        for limit in limiter.current_limits:
+        for limit in _limiter(current_app).current_limits:
             if ACCOUNT in limit.request_args:
                 with suppress(redis.RedisError):
                     limit.limiter.clear(limit.limit, *limit.request_args)
@@ -96,6 +137,6 @@ def _forgive(response: Response) -> Response:
 
 
 def _exceeded(error: RateLimitExceeded) -> Response:
-    asked = limiter.current_limit
+    asked = _limiter(current_app).current_limit
     after = max(1, asked.reset_at - int(time.time())) if asked else 60
     return domain_problem(TooMany(f"Too many requests; try again in {after} s", after=after))

@@ -12,6 +12,8 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
+from models.accounts import User, UserSession
+from models.base import db, now_ms
 from models.llm_calls import LlmCall
 from models.sessions import Session
 from models.steps import Step
@@ -32,6 +34,13 @@ BODIES: dict[str, Any] = {
     },
     "POST /v1/runs": {"pipeline_id": "bugfix", "task": "x"},
     "POST /v1/runs/<run_id>/fork": {},
+}
+BODIES |= {  # a proof that is none would be 401 from behind the door
+    f"POST /v1/auth/{name}": {}
+    for name in ("login", "login/2fa", "login/totp", "login/recovery", "refresh")
+}
+BODIES |= {  # what somebody may change of their own account
+    f"PUT /v1/{name}/<user_id>": {"displayName": "Ada"} for name in ("users", "admin/users")
 }
 QUERIES: dict[str, dict[str, str]] = {"DELETE /v1/runs": {"status": "completed"}}
 OTHERS = {"/v1/spawn-executor/<run_id>": {"run_id": "executor_id"}}  # another kind than usual
@@ -68,7 +77,18 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     return {**SHIPPED, **made, **named, **_made(owner)}
 
 
-MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = []  # of the other nouns
+def account(owner: FlaskClient) -> dict[str, str]:
+    """What belongs to the owner's account."""
+    links = {"slack_id": "U012AB3CD", "discord_id": "112233445566778899"}
+    with db.connection_context():
+        soon = now_ms() + 60_000
+        told = {"user_id": "usr_owner", "expires_at": soon, "ends_at": soon}
+        UserSession(id="ses_owner", **told).add()
+        User.update(**links).where(User.id == "usr_owner").execute()
+    return {"user_id": "usr_owner", "login_id": "ses_owner", "key_id": "ak_owner", **links}
+
+
+MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = [account]  # of the other nouns
 
 
 def _made(owner: FlaskClient) -> dict[str, str]:
