@@ -17,6 +17,8 @@ import redis
 from flask import Flask, Response, current_app, request
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import HTTPException
 
 from models.accounts import digest, plain_email
 from models.config import Settings
@@ -117,9 +119,12 @@ def _limiter(app: Flask) -> Limiter:
 
 def _account() -> str:
     """Whose login is tried, as a digest; an account that is not there counts like another."""
-    body = request.get_json(force=True, silent=True)
+    try:
+        body = request.get_json(force=True, silent=True)
+    except (HTTPException, OSError, ParseException):  # the view will say what is wrong
+        body = None
     email = body.get("email") if isinstance(body, dict) else None
-    return digest(plain_email(str(email)))[:32]
+    return digest(plain_email(email if isinstance(email, str) else ""))[:32]
 
 
 def _refused(response: Response) -> bool:

@@ -21,6 +21,7 @@ from models.principals import Principal
 
 ACCESS, PENDING = "access", "pending_totp"
 PENDING_LIFE = timedelta(minutes=5)
+SKEW = timedelta(seconds=30)  # between the clocks of two web processes
 AUDIENCE = ISSUER = "djinnbot"
 
 
@@ -35,6 +36,9 @@ def register(app: Flask, settings: Settings) -> None:
         "JWT_DECODE_ISSUER": ISSUER,
         "JWT_ENCODE_AUDIENCE": AUDIENCE,
         "JWT_DECODE_AUDIENCE": AUDIENCE,
+        "JWT_DECODE_LEEWAY": SKEW,
+        "JWT_ENCODE_NBF": False,
+        "JWT_COOKIE_CSRF_PROTECT": False,  # no cookies
     }
     JWTManager(app)
 

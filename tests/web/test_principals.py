@@ -77,6 +77,14 @@ def test_only_our_key_and_algorithm_sign(as_caller: Caller, login: str):
         assert status(as_caller, junk) == 401
 
 
+def test_the_clocks_of_two_web_processes_may_differ_a_little(as_caller: Caller, login: str):
+    told = jwt.decode(login, AUTH_KEY, ["HS256"], audience="djinnbot")
+    for ahead, expected in ((20, 200), (40, 401)):
+        early = jwt.encode(told | {"iat": told["iat"] + ahead}, AUTH_KEY, "HS256")
+        assert status(as_caller, early) == expected
+    assert {"sub", "email", "is_admin", "totp_verified", "type", "iat", "exp", "jti"} <= set(told)
+
+
 def test_an_expired_token_says_so(as_caller: Caller, login: str):
     told = jwt.decode(login, AUTH_KEY, ["HS256"], audience="djinnbot") | {"exp": 1}
     answer = as_caller(jwt.encode(told, AUTH_KEY, "HS256")).get("/v1/runs")

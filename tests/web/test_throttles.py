@@ -72,6 +72,17 @@ def test_a_login_that_makes_no_sense_is_422_and_counts(nobody: FlaskClient, body
         assert answer.status_code == status
 
 
+def test_a_body_that_cannot_be_read_does_not_make_us_forget_who_asked(nobody: FlaskClient):
+    for _ in range(10):
+        log_in(nobody)
+    large = b'{"email": "' + b"x" * 3_000_000
+    for address, status in (("192.0.2.1", 429), ("203.0.113.5", 413)):
+        sent = {"data": large, "environ_overrides": {"REMOTE_ADDR": address}}
+        answer = nobody.post("/v1/auth/login", content_type="application/json", **sent)
+        assert answer.status_code == status
+    assert log_in(nobody).status_code == 429
+
+
 def test_setting_up_and_refreshing_are_throttled_as_well(nobody: FlaskClient):
     told = [nobody.post("/v1/auth/setup", json=SETUP).status_code for _ in range(6)]
     assert told == [409] * 5 + [429]
