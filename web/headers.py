@@ -14,6 +14,7 @@ from models.config import Settings
 from models.logs import log
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+SECRET = re.compile(r"token|^code$|^state$", re.IGNORECASE)  # names in a query string
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 EXPOSED = "X-Request-ID, X-Total-Count, Link, Retry-After"
 YEAR = 365 * 24 * 3_600  # seconds
@@ -84,9 +85,9 @@ def log_access(response: Response) -> None:
 
 
 def redacted_query() -> str:
-    """The query string without the token that a stream's address may carry."""
+    """The query string without the tokens and codes that an address may carry."""
     pairs = [
-        (name, "***" if "token" in name.lower() else value)
+        (name, "***" if SECRET.search(name) else value)
         for name, value in request.args.items(multi=True)
     ]
     return urlencode(pairs, safe="*")

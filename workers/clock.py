@@ -12,7 +12,7 @@ import peewee
 import psycopg2
 import redis
 
-from models import idempotency, outbox, processes, runs, spending, steps
+from models import idempotency, oidc, outbox, processes, runs, spending, steps
 from models.base import db, now_ms
 from models.logs import log
 from models.runs import Run
@@ -165,4 +165,5 @@ PERIODIC = (
     Periodic(1, failure_tasks.ask_again),
     Periodic(600, idempotency.forget_old),
     Periodic(600, logins.forget_old),
+    Periodic(60, oidc.forget_old),
 )

@@ -22,6 +22,7 @@ PUBLIC = {
     *(f"/v1/auth/{name}" for name in ("status", "setup", "login", "refresh")),
     *(f"/v1/auth/login/{name}" for name in ("2fa", "totp", "recovery")),
 }
+PUBLIC |= {"/v1/auth/oidc/<slug>/authorize", "/v1/auth/oidc/<slug>/callback"}
 MOST_LINES = 6
 METHODS = {"get", "post", "put", "patch", "delete"}
 

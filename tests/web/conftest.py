@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+
+from models import config
+from tests.servers.issuer import Issuer
 
 
 @pytest.fixture
@@ -26,3 +29,21 @@ def ask(owner: FlaskClient) -> Callable[..., dict[str, Any]]:
         return answer.json
 
     return start
+
+
+@pytest.fixture
+def issuer(settings: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Issuer]:
+    """A provider on the loopback, where private networks are allowed."""
+    monkeypatch.setenv("ALLOW_PRIVATE_NETWORKS", "true")
+    config.settings.cache_clear()
+    with Issuer() as server:
+        yield server
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+@pytest.fixture
+def outside(admin: FlaskClient, issuer: Issuer) -> Issuer:
+    """The same, which people may log in with."""
+    assert admin.post("/v1/auth/oidc", json=issuer.provider()).status_code == 200
+    return issuer

@@ -8,6 +8,7 @@ from flask import current_app, g
 from flask.views import MethodView
 
 from models.accounts import UserSession, users_exist
+from models.oidc import OidcProvider
 from tasks import accounts, logins, second_factor
 from web import throttles, tokens
 from web.resources import Blueprint, PageForm, listed, newest_first, page, visible
@@ -24,7 +25,9 @@ class Status(MethodView):
     def get(self) -> Any:
         """Whether one must log in here, and how one can."""
         enabled = current_app.extensions["settings"].auth_enabled
-        return {"authEnabled": enabled, "setupComplete": users_exist(), "oidcProviders": []}
+        ready = users_exist()
+        offered = OidcProvider.all_offered() if ready else []
+        return {"authEnabled": enabled, "setupComplete": ready, "oidcProviders": offered}
 
 
 @blueprint.route("/auth/setup")

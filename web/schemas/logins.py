@@ -9,6 +9,7 @@ from marshmallow import ValidationError, fields, validate
 
 from models import passwords
 from models.accounts import LONGEST_EMAIL, LONGEST_NAME, Challenge, User, UserSession
+from models.oidc import OidcProvider
 from models.principals import Principal
 from tasks import second_factor
 from tasks.logins import Login
@@ -138,12 +139,12 @@ LoginAnswer = made(
 Provider = made(
     "LoginProvider",
     {
-        "id": fields.String(),
-        "slug": fields.String(),
-        "name": fields.String(),
-        "buttonText": fields.String(),
-        "buttonColor": fields.String(allow_none=True),
-        "iconUrl": fields.String(allow_none=True),
+        **derived(OidcProvider, "id", "slug", "name"),
+        "buttonText": fields.Function(
+            lambda row: row.button_text or f"Sign in with {row.name}",
+            metadata={"type": "string", "example": "Sign in with Example"},
+        ),
+        **derived(OidcProvider, buttonColor="button_color", iconUrl="icon_url"),
     },
 )
 AuthStatus = made(
