@@ -15,6 +15,7 @@ from models.audit import Entry
 from models.base import db
 from models.oidc import Identity, OidcLogin, OidcProvider
 from tests.servers.issuer import CLIENT, Issuer
+from tests.servers.mock_provider import mock_provider, register, visit
 from tests.servers.outside import Answer
 from tests.web.arriving import BROWSER, authorize, by_browser, come
 
@@ -407,3 +408,23 @@ def test_deleting_a_provider_leaves_the_accounts(
 def test_an_identity_provider_that_is_away_is_502(nobody: FlaskClient, outside: Issuer):
     outside.answers["/.well-known/openid-configuration"] = lambda _: Answer(b"oops", 500)
     assert nobody.get("/v1/auth/oidc/outside/authorize").status_code == 502
+
+
+def test_a_provider_that_others_wrote_lets_people_in(
+    admin: FlaskClient, nobody: FlaskClient, issuer: Issuer
+):
+    with mock_provider() as url:
+        setup = SETUP | {"slug": "outside", "issuerUrl": url}
+        assert admin.post("/v1/auth/oidc", json=setup).status_code == 200
+        assert admin.post("/v1/auth/oidc/outside/test").json["issuer"] == url
+        register(url, "7", email="grace@outside.example", email_verified=True, name="Grace")
+        back = visit(authorize(nobody), "7")
+        user = nobody.post("/v1/auth/oidc/outside/callback", json=back).json["user"]
+        assert (user["email"], user["displayName"]) == ("grace@outside.example", "Grace")
+        away = nobody.get("/v1/auth/oidc/outside/authorize", headers=BROWSER)
+        back = visit(away.location, "7")
+        home = nobody.get("/v1/auth/oidc/outside/callback", query_string=back, headers=BROWSER)
+        assert "accessToken=" in home.location
+        back = visit(authorize(nobody), "nobody@outside.example")  # says nothing of the address
+        user = nobody.post("/v1/auth/oidc/outside/callback", json=back).json["user"]
+        assert user["email"] == "nobody@outside.example"

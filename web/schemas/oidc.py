@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, validate
 
@@ -78,10 +78,10 @@ class ProviderForm(_Endpoints):
 
 
 def _own(url: str) -> None:
-    """Nobody is sent on to a place that is not ours."""
-    home, there = urlsplit(settings().frontend_url), urlsplit(url)
-    ours = (there.scheme, there.netloc) in (("", ""), (home.scheme, home.netloc))
-    if not ours or not there.path.startswith("/") or there.path.startswith("//") or "\\" in url:
+    """Nobody is sent on to a place that is not ours, nor to one that browsers read as another."""
+    home = settings().frontend_url
+    path = url.removeprefix(home) if url.startswith(f"{home}/") else url
+    if not re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", path):
         raise ValidationError("Must be a path of the dashboard, such as /runs.")
 
 
