@@ -67,6 +67,14 @@ class OidcProvider(Vaulted):
         raise cls.missing(slug)
 
     @classmethod
+    def held(cls, provider_id: str) -> Self:
+        """The same by its id, which the current transaction keeps as it is."""
+        text = "SELECT * FROM oidc_providers WHERE id = %s AND enabled FOR SHARE"
+        for provider in cls.read(text, provider_id):
+            return provider
+        raise cls.missing(provider_id)
+
+    @classmethod
     def all_offered(cls) -> list[Self]:
         """Every provider to log in with, by name, without its credentials."""
         text = """

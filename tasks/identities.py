@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import peewee
+
 from models import audit, openid
-from models.accounts import LONGEST_EMAIL, LONGEST_NAME, User, digest, plain_email, users_exist
+from models.accounts import (
+    LONGEST_EMAIL,
+    LONGEST_NAME,
+    User,
+    digest,
+    plain_email,
+    server_key,
+    users_exist,
+)
 from models.base import db, now_ms
 from models.config import settings
-from models.errors import Forbidden, Malformed
+from models.errors import Conflict, Forbidden, Malformed
 from models.oidc import LOGIN_MS, Identity, OidcLogin, OidcProvider
 from tasks import logins, oidc
 
@@ -53,6 +65,7 @@ class Arrival:
 
 def begin(slug: str, way: Beginning) -> tuple[str, str]:
     """Begin to log in: the state of the login, and where to go for it."""
+    server_key("logins")  # else nobody could come back
     provider = OidcProvider.offered(slug)
     metadata = oidc.metadata(provider)
     state, verifier = secrets.token_urlsafe(STATE_BYTES), secrets.token_urlsafe(VERIFIER_BYTES)
@@ -87,8 +100,8 @@ def finish(slug: str, back: Return, origin: logins.Origin) -> Arrival:
         raise openid.Untrusted  # a code of another provider (RFC 9207)
     client = _client(provider, login.redirect_uri, login.reveal("verifier") or "")
     person = openid.identified(metadata, client, back.code)
-    with db.atomic():
-        user = _account(provider, person)
+    with _alone(), db.atomic():
+        user = _account(OidcProvider.held(provider.id), person)
         if not user.is_active:
             raise Forbidden(logins.DISABLED)
         return Arrival(logins.admit(user, origin), login.next_path)
@@ -102,28 +115,46 @@ def _same_browser(login: OidcLogin, back: Return) -> bool:
 
 def _account(provider: OidcProvider, person: openid.Person) -> User:
     """The account of somebody a provider has named, under its lock: known, found or made."""
-    identity = Identity.of(provider.id, person.issuer, person.subject)
-    user = User.locked(identity.user_id) if identity else None
-    if identity is None or user is None:
-        return _first_account(provider, person)
-    if not identity.email_verified and _vouched(person, user):
-        identity.vouch()
-    return user
-
-
-def _first_account(provider: OidcProvider, person: openid.Person) -> User:
-    """The account with the person's address, if the provider vouches for it, or a new one."""
+    user = _known(provider, person)
+    if user is not None:
+        return user
     email = plain_email(person.email or "")
     if not _is_address(email) or person.email_verified is False:
         raise Malformed(UNUSABLE)
     db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (logins.ADMINS,))
+    return _known(provider, person) or _first_account(provider, person, email)
+
+
+def _known(provider: OidcProvider, person: openid.Person) -> User | None:
+    """The account of somebody who was here before, whatever their address is now."""
+    identity = Identity.of(provider.id, person.issuer, person.subject)
+    user = User.locked(identity.user_id) if identity else None
+    if identity and user and not identity.email_verified and _vouched(person, user):
+        identity.vouch()
+    return user
+
+
+def _first_account(provider: OidcProvider, person: openid.Person, email: str) -> User:
+    """The account with the person's address, if the provider vouches for it, or a new one."""
     found = User.named(email)
     user = User.locked(found.id) if found else None
     if user is None:
-        return _linked(provider, person, _made(email, person.name), "user.created")
-    if not _vouched(person, user) or Identity.is_doubtful(user.id):
+        user = _made(email, person.name)
+        action, told = "user.created", {"email": email, "is_admin": user.is_admin}
+    elif _vouched(person, user) and not Identity.is_doubtful(user.id):
+        action, told = "oidc.linked", {}
+    else:
         raise Malformed(UNUSABLE)
-    return _linked(provider, person, user, "oidc.linked")
+    Identity(
+        provider=provider.id,
+        issuer=person.issuer,
+        subject=person.subject,
+        user=user.id,
+        email_verified=person.email_verified is True,
+    ).add()
+    told |= {"provider": provider.slug, "identity": person.subject}
+    audit.record(user.principal(), action, user.id, **told)
+    return user
 
 
 def _vouched(person: openid.Person, user: User) -> bool:
@@ -138,18 +169,6 @@ def _made(email: str, name: str | None) -> User:
     return User(email=email, display_name=called, is_admin=first).add()
 
 
-def _linked(provider: OidcProvider, person: openid.Person, user: User, action: str) -> User:
-    Identity(
-        provider=provider.id,
-        issuer=person.issuer,
-        subject=person.subject,
-        user=user.id,
-        email_verified=person.email_verified is True,
-    ).add()
-    audit.record(user.principal(), action, user.id, provider=provider.slug)
-    return user
-
-
 def _is_address(email: str) -> bool:
     name, at, host = email.partition("@")
     plain = email.isprintable() and not set(email) & set(" \x00") and "@" not in host
@@ -160,3 +179,12 @@ def _client(provider: OidcProvider, redirect_uri: str, verifier: str) -> openid.
     return openid.Client(
         provider.client_id, provider.secret(), provider.scopes, redirect_uri, verifier
     )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Somebody else may make the same account, by another way, at the same moment."""
+    try:
+        yield
+    except peewee.IntegrityError as error:
+        raise Conflict("This account is being made at this moment; log in again") from error

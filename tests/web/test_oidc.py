@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
+import psycopg2
 import pytest
 from flask.testing import FlaskClient
 
@@ -14,6 +17,7 @@ from models.accounts import User
 from models.audit import Entry
 from models.base import db
 from models.oidc import Identity, OidcLogin, OidcProvider
+from tasks.logins import ADMINS
 from tests.servers.issuer import CLIENT, Issuer
 from tests.servers.mock_provider import mock_provider, register, visit
 from tests.servers.outside import Answer
@@ -222,7 +226,12 @@ def test_somebody_new_gets_an_account_and_tokens(nobody: FlaskClient, outside: I
         assert (last.action, last.subject, last.details) == (
             "user.created",
             user.id,
-            {"provider": "outside"},
+            {
+                "email": "ada@outside.example",
+                "is_admin": False,
+                "provider": "outside",
+                "identity": "248289761001",
+            },
         )
 
 
@@ -259,9 +268,11 @@ def test_the_first_of_all_is_an_admin(nobody: FlaskClient, outside: Issuer):
     assert not come(nobody, outside).json["user"]["isAdmin"]
 
 
+@pytest.mark.parametrize("verified", [True, None])
 def test_many_who_come_at_once_for_the_first_time_get_one_account(
-    as_caller: Callable, outside: Issuer
+    as_caller: Callable, outside: Issuer, database: str, verified: bool | None
 ):
+    outside.person["email_verified"] = verified
     backs = [outside.visit(authorize(as_caller(None))) for _ in range(6)]
     answers: list = []
 
@@ -270,12 +281,27 @@ def test_many_who_come_at_once_for_the_first_time_get_one_account(
         answers.append(client.post("/v1/auth/oidc/outside/callback", json=brought))
 
     threads = [threading.Thread(target=back, args=(brought,)) for brought in backs]
-    for thread in threads:
-        thread.start()
+    with door_shut(database, len(threads)):
+        for thread in threads:
+            thread.start()
     for thread in threads:
         thread.join()
     assert [answer.status_code for answer in answers] == [200] * 6
     assert len({answer.json["user"]["id"] for answer in answers}) == 1
+
+
+@contextmanager
+def door_shut(database: str, many: int) -> Iterator[None]:
+    """Nobody gets an account until so many stand at the door."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    keeper = psycopg2.connect(database)
+    keeper.autocommit = True
+    cursor = keeper.cursor()
+    cursor.execute("SELECT pg_advisory_lock(%s)", (ADMINS,))
+    yield
+    while cursor.execute(waiting) or cursor.fetchone()[0] < many:
+        time.sleep(0.02)
+    keeper.close()
 
 
 def test_where_there_is_a_second_factor_it_is_asked_for(nobody: FlaskClient, outside: Issuer):

@@ -69,7 +69,7 @@ class Probe(MethodView):
 @blueprint.route("/auth/oidc/<slug>/authorize")
 class Authorize(MethodView):
     @public
-    @throttles.at_most("30 per minute", "oidc")
+    @throttles.at_most("60 per minute", "oidc begin")
     @blueprint.arguments(wire.AuthorizeForm, location="query")
     @blueprint.response(200, wire.Authorization)
     def get(self, form: dict[str, Any], slug: str) -> Any:
@@ -85,7 +85,7 @@ class Authorize(MethodView):
 @blueprint.route("/auth/oidc/<slug>/callback")
 class Callback(MethodView):
     @public
-    @throttles.at_most("30 per minute", "oidc")
+    @throttles.at_most("60 per minute", "oidc finish")
     @blueprint.arguments(wire.CallbackForm)
     @blueprint.response(200, LoginAnswer)
     def post(self, form: dict[str, Any], slug: str) -> Any:
@@ -93,7 +93,7 @@ class Callback(MethodView):
         return told_or_asked(identities.finish(slug, _brought(form), origin()).admitted)
 
     @public
-    @throttles.at_most("30 per minute", "oidc")
+    @throttles.at_most("60 per minute", "oidc finish")
     @blueprint.arguments(wire.ReturnForm, location="query")
     @blueprint.response(200, LoginAnswer)
     def get(self, form: dict[str, Any], slug: str) -> Any:
