@@ -66,7 +66,8 @@ def probe(provider: OidcProvider) -> openid.Metadata:
 
 def metadata(provider: OidcProvider, discover: Discover = openid.discovered) -> openid.Metadata:
     """Where the provider is asked: what was set by hand wins over what it says itself."""
-    db.close()  # a provider may take its time, and others need the connection
+    if not db.in_transaction():
+        db.close()  # a provider may take its time, and others need the connection
     by_hand = {name: url for name in ENDPOINTS if (url := getattr(provider, name))}
     if not provider.auto_discovery:
         return openid.Metadata(provider.issuer_url, **by_hand)

@@ -15,8 +15,10 @@ from flask.testing import FlaskClient
 from models.accounts import User, UserSession
 from models.base import db, now_ms
 from models.llm_calls import LlmCall
+from models.principals import SERVICE
 from models.sessions import Session
 from models.steps import Step
+from tasks import oidc
 from tests.conftest import PROJECT
 
 AGENT = "yukihiro"
@@ -88,7 +90,21 @@ def account(owner: FlaskClient) -> dict[str, str]:
     return {"user_id": "usr_owner", "login_id": "ses_owner", "key_id": "ak_owner", **links}
 
 
-MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = [account]  # of the other nouns
+def identity_provider(_: FlaskClient) -> dict[str, str]:
+    """One that nobody need ask where it is asked for what."""
+    form = {"name": "Outside", "slug": "outside", "issuer_url": "https://outside.example"}
+    client = {"client_id": "djinnbot", "client_secret": "a client secret", "auto_discovery": False}
+    places = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+    endpoints = {place: f"https://outside.example/{place}" for place in places}
+    with db.connection_context():
+        made = oidc.create(SERVICE, {**form, **client, **endpoints})
+    return {"provider_id": made.id, "slug": made.slug}
+
+
+MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = [  # of the other nouns
+    account,
+    identity_provider,
+]
 
 
 def _made(owner: FlaskClient) -> dict[str, str]:

@@ -76,9 +76,8 @@ class Authorize(MethodView):
         """Begin to log in: where to go for it. A browser is sent there at once."""
         cookie = browsers.drawn_cookie()
         back = browsers.public_url(f"/v1/auth/oidc/{slug}/callback")
-        state, url = identities.begin(
-            slug, identities.Beginning(back, cookie, form.get("redirect"))
-        )
+        way = identities.Beginning(back, cookie, form.get("redirect"))
+        state, url = identities.begin(slug, way)
         return browsers.sent_away(url, state, cookie) if cookie else {"authorizationUrl": url}
 
 
@@ -105,12 +104,7 @@ class Callback(MethodView):
         if browsers.is_page() and back.browser is None and back.code:
             return browsers.sent_home(form)
         arrival = identities.finish(slug, back, origin())
-        told = told_or_asked(arrival.admitted)
-        return (
-            browsers.sent_home(told | {"redirect": arrival.next_path})
-            if browsers.is_page()
-            else told
-        )
+        return browsers.arrived(told_or_asked(arrival.admitted), arrival.next_path)
 
 
 def _brought(form: dict[str, Any]) -> identities.Return:
