@@ -21,6 +21,7 @@ from joserfc.errors import JoseError
 
 from models import outbound
 from models.accounts import digest
+from models.base import clean
 from models.errors import Invalid, Malformed, Unreachable
 from models.logs import log
 
@@ -91,7 +92,7 @@ def discover(issuer_url: str) -> Metadata:
     found = outbound.fetch_json(f"{issuer_url}/.well-known/openid-configuration")
     found = found if isinstance(found, dict) else {}
     issuer = found.get("issuer")
-    if not isinstance(issuer, str) or issuer.rstrip("/") != issuer_url:
+    if issuer not in (issuer_url, f"{issuer_url}/"):
         raise Unreachable(f"The provider at {issuer_url} says that it is another issuer")
     methods = found.get("token_endpoint_auth_methods_supported")
     methods = methods if isinstance(methods, list) else []
@@ -218,8 +219,8 @@ def _signing(keys: Any) -> jwk.KeySet:
 
 
 def _person(metadata: Metadata, claims: Mapping[str, Any]) -> Person:
-    if not 0 < len(claims["sub"]) <= LONGEST_SUBJECT:
-        raise _untrusted("the subject is empty or too long")
+    if not 0 < len(claims["sub"]) <= LONGEST_SUBJECT or not claims["sub"].isprintable():
+        raise _untrusted("the subject is empty, too long or not printable")
     said = {True: True, "true": True, False: False, "false": False}
     names = (claims.get(name) for name in ("name", "preferred_username"))
     email = claims.get("email")
@@ -228,7 +229,7 @@ def _person(metadata: Metadata, claims: Mapping[str, Any]) -> Person:
         claims["sub"],
         email if isinstance(email, str) else None,
         said.get(_hashable(claims.get("email_verified"))),
-        next((name for name in names if isinstance(name, str) and name.strip()), None),
+        next((clean(name) for name in names if isinstance(name, str) and name.strip()), None),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -118,7 +119,14 @@ def caller(received: Received, form: dict[str, str]) -> tuple[str, ...]:
 def signed(claims: dict[str, Any], key: Any = RSA, algorithm: str = "RS256") -> str:
     """An ID token."""
     header = {"alg": algorithm, "kid": key.kid}
-    return jwt.encode(header, claims, key, algorithms=[algorithm])
+    return jwt.encode(header, claims, key, algorithms=[algorithm], encoder_cls=Escaping)
+
+
+class Escaping(json.JSONEncoder):
+    """Half a surrogate pair cannot be sent otherwise."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"ensure_ascii": True})
 
 
 def unsigned(claims: dict[str, Any]) -> str:

@@ -121,6 +121,7 @@ def test_a_slug_is_taken_once(admin: FlaskClient, create: Callable):
         ("issuerUrl", "https://user:pass@id.example.com"),
         ("issuerUrl", "https://id.example.com?tenant=a"),
         ("issuerUrl", 5),
+        ("issuerUrl", "https://id.example.com/" + "a" * 500),
         ("tokenEndpoint", "https://10.0.0.1/token"),
         ("authorizationEndpoint", "javascript:alert(1)"),
         ("iconUrl", "javascript:alert(1)"),
@@ -233,6 +234,11 @@ def test_somebody_new_gets_an_account_and_tokens(nobody: FlaskClient, outside: I
                 "identity": "248289761001",
             },
         )
+
+
+def test_a_name_that_cannot_be_stored_is_made_so(nobody: FlaskClient, outside: Issuer):
+    outside.person |= {"name": "A\x00\ud800", "preferred_username": 5}
+    assert come(nobody, outside).json["user"]["displayName"] == "A\ufffd?"
 
 
 def test_a_program_may_also_finish_with_get(nobody: FlaskClient, outside: Issuer):
