@@ -138,6 +138,7 @@ def test_the_environment_holds_only_what_was_said(
     chosen: Backend, spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.setenv("ENGINE_INTERNAL_TOKEN", "sk-canary")
     with chosen.open(replace(spec, belongings=Belongings({"CI": "1"}))) as sandbox:
         text = bash(sandbox, "env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'").text
         names = bash(sandbox, "compgen -e").text.split()

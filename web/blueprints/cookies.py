@@ -66,8 +66,7 @@ class OfAgent(MethodView):
     @blueprint.response(200, wire.CookieGrantView(many=True))
     def get(self, form: dict[str, Any], agent_id: str) -> Any:
         """The cookie sets an agent was lent, as far as the caller may see them."""
-        lent = known.of_agent(g.principal, visible(Agent, agent_id).id)
-        return page(lent, form, Order((CookieGrant.id,)))
+        return page(known.of_agent(g.principal, agent_id), form, Order((CookieGrant.id,)))
 
 
 @blueprint.route("/browser/cookies/agents/<agent_id>/<cookie_set_id>/grant")

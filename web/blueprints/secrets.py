@@ -85,8 +85,8 @@ class OfAgent(MethodView):
     def get(self, form: dict[str, Any], agent_id: str) -> Any:
         """The secrets an agent was given, as far as the caller may use them, masked."""
         mine = known.shown(Secret.visible_to(g.principal))
-        given = known.of_agent(mine, visible(Agent, agent_id).id)
-        return [wire.labelled(row) for row in page(given, form, newest_first(Secret))]
+        given = page(known.of_agent(mine, agent_id), form, newest_first(Secret))
+        return [wire.labelled(row) for row in given]
 
 
 @blueprint.route("/secrets/agents/<agent_id>/env")

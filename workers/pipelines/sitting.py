@@ -34,7 +34,6 @@ from workers.sandboxes.discreet import Discreet
 from workers.workspaces import Saved, Workspace, open_workspace
 
 UNCONFINED = "SANDBOX=unsafe-local: this agent's commands run unconfined, with the worker's rights"
-
 LOST = "these secrets were left out, because they do not open or are too large: {names}"
 
 

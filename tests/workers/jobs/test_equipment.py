@@ -121,8 +121,8 @@ def history(git_dir: Path) -> str:
     return subprocess.run(words, capture_output=True).stdout.decode(errors="replace")
 
 
-def test_commands_have_the_secret_and_nothing_that_is_written_does(
-    do: Callable[..., Run], owner: FlaskClient, capfd: pytest.CaptureFixture[str]
+def test_commands_have_what_was_granted_and_the_agent_never_sees_it(
+    do: Callable[..., Run], owner: FlaskClient
 ):
     given(owner, "Deploy token", CANARY)
     given(owner, "Key", KEY_FILE)
@@ -131,7 +131,9 @@ def test_commands_have_the_secret_and_nothing_that_is_written_does(
         bash(f'test "$DEPLOY_TOKEN" = {CANARY[:7]}"5f0c9a1b2c3d4e5f" && echo has it'),
         bash('echo "token: $DEPLOY_TOKEN"; echo "$KEY" | sed -n 2p; env; exit 3'),
         bash("head -c 300000 /dev/zero | tr '\\0' '\\n'; env; yes | head -c 300000"),
-        bash(f"cut -f 6,7 ~/cookies/{site}.txt; ls -l ~/cookies; echo x > ~/cookies/{site}.txt"),
+        bash(
+            f"tail -n 1 ~/cookies/{site}.txt | cut -f 6,7; ls -l ~/cookies; echo x > ~/cookies/{site}.txt"
+        ),
         bash("cat /proc/*/cmdline | tr '\\0' '\\n'; echo $DEPLOY_TOKEN > /tmp/kept"),
         bash('echo "$DEPLOY_TOKEN" > note.txt'),
         read("note.txt"),
