@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,7 @@ def test_commands_have_what_was_granted_and_the_agent_never_sees_it(
         bash(f'test "$DEPLOY_TOKEN" = {CANARY[:7]}"5f0c9a1b2c3d4e5f" && echo has it'),
         bash('echo "token: $DEPLOY_TOKEN"; echo "$KEY" | sed -n 2p; env; exit 3'),
         bash("head -c 300000 /dev/zero | tr '\\0' '\\n'; env; yes | head -c 300000"),
-        bash(
-            f"tail -n 1 ~/cookies/{site}.txt | cut -f 6,7; ls -l ~/cookies; echo x > ~/cookies/{site}.txt"
-        ),
+        bash(f"cd ~/cookies; tail -n 1 {site}.txt | cut -f 6,7; echo x > {site}.txt"),
         bash("cat /proc/*/cmdline | tr '\\0' '\\n'; echo $DEPLOY_TOKEN > /tmp/kept"),
         bash('echo "$DEPLOY_TOKEN" > note.txt'),
         read("note.txt"),
@@ -166,7 +165,7 @@ def test_what_a_command_only_prints_is_written_nowhere(
     assert "DEPLOY_TOKEN=***" in written  # it does look where things are written
     for secret in (PRINTED, PRINTED[::-1], COOKIE):
         assert secret not in written
-    assert not list(Path("/tmp").glob("djinn-step-*/**/ck_*"))
+    assert not list(Path(tempfile.gettempdir()).glob("djinn-step-*/**/ck_*"))
 
 
 def test_a_secret_that_is_taken_away_is_gone_at_the_next_step(
