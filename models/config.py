@@ -100,6 +100,13 @@ class Settings:
     trusted_proxies: int = 0  # how many stand before us and name the client's address
     private_networks: bool = False  # whether URLs that people set may lead into them
 
+    @property
+    def api_url(self) -> str:
+        """Where those who work for us reach the API."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104
+        name = f"[{host}]" if ":" in host else host
+        return self.public_url or f"http://{name}:{self.port}"
+
     @classmethod
     def read(cls, source: Mapping[str, str]) -> Settings:
         """Read `source`; raises Misconfigured with every faulty name at once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 HIDDEN = "***"
 LEAST = 8  # characters; of a shorter secret nothing is shown
@@ -24,6 +24,14 @@ def mask_key(key: str) -> str:
     prefix = key[: key.find("-") + 1] if 0 < key.find("-") < LEAST else ""
     shown = prefix[: len(key) // 3 - 4]
     return f"{shown}...{key[-4:]}"
+
+
+def lines(secret: str) -> Iterator[str]:
+    """The secret itself and, of one with several lines, each that tells something of it."""
+    yield secret
+    for line in secret.splitlines():
+        if len(line) >= SPOKEN // 2 and not line.startswith("-----"):
+            yield line
 
 
 def without(text: str, secrets: Iterable[str]) -> str:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any, NoReturn
 
 import orjson
 from flask import Request, json
 from flask.json.provider import JSONProvider
 from gunicorn.http.errors import ParseException
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
 from webargs import flaskparser
 from webargs.multidictproxy import MultiDictProxy
 from werkzeug.exceptions import UnprocessableEntity, UnsupportedMediaType
 
 from models.base import clean
 from models.errors import Invalid, Malformed
+from web import uploads
 
 JSON = "application/json"
 LARGEST = 2**53 - 1  # what a JSON number holds everywhere
+UNSTORABLE = "\ufffd"  # what `clean` makes of what cannot be stored, such as NUL
 DEEPEST = 100  # levels of lists and objects in a body
 
 
@@ -43,6 +46,9 @@ class Reader(flaskparser.FlaskParser):
         if _is_deep(read):
             raise unreadable(f"nested deeper than {DEEPEST} levels")
         return {} if read is None else read
+
+    def load_files(self, req: Request, schema: Any) -> Any:
+        return uploads.read(req, schema)
 
     def handle_error(self, error: ValidationError, req: Any, schema: Any, **_: Any) -> NoReturn:
         """Raise 422 with the messages where `web.errors` looks for them."""
@@ -100,6 +106,19 @@ class Text(fields.String):
         text = super()._deserialize(value, *args, **kwargs)
         if self.required and not text.strip():
             raise ValidationError("Shorter than one character.")
+        return text
+
+
+class Name(fields.String):
+    """What a person calls something: one line, without blanks around it."""
+
+    def __init__(self, *, longest: int, **options: Any) -> None:
+        super().__init__(validate=validate.Length(1, longest), **options)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, *args, **kwargs).strip()
+        if UNSTORABLE in text or any(unicodedata.category(letter) == "Cc" for letter in text):
+            raise ValidationError("Control characters are no part of a name.")
         return text
 
 

@@ -26,7 +26,13 @@ STATUS: Mapping[type[errors.DomainError], int] = {
     errors.Unreachable: 502,
     errors.Unavailable: 503,
 }
-PLACES = {"json": "body", "querystring": "query", "query": "query", "headers": "header"}
+PLACES = {
+    "json": "body",
+    "files": "body",
+    "querystring": "query",
+    "query": "query",
+    "headers": "header",
+}
 PROBLEM = "application/problem+json"
 OPAQUE = "Something went wrong on our side. Name the requestId when you report it."
 SHOWN = 3  # how many validation messages `detail` repeats

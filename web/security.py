@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from flask import Flask, g, request
 
+from models import run_keys
 from models.accounts import ApiKey
 from models.base import clean
 from models.config import Misconfigured, Settings
@@ -97,7 +98,8 @@ def authenticate(settings: Settings, streams: bool) -> Principal:
     if token and is_engine(settings, token):
         return SERVICE
     if not settings.auth_enabled:
-        return ANONYMOUS
+        agent = run_keys.caller(token) if run_keys.resembles(token) else None
+        return agent or ANONYMOUS
     if not token and streams:
         token = request.args.get("token", "")
     found = resolve(token) if token else None
@@ -108,6 +110,8 @@ def authenticate(settings: Settings, streams: bool) -> Principal:
 
 def resolve(token: str) -> Principal | None:
     """Who a login's or a key's token stands for, as the database has it now."""
+    if run_keys.resembles(token):
+        return run_keys.caller(token)
     return tokens.caller(token) if tokens.resembles(token) else ApiKey.caller(token)
 
 
@@ -124,9 +128,16 @@ def authorise(principal: Principal, access: Access) -> None:
 
 
 def authorise_agent(principal: Principal, agents: bool) -> None:
-    """Raise Forbidden unless the view is one for agents and names this one."""
-    named = (request.view_args or {}).get("agent_id", request.args.get("agent_id"))
-    if not agents or named not in (None, principal.agent_id):
+    """Raise Forbidden unless the view is one for agents and names this one.
+
+    A key that was made for a run opens no other run either.
+    """
+    named = {**request.args.to_dict(), **(request.view_args or {})}
+    other_run = principal.run_id is not None and named.get("run_id") not in (
+        None,
+        principal.run_id,
+    )
+    if not agents or other_run or named.get("agent_id") not in (None, principal.agent_id):
         raise Forbidden("An agent's key may not do this")
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.servers.containers import engine
 from workers.halting import DeadlinePassed, Halt, Stopped
 from workers.sandboxes import BACKENDS, SandboxUnavailable, backend, choose
-from workers.sandboxes.base import Backend, Engine, Output, Sandbox, Spec
+from workers.sandboxes.base import Backend, Belongings, Engine, Output, Sandbox, Spec
 
 ALWAYS = {"bubblewrap", "unsafe-local"}
 USABLE = [name for name in BACKENDS if name in ALWAYS or backend(name, engine()).probe() is None]
@@ -138,7 +138,8 @@ def test_the_environment_holds_only_what_was_said(
     chosen: Backend, spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
-    with chosen.open(replace(spec, env={"CI": "1"})) as sandbox:
+    monkeypatch.setenv("ENGINE_INTERNAL_TOKEN", "sk-canary")
+    with chosen.open(replace(spec, belongings=Belongings({"CI": "1"}))) as sandbox:
         text = bash(sandbox, "env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'").text
         names = bash(sandbox, "compgen -e").text.split()
     if chosen.confines:
@@ -222,6 +223,24 @@ def test_the_system_is_read_only_and_powers_are_dropped(sandbox: Sandbox) -> Non
     assert not Path("/usr/canary").exists()
     assert "CapEff:\t0000000000000000" in text
     assert "NoNewPrivs:\t1" in text
+
+
+def test_belongings_are_with_the_commands_and_in_no_processs_arguments(
+    chosen: Backend, spec: Spec
+) -> None:
+    has = Belongings({"TOKEN": "canary-71.25", "LINES": "a\nb=c"}, {"x.txt": "cookie\n" * 9_000})
+    with chosen.open(replace(spec, belongings=has)) as sandbox:
+        spoil = "echo y > ~/cookies/x.txt; rm -f ~/cookies/x.txt"
+        told = bash(sandbox, f'echo "$TOKEN $LINES"; tail -n 1 ~/cookies/x.txt; {spoil}')
+        assert told.text.startswith("canary-71.25 a\nb=c\ncookie\n")
+        if chosen.confines:
+            assert bash(sandbox, "grep -c cookie ~/cookies/x.txt").text == "9000\n"
+        sleeping = threading.Thread(target=bash, args=(sandbox, "sleep 3.71875"))
+        sleeping.start()
+        while not processes_with("3.71875"):
+            time.sleep(0.01)
+        assert not processes_with("canary-71.25")
+        sleeping.join()
 
 
 @confining

@@ -111,7 +111,7 @@ def bodies(app: Flask) -> dict[str, dict[str, Any]]:
         route = f"{method.upper()} {path.replace('{', '<').replace('}', '>')}"
         if "application/json" in content:
             found[route] = {"json": content["application/json"].get("example", {})}
-    return found | {route: {"json": body} for route, body in things.BODIES.items()}
+    return found | {route: {"json": body} for route, body in things.BODIES.items()} | things.UPLOADS
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

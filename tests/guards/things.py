@@ -18,7 +18,7 @@ from models.llm_calls import LlmCall
 from models.principals import SERVICE
 from models.sessions import Session
 from models.steps import Step
-from tasks import oidc
+from tasks import oidc, secrets
 from tests.conftest import PROJECT
 
 AGENT = "yukihiro"
@@ -45,7 +45,13 @@ BODIES |= {  # what somebody may change of their own account
     f"PUT /v1/{name}/<user_id>": {"displayName": "Ada"} for name in ("users", "admin/users")
 }
 QUERIES: dict[str, dict[str, str]] = {"DELETE /v1/runs": {"status": "completed"}}
-OTHERS = {"/v1/spawn-executor/<run_id>": {"run_id": "executor_id"}}  # another kind than usual
+OTHERS = {  # another kind than usual
+    "/v1/spawn-executor/<run_id>": {"run_id": "executor_id"},
+    "/v1/admin/secrets/<secret_id>/grant-user/<user_id>": {
+        "secret_id": "lent_id",
+        "user_id": "borrower_id",
+    },
+}
 
 
 def address(rule: str, made: Mapping[str, str]) -> str:
@@ -101,9 +107,37 @@ def identity_provider(_: FlaskClient) -> dict[str, str]:
     return {"provider_id": made.id, "slug": made.slug}
 
 
+def a_secret_and_cookies(owner: FlaskClient) -> dict[str, str]:
+    """Those of the owner, which the agent was given, and a secret that the teammate was lent."""
+    secret = owner.post("/v1/secrets", json={"name": "Token", "value": "x"}).json["id"]
+    cookies = owner.post("/v1/browser/cookies", **upload("name")).json["id"]
+    owner.post(f"/v1/secrets/{secret}/grant/{AGENT}")
+    owner.post(f"/v1/browser/cookies/agents/{AGENT}/{cookies}/grant")
+    form = {"name": "Lent", "env_key": "LENT", "value": "x", "secret_type": "other"}
+    with db.connection_context():
+        lent = secrets.create(SERVICE, form)
+        secrets.lend(SERVICE, lent.id, User.get_by_id("usr_teammate"))
+    loan = {"lent_id": lent.id, "borrower_id": "usr_teammate"}
+    return {"secret_id": secret, "cookie_set_id": cookies, **loan}
+
+
+def upload(*names: str) -> dict[str, Any]:
+    """A form with a cookie file, as a browser sends it."""
+    file = 'cookie_file"; filename="c.txt', "x.example\tTRUE\t/\tTRUE\t0\tsid\t12345678"
+    parts = [file, *((name, "x") for name in names)]
+    lines = [f'--x\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in parts]
+    body = "".join(lines) + "--x--\r\n"
+    return {"data": body.encode(), "content_type": "multipart/form-data; boundary=x"}
+
+
+UPLOADS = {
+    "POST /v1/browser/cookies": upload("name"),
+    "PUT /v1/browser/cookies/<cookie_set_id>/content": upload(),
+}
 MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = [  # of the other nouns
     account,
     identity_provider,
+    a_secret_and_cookies,
 ]
 
 

@@ -25,6 +25,7 @@ class Look:
     git_log: tuple[str, ...] = ()
     progress: str = ""
     left_out: tuple[str, ...] = ()  # branches that did not fit the others, one line each
+    carried: tuple[str, ...] = ()  # what the agent brought along, by name
 
     @classmethod
     def at(cls, workspace: Workspace | None) -> Self:
@@ -37,12 +38,13 @@ class Look:
     def row(self) -> dict[str, Any]:
         """The look as JSON, for the ledger."""
         shown = {"git_log": list(self.git_log), "progress": self.progress}
-        return {**shown, "left_out": list(self.left_out)}
+        return {**shown, "left_out": list(self.left_out), "carried": list(self.carried)}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The look that was written as `row`."""
-        return cls(tuple(row["git_log"]), row["progress"], tuple(row["left_out"]))
+        told = (tuple(row["left_out"]), tuple(row.get("carried", ())))  # older rows have no such
+        return cls(tuple(row["git_log"]), row["progress"], *told)
 
 
 class Briefing:
@@ -77,6 +79,7 @@ class Briefing:
             retry=self.step.retry,
             execution=self.step.execution,
             tools=tools,
+            environment=look.carried,
             small=small,
         )
 

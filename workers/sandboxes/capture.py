@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LINE = 4096  # bytes
+
 
 class Capture:
     """The first and the last half of at most `limit` bytes, whatever arrives."""
@@ -30,8 +32,18 @@ class Capture:
         """What was kept, with a line that says how much was not."""
         if not self.truncated:
             return (self._head + self._tail).decode(errors="replace")
-        head, tail = (part.decode(errors="replace") for part in (self._head, self._kept_tail()))
-        return f"{head}\n[... {self._seen - 2 * self._half} bytes left out ...]\n{tail}"
+        head, tail = _whole_lines(self._head, self._kept_tail())
+        gap = f"[... {self._seen - len(head) - len(tail)} bytes left out ...]"
+        return f"{head.decode(errors='replace')}\n{gap}\n{tail.decode(errors='replace')}"
 
     def _kept_tail(self) -> bytearray:
         return self._tail[-self._half :]
+
+
+def _whole_lines(head: bytearray, tail: bytearray) -> tuple[bytearray, bytearray]:
+    """Both without the line that the cut is in, unless it is a very long one.
+
+    Half a secret would not be known for one.
+    """
+    last, first = head.rfind(b"\n", -LINE), tail.find(b"\n", 0, LINE)
+    return head[:last] if last >= 0 else head, tail[first + 1 :]

@@ -27,6 +27,7 @@ class Command:
     argv: Sequence[str]
     env: Mapping[str, str]
     folder: Path
+    handles: Sequence[int] = ()  # open files that it inherits
 
 
 def limited(spec: Spec, argv: Sequence[str], count: bool = True) -> list[str]:
@@ -59,6 +60,7 @@ def finish(command: Command, timeout: float, limit: int, halt: Halt) -> Output:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=command.handles,
     )
     capture = Capture(limit)
     try:

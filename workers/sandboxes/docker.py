@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import docker
@@ -20,6 +21,7 @@ from requests.exceptions import RequestException
 
 from workers.halting import Halt
 from workers.sandboxes.base import (
+    COOKIES,
     LOCALE,
     MOUNT,
     SEARCH_PATH,
@@ -29,6 +31,7 @@ from workers.sandboxes.base import (
     Spec,
 )
 from workers.sandboxes.capture import Capture
+from workers.sandboxes.scratch import lay_out, scratch
 
 USUAL = "unix:///var/run/docker.sock"
 OLDEST = "1.24"  # only to ask for the engine's own
@@ -68,8 +71,9 @@ class Docker:
     def open(self, spec: Spec) -> Iterator[_Open]:
         """A container that is removed with everything in it after the block."""
         try:
-            with contextlib.closing(self._client()) as client:
-                container = _create(client, self._engine.image, spec)
+            with contextlib.closing(self._client()) as client, scratch() as folder:
+                lay_out(folder / COOKIES, spec.belongings.cookies)
+                container = _create(client, self._engine.image, spec, folder / COOKIES)
                 try:
                     container.start()
                     yield _Open(container, spec)
@@ -140,7 +144,7 @@ class _Open:
         self.container.start()
 
     def _env(self) -> dict[str, str]:
-        return {"PATH": SEARCH_PATH, "HOME": HOME, "LANG": LOCALE} | dict(self.spec.env)
+        return {"PATH": SEARCH_PATH, "HOME": HOME, "LANG": LOCALE} | dict(self.spec.belongings.env)
 
 
 def _hear(stream: Any, capture: Capture, heard: threading.Event) -> None:
@@ -159,7 +163,7 @@ def _hang_up(stream: Any) -> None:
     (connection or stream).close()
 
 
-def _create(client: docker.DockerClient, image: str, spec: Spec) -> Container:
+def _create(client: docker.DockerClient, image: str, spec: Spec, cookies: Path) -> Container:
     try:
         client.images.get(image)
     except ImageNotFound:
@@ -170,7 +174,7 @@ def _create(client: docker.DockerClient, image: str, spec: Spec) -> Container:
         labels=[LABEL],
         working_dir=MOUNT,
         user=_user(client.info(), spec),
-        volumes=_volumes(spec),
+        volumes=_volumes(spec, cookies),
         tmpfs={"/tmp": "rw,exec,mode=1777", HOME: "rw,exec,mode=1777"},  # noqa: S108
         read_only=True,
         network_mode=None if spec.network else "none",
@@ -192,10 +196,12 @@ def _user(info: Mapping[str, Any], spec: Spec) -> str:
     return f"{owner.st_uid}:{owner.st_gid}"
 
 
-def _volumes(spec: Spec) -> dict[str, dict[str, str]]:
+def _volumes(spec: Spec, cookies: Path) -> dict[str, dict[str, str]]:
     mounts = {str(spec.tree): {"bind": MOUNT, "mode": "rw"}}
     if spec.git_dir:
         mounts[str(spec.git_dir)] = {"bind": f"{MOUNT}/.git", "mode": "ro"}
+    if spec.belongings.cookies:
+        mounts[str(cookies)] = {"bind": f"{HOME}/{COOKIES}", "mode": "ro"}
     return mounts
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 @contextmanager
@@ -23,6 +25,14 @@ def scratch() -> Iterator[Path]:
     finally:
         _unlock(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def lay_out(folder: Path, files: Mapping[str, str]) -> None:
+    """Make a folder with these files, which only we may read."""
+    folder.mkdir(mode=0o700)
+    for name, text in files.items():
+        with os.fdopen(os.open(folder / name, FRESH, 0o400), "w") as file:
+            file.write(text)
 
 
 def _unlock(folder: Path) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.halting import Halt
-from workers.sandboxes.base import LOCALE, SEARCH_PATH, Engine, Output, Spec
+from workers.sandboxes.base import COOKIES, LOCALE, SEARCH_PATH, Engine, Output, Spec
 from workers.sandboxes.children import Command, finish, limited
-from workers.sandboxes.scratch import scratch
+from workers.sandboxes.scratch import lay_out, scratch
 
 
 class UnsafeLocal:
@@ -34,6 +34,7 @@ class UnsafeLocal:
     def open(self, spec: Spec) -> Iterator[_Open]:
         """A sandbox in name only, with a home folder of its own."""
         with scratch() as home:
+            lay_out(home / COOKIES, spec.belongings.cookies)
             yield _Open(spec, home)
 
 
@@ -50,4 +51,4 @@ class _Open:
         env = {"PATH": SEARCH_PATH, "HOME": str(self.home), "LANG": LOCALE}
         if self.spec.git_dir:
             env |= {"GIT_DIR": str(self.spec.git_dir), "GIT_WORK_TREE": str(self.spec.tree)}
-        return env | dict(self.spec.env)
+        return env | dict(self.spec.belongings.env)

@@ -69,11 +69,11 @@ class Toolbox:
         Raises what `halt` raises, and Awaited where the tool has others do the work.
         """
         try:
-            return Result(call.id, tidy(self._act(call, halt)))
+            return Result(call.id, tidy(self._bench.blotted(self._act(call, halt))))
         except (ToolError, OutOfBounds) as error:
-            return Result(call.id, tidy(str(error)), is_error=True)
+            return Result(call.id, tidy(self._bench.blotted(str(error))), is_error=True)
         except OSError as error:
-            return Result(call.id, _in_words(error), is_error=True)
+            return Result(call.id, self._bench.blotted(_in_words(error)), is_error=True)
 
     def _act(self, call: Call, halt: Halt) -> str:
         tool = self._tools.get(call.name)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from models.masking import without
 from workers.agents.tools.tree import Tree
 from workers.halting import Halt
 from workers.llm.base import ToolSpec
@@ -45,12 +46,18 @@ class Bench:
     """What a step's tools work on; `declared` are the outputs its pipeline asks for.
 
     `contained` says that commands can change nothing but the tree: no network, no other files.
+    `hidden` are texts that no tool may answer with.
     """
 
     tree: Tree
     sandbox: Sandbox
     declared: tuple[str, ...] = ()
     contained: bool = False
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+
+    def blotted(self, text: str) -> str:
+        """`text` without what the agent may use but not see."""
+        return without(text, self.hidden)
 
 
 Answer = str | Verdict

@@ -23,7 +23,7 @@ PATH = text("The file, relative to the workspace, for example src/app.py")
 
 def read(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
     """The asked lines, with a note when others exist."""
-    lines = tidy(_decoded(bench, arguments["path"])).splitlines(keepends=True)
+    lines = tidy(bench.blotted(_decoded(bench, arguments["path"]))).splitlines(keepends=True)
     first = arguments["offset"] - 1
     shown = lines[first : first + arguments["limit"]]
     if not shown:
