@@ -38,7 +38,12 @@ class Entry(Model):
 
     class Meta:
         table_name = "audit_log"
-        indexes = ((("actor", "seq"), False), (("subject", "seq"), False))
+        indexes = (
+            (("actor", "seq"), False),
+            (("subject", "seq"), False),
+            (("action", "seq"), False),
+            (("at",), False),
+        )
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:

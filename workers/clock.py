@@ -12,12 +12,13 @@ import peewee
 import psycopg2
 import redis
 
-from models import idempotency, outbox, processes, runs, spending, steps
+from models import idempotency, mail, outbox, processes, runs, spending, steps
 from models.base import db, now_ms
 from models.logs import log
 from models.runs import Run
 from models.steps import Step
 from tasks import failures as failure_tasks
+from tasks import mail as mail_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
@@ -163,4 +164,6 @@ PERIODIC = (
     Periodic(1, sweep_swarms),
     Periodic(1, failure_tasks.ask_again),
     Periodic(600, idempotency.forget_old),
+    Periodic(5, mail_tasks.ask_again),
+    Periodic(600, mail.forget_old),
 )

@@ -1,0 +1,60 @@
+"""Handing letters to the mail server."""
+
+from __future__ import annotations
+
+from models import mail as letters
+from models import notifications, smtp, waitlist
+from models.base import db
+from models.errors import Conflict, DomainError
+from models.logs import log
+from models.mail import EmailSettings, Letter
+from models.vault import Unreadable
+from tasks import mail
+from workers.broker import performs
+
+
+@performs(mail.deliver)
+def deliver() -> None:
+    """Deliver the letter that is due, and ask for the next one."""
+    letter = Letter.due()
+    if letter is None:
+        return
+    try:
+        letter.claim()
+    except Conflict:  # another worker was quicker; it asks for the next one
+        return
+    try:
+        _send(letter)
+    except Conflict:
+        log.warning("a letter was sent so late that another sends it too", letter=letter.id)
+    mail.ask_again()
+
+
+def _send(letter: Letter) -> None:
+    settings = EmailSettings.current()
+    try:
+        settings.required()
+        words = letter.subject, letter.reveal("body") or ""
+        smtp.send(settings, letters.composed(settings, letter.id, letter.recipient, words))
+    except (smtp.Refused, Unreadable) as error:
+        _give_up(letter, str(error))
+    except (DomainError, ValueError) as error:  # it may be mended: settings, server, keys
+        with db.atomic():
+            if not letter.put_off(str(error)):
+                _tell_admins(letter, str(error))
+    else:
+        with db.atomic():
+            letter.arrived()
+            if letter.entry_id is not None:
+                waitlist.invited(letter.entry_id)
+
+
+def _give_up(letter: Letter, error: str) -> None:
+    with db.atomic():
+        letter.give_up(error)
+        _tell_admins(letter, error)
+
+
+def _tell_admins(letter: Letter, error: str) -> None:
+    told = f"Mail to {letter.recipient} was not delivered"
+    notifications.notify(notifications.ERROR, told, f"{letter.subject}: {error}")
