@@ -30,7 +30,7 @@ LEASE_MS = 120_000  # longer than any conversation with a mail server may take
 FIRST_WAIT_MS, LONGEST_WAIT_MS, MOST_TRIES = 30_000, 3_600_000, 12  # about six hours
 KEPT_MS = 30 * 24 * 3_600_000
 LONGEST_SUBJECT = 256
-_ATOM = r"[^\s@<>()\[\],;:\\\"\x00-\x20\x7f]+"
+_ATOM = r"[^\s@<>()\[\],;:\\\"\x00-\x20\x7f\ufffd]+"
 _ADDRESS = re.compile(rf"{_ATOM}@{_ATOM}")
 
 
@@ -101,7 +101,7 @@ class Letter(Stateful, Vaulted):
     def due(cls) -> Self | None:
         """The letter that has waited longest of those that may be claimed now."""
         found = cls.select().where(cls.state.in_(OPEN), cls.due_at <= database_ms())
-        letter: Self | None = found.order_by(cls.due_at, cls.id).first()
+        letter: Self | None = found.order_by(cls.due_at, cls.created_at, cls.id).first()
         return letter
 
     def claim(self) -> Self:

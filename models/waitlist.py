@@ -77,7 +77,7 @@ def join(email: str) -> None:
         INSERT INTO waitlist_entries (id, email, state, created_at, updated_at)
         SELECT %(id)s, %(email)s, 'waiting', %(now)s, %(now)s
         WHERE %(most)s > (
-            SELECT count(*) FROM (SELECT FROM waitlist_entries LIMIT %(most)s) AS some)
+            SELECT count(*) FROM (SELECT FROM waitlist_entries LIMIT %(most)s) AS known)
         ON CONFLICT DO NOTHING
         """,
         {"id": Entry.id.default(), "email": email, "now": now_ms(), "most": MOST},

@@ -51,7 +51,7 @@ class MailServer:
     def admits(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> Any:
         login = data.login.decode(), data.password.decode()
         self.logins.append(login)
-        return AuthResult(success=login == self.knows)
+        return AuthResult(success=login == self.knows, handled=False)
 
 
 @contextmanager
@@ -66,8 +66,7 @@ def mail_server(
     server.port = port or free_port()
     asks: dict[str, Any] = {"tls_context": tls, "require_starttls": bool(tls)}
     if knows:
-        asks |= {"authenticator": server.admits, "auth_required": True}
-        asks |= {"auth_require_tls": bool(tls)}
+        asks |= {"authenticator": server.admits, "auth_require_tls": bool(tls)}
     where = {"hostname": "127.0.0.1", "port": server.port, "ssl_context": implicit}
     controller = Controller(server, **where, **asks)
     controller.start()

@@ -53,7 +53,7 @@ def test_a_notification_that_says_nothing_is_refused(admin: FlaskClient, body: d
     assert admin.get("/v1/admin/notifications").json == []
 
 
-def test_old_notifications_make_room(database: str, monkeypatch: pytest.MonkeyPatch):
+def test_old_notifications_make_room(database: str):
     with db.connection_context():
         for number in range(notifications.MOST + 3):
             Notification(title=f"News {number}", created_at=number).add()
