@@ -22,6 +22,7 @@ from tasks import mail as mail_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
+from tasks import updates as update_tasks
 from workers.broker import BellBroker
 from workers.relay import Relay
 
@@ -166,4 +167,5 @@ PERIODIC = (
     Periodic(600, idempotency.forget_old),
     Periodic(5, mail_tasks.ask_again),
     Periodic(600, mail.forget_old),
+    Periodic(3600, update_tasks.ask),
 )

@@ -13,8 +13,10 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from models.llm_calls import LlmCall
+from models.notifications import Notification
 from models.sessions import Session
 from models.steps import Step
+from models.waitlist import Entry as Waiting
 from tests.conftest import PROJECT
 
 AGENT = "yukihiro"
@@ -76,3 +78,11 @@ def _made(owner: FlaskClient) -> dict[str, str]:
     for maker in MAKERS:
         found |= maker(owner)
     return found
+
+
+def _administration(_: FlaskClient) -> dict[str, str]:
+    told, waits = Notification(title="x").add(), Waiting(email="ada@example.org").add()
+    return {"notification_id": told.id, "entry_id": waits.id}
+
+
+MAKERS.append(_administration)
