@@ -60,7 +60,7 @@ class Notifications(MethodView):
 @blueprint.route("/admin/notifications/<notification_id>/dismiss")
 class Dismiss(MethodView):
     @admin
-    @blueprint.response(200, wire.Done)
+    @blueprint.response(200, wire.Noted)
     def post(self, notification_id: str) -> Any:
         """A notification has been read; doing it again changes nothing."""
         commands.dismiss(visible(Notification, notification_id))
@@ -70,7 +70,7 @@ class Dismiss(MethodView):
 @blueprint.route("/admin/notifications/<notification_id>/read")
 class Read(MethodView):
     @admin
-    @blueprint.response(200, wire.Done)
+    @blueprint.response(200, wire.Noted)
     def patch(self, notification_id: str) -> Any:
         """The same for clients that know it under this name."""
         commands.dismiss(visible(Notification, notification_id))
@@ -80,7 +80,7 @@ class Read(MethodView):
 @blueprint.route("/admin/notifications/mark-all-read")
 class ReadAll(MethodView):
     @admin
-    @blueprint.response(200, wire.Done)
+    @blueprint.response(200, wire.Noted)
     def post(self) -> Any:
         """All notifications have been read."""
         notifications.mark_all_read()

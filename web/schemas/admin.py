@@ -21,7 +21,7 @@ NotificationView = made(
         Notification, "id", "level", "title", "detail", read="was_read", createdAt="created_at"
     ),
 )
-Done = made("Done", {"ok": fields.Boolean()})
+Noted = made("Noted", {"ok": fields.Boolean()})
 AuditEntry = made(
     "AuditEntry",
     {
