@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from html import escape
-from typing import Any, Self
+from typing import Self
 
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
@@ -143,14 +144,21 @@ def forget_old() -> int:
 
 def is_address(text: str) -> bool:
     """Whether this could be somebody's address: one @, nothing that headers read otherwise."""
-    return len(text) <= LONGEST_EMAIL and _ADDRESS.fullmatch(text) is not None
+    if len(text) > LONGEST_EMAIL or not _ADDRESS.fullmatch(text):
+        return False
+    try:
+        return Address(addr_spec=text).addr_spec == text
+    except (ValueError, MessageError):
+        return False
 
 
 def domain(address: str) -> str:
     return address.rpartition("@")[2]
 
 
-def composed(settings: EmailSettings, key: str, recipient: str, words: tuple[str, str]) -> Any:
+def composed(
+    settings: EmailSettings, key: str, recipient: str, words: tuple[str, str]
+) -> EmailMessage:
     """The message with this subject and text; `key` makes it the same message each time.
 
     Paragraphs are parted by blank lines; one that is an address of the web becomes a link.

@@ -43,5 +43,5 @@ def invite(principal: Principal, entry_id: str) -> Letter:
 def remove(principal: Principal, entry: Entry) -> None:
     """Take somebody off the list; their invitation opens nothing any more."""
     with db.atomic():
-        entry.delete_instance()
-        audit.record(principal, "waitlist.deleted", entry.id, email=entry.email)
+        if entry.delete_instance():
+            audit.record(principal, "waitlist.deleted", entry.id, email=entry.email)

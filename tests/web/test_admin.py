@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from models import audit, notifications
+from models.accounts import ApiKey, digest
 from models.base import db
 from models.notifications import Notification
 from models.principals import Principal
@@ -17,6 +19,7 @@ from models.sessions import Session
 
 ANNA = Principal("usr_anna", "user")
 Ask = Callable[..., dict[str, Any]]
+Caller = Callable[[str | None], FlaskClient]
 
 
 def tell(client: FlaskClient, title: str = "The disk is full", **more: Any) -> Any:
@@ -60,6 +63,15 @@ def test_old_notifications_make_room(database: str):
         notifications.notify("info", "The latest")
         assert Notification.select().count() == notifications.MOST
         assert Notification.select().where(Notification.title == "The latest").exists()
+
+
+def test_a_key_of_the_engines_may_tell_and_not_read(app: Flask, as_caller: Caller):
+    with db.connection_context():
+        scoped = {"scopes": ["engine"], "is_service_key": True, "name": "engine"}
+        ApiKey(key_hash=digest("djb_svc_1"), key_prefix="djb_svc_", **scoped).add()
+    service = as_caller("djb_svc_1")
+    assert tell(service).status_code == 200
+    assert service.get("/v1/admin/notifications").status_code == 403
 
 
 @pytest.mark.parametrize("path", ["notifications", "audit", "api-usage", "usage"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import g
 from flask.views import MethodView
 
 from models import notifications
@@ -49,12 +50,11 @@ class Notifications(MethodView):
         told = told.where(~Notification.was_read) if form["unread_only"] else told
         return page(told, form, newest_first(Notification))
 
-    @admin
     @blueprint.arguments(wire.NotificationForm)
     @blueprint.response(200, wire.NotificationView)
     def post(self, form: dict[str, Any]) -> Any:
-        """Tell the admins something."""
-        return commands.create(form)
+        """Tell the admins something: for the engine, and for admins."""
+        return commands.create(g.principal, form)
 
 
 @blueprint.route("/admin/notifications/<notification_id>/dismiss")

@@ -26,12 +26,14 @@ def deliver() -> None:
     try:
         _send(letter)
     except Conflict:
-        log.warning("a letter was sent so late that another sends it too", letter=letter.id)
+        log.warning("a letter was taken from us while we sent it", letter=letter.id)
     mail.ask_again()
 
 
 def _send(letter: Letter) -> None:
     settings = EmailSettings.current()
+    if letter.tries > letters.MOST_TRIES:
+        return _give_up(letter, "Whoever tried to send it died of it")
     try:
         settings.required()
         words = letter.subject, letter.reveal("body") or ""
@@ -44,9 +46,9 @@ def _send(letter: Letter) -> None:
                 _tell_admins(letter, str(error))
     else:
         with db.atomic():
-            letter.arrived()
             if letter.entry_id is not None:
-                waitlist.invited(letter.entry_id)
+                waitlist.invited(letter.entry_id)  # first: who deletes it locks in this order
+            letter.arrived()
 
 
 def _give_up(letter: Letter, error: str) -> None:
