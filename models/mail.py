@@ -31,7 +31,7 @@ LEASE_MS = 120_000  # longer than any conversation with a mail server may take
 FIRST_WAIT_MS, LONGEST_WAIT_MS, MOST_TRIES = 30_000, 3_600_000, 12  # about six hours
 KEPT_MS = 30 * 24 * 3_600_000
 LONGEST_SUBJECT = 256
-_ATOM = r"[^\s@<>()\[\],;:\\\"\x00-\x20\x7f\ufffd]+"
+_ATOM = r"[^\s@<>()\[\],;:\\\"\x00-\x20\x7f-\xa0\ufffd]+"
 _ADDRESS = re.compile(rf"{_ATOM}@{_ATOM}")
 
 
