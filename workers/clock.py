@@ -164,8 +164,8 @@ PERIODIC = (
     Periodic(1, sweep_requests),
     Periodic(1, sweep_swarms),
     Periodic(1, failure_tasks.ask_again),
-    Periodic(600, idempotency.forget_old),
     Periodic(5, mail_tasks.ask_again),
     Periodic(600, mail.forget_old),
     Periodic(3600, update_tasks.ask),
+    Periodic(600, idempotency.forget_old),
 )

@@ -141,7 +141,7 @@ def requests(place: Place, example: Mapping[str, Any], canary: str) -> Iterator[
     proper = {"CANARY": canary} if isinstance(example.get(name), dict) else canary
     for value in (proper, [canary], {"x": [canary]}, f"{canary}\x00", f"{canary} " * 3000):
         yield {"json": {**example, name: value}}
-    yield {"json": dict.fromkeys([*example, name], canary)}
+    yield {"json": {key: [] for key in example} | {name: canary}}  # all else is wrong
     yield {"data": f'{{"{name}": "{canary}", ', "content_type": "application/json"}
 
 

@@ -18,9 +18,9 @@ from web.security import mark
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = {"/v1/status", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/<name>"}
-PUBLIC |= {"POST /v1/waitlist", "/v1/waitlist/join"}
 MOST_LINES = 6
 METHODS = {"get", "post", "put", "patch", "delete"}
+PUBLIC |= {"POST /v1/waitlist", "/v1/waitlist/join"}
 
 
 def rules(app: Flask) -> Iterator[tuple[Rule, str]]:
