@@ -12,6 +12,7 @@ from email.message import EmailMessage
 
 from models.errors import Unreachable
 from models.mail import EmailSettings, domain
+from models.vault import Unreadable
 
 IMPLICIT_TLS = 465
 SECONDS = 10.0  # for each answer
@@ -57,15 +58,23 @@ def _judged(what: str, code: int) -> Unreachable:
 
 
 def _converse(settings: EmailSettings, message: EmailMessage) -> None:
+    login = settings.smtp_username, _password(settings)
     server = _connected(settings)
     try:
         if settings.smtp_username:
-            server.login(settings.smtp_username, settings.reveal("smtp_password") or "")
+            server.login(*login)
         server.send_message(message)
         with suppress(smtplib.SMTPException, OSError):  # it has the message: manners do not count
             server.quit()
     finally:
         server.close()
+
+
+def _password(settings: EmailSettings) -> str:
+    try:
+        return settings.reveal("smtp_password") or ""
+    except Unreadable:
+        raise Deferred("The password of the mail server does not open: enter it again") from None
 
 
 def _connected(settings: EmailSettings) -> smtplib.SMTP:

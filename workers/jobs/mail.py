@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from models import mail as letters
 from models import notifications, smtp, waitlist
 from models.base import db
 from models.errors import Conflict, DomainError
+from models.insisting import insist
 from models.logs import log
 from models.mail import EmailSettings, Letter
 from models.vault import Unreadable
@@ -38,17 +41,21 @@ def _send(letter: Letter) -> None:
         settings.required()
         words = letter.subject, letter.reveal("body") or ""
         smtp.send(settings, letters.composed(settings, letter.id, letter.recipient, words))
-    except (smtp.Refused, Unreadable) as error:
+    except smtp.Refused as error:
         _give_up(letter, str(error))
-    except (DomainError, ValueError) as error:  # it may be mended: settings, server, keys
+    except (DomainError, Unreadable, ValueError) as error:  # settings, server, keys: mendable
         with db.atomic():
             if not letter.put_off(str(error)):
                 _tell_admins(letter, str(error))
     else:
-        with db.atomic():
-            if letter.entry_id is not None:
-                waitlist.invited(letter.entry_id)  # first: who deletes it locks in this order
-            letter.arrived()
+        insist(partial(_note_arrival, letter))  # else it would be sent once more
+
+
+def _note_arrival(letter: Letter) -> None:
+    with db.atomic():
+        if letter.entry_id is not None:
+            waitlist.invited(letter.entry_id)  # first: who deletes the entry locks in this order
+        letter.arrived()
 
 
 def _give_up(letter: Letter, error: str) -> None:

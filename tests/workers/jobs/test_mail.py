@@ -156,6 +156,25 @@ def test_settings_that_went_away_put_it_off(post: MailServer, work: Work):
     assert len(post.letters) == 1
 
 
+def test_a_password_that_does_not_open_is_said_and_can_be_mended(post: MailServer, work: Work):
+    use(post, LOGIN)
+    EmailSettings.update(smtp_password="v1:gone:AAAA").execute()
+    key = send()
+    work()
+    assert "does not open" in Letter.get_by_id(key).error
+    use(post)
+    later(work)
+    assert Letter.get_by_id(key).state == SENT
+
+
+def test_whom_nobody_survives_is_not_tried_for_ever(post: MailServer, work: Work):
+    key = send()
+    Letter.update(tries=mail.MOST_TRIES).execute()
+    work()
+    assert Letter.get_by_id(key).state == FAILED
+    assert post.letters == []
+
+
 @pytest.fixture
 def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     """A mail server's TLS whose certificate this machine trusts."""
