@@ -38,7 +38,12 @@ class Entry(Model):
 
     class Meta:
         table_name = "audit_log"
-        indexes = ((("actor", "seq"), False), (("subject", "seq"), False))
+        indexes = (
+            (("actor", "seq"), False),
+            (("subject", "seq"), False),
+            (("action", "seq"), False),
+            (("at",), False),
+        )
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
@@ -53,11 +58,15 @@ class Entry(Model):
 
 @dataclass(frozen=True)
 class Finding:
-    """Where the chain breaks, or how far it holds: `broken` is None when it does."""
+    """Where the chain breaks, or how far it holds: `broken` is None when it does.
+
+    `complete`: the entry that was asked for is in it.
+    """
 
     entries: int
     head: str
     broken: int | None = None
+    complete: bool = True
 
 
 def record(principal: Principal | None, action: str, subject: str, **details: Any) -> None:
@@ -79,14 +88,19 @@ def record(principal: Principal | None, action: str, subject: str, **details: An
     entry.add()
 
 
-def verify() -> Finding:
-    """Go through the whole chain; names the first entry that is not what it was."""
-    before, count = BEGINNING, 0
+def verify(known: str | None = None) -> Finding:
+    """Go through the whole chain; names the first entry that is not what it was.
+
+    `known` is a head that was noted before: without it nobody could tell that the end of the chain
+    was cut off, or all of it written anew.
+    """
+    before, count, complete = BEGINNING, 0, known in (None, BEGINNING)
     for entry in _all():
         if entry.seq != count + 1 or entry.digest != entry.follows(before):
-            return Finding(count, before, entry.seq)
+            return Finding(count, before, entry.seq, complete)
         before, count = entry.digest, count + 1
-    return Finding(count, before)
+        complete = complete or before == known
+    return Finding(count, before, None, complete)
 
 
 def _all() -> Iterator[Entry]:

@@ -72,6 +72,9 @@ class Settings:
     cors_origins: tuple[str, ...] = ("*",)
     legacy_event_names: bool = False
     build_version: str = "dev"
+    build_commit: str | None = None
+    built_at: str | None = None
+    updates_url: str | None = None  # a list of releases as GitHub gives it; none: nobody is asked
     log_level: str = "INFO"
     sandbox: str = "bubblewrap"
     sandbox_image: str = "debian:stable-slim"
@@ -156,6 +159,9 @@ class _Reader:
             "host": ("HOST", str),
             "port": ("PORT", int),
             "build_version": ("DJINNBOT_BUILD_VERSION", str),
+            "build_commit": ("DJINNBOT_BUILD_COMMIT", str),
+            "built_at": ("DJINNBOT_BUILT_AT", str),
+            "updates_url": ("UPDATES_URL", str),
             "log_level": ("LOG_LEVEL", str.upper),
             "sandbox_image": ("SANDBOX_IMAGE", str),
             "web_workers": ("WEB_CONCURRENCY", int),

@@ -62,5 +62,9 @@ class Unavailable(DomainError):
     after = 2
 
 
+class Unsupported(DomainError):
+    """This server does not do that."""
+
+
 class Unreachable(DomainError):
     """Something outside this server that this needs did not answer as it should."""

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import base64
 import binascii
+import importlib
 import os
-from collections.abc import Iterator, Sequence
+import pkgutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from peewee import Tuple
+from peewee import Tuple, fn
 
-from models.base import LongText, Model, db
+from models.base import LongText, Model
 from models.config import settings
 from models.errors import Unavailable
 
 VERSION = "v1"
 NONCE = 12  # bytes
-BATCH = 200  # rows sealed anew in one transaction
+BATCH = 200  # rows read at a time
 
 
 class Unreadable(Exception):
@@ -97,7 +100,8 @@ class Rotation:
 def rotate() -> Rotation:
     """Seal everything anew that an older key of the ring has sealed.
 
-    Others may read and write meanwhile: a cell that changes under our hands is left to them.
+    Others may read and write meanwhile: a cell that changes under our hands is left to them, and
+    each is a transaction of its own, so that nobody waits for more than one.
     """
     done = Rotation()
     for model in vaulted():
@@ -106,8 +110,31 @@ def rotate() -> Rotation:
     return done
 
 
+def held() -> Mapping[str, int]:
+    """How many cells each key has sealed, by the key's name; other keys than the ring's as well."""
+    found: Counter[str] = Counter()
+    for model in vaulted():
+        for column in model.sealed_columns():
+            cell = model._meta.fields[column]
+            name = fn.split_part(cell, ":", 2)
+            query: Any = model.select(name, fn.count(cell)).where(cell.is_null(False))
+            for key, count in query.group_by(name).tuples():
+                found[key] += count
+    return found
+
+
+def unopenable() -> Mapping[str, int]:
+    """How many cells wait for keys that are not in the ring, by the key's name."""
+    ring = dict(settings().vault_keys)
+    return {name: count for name, count in held().items() if name not in ring}
+
+
 def vaulted() -> Sequence[type[Vaulted]]:
-    """Every kind of row with sealed columns."""
+    """Every kind of row with sealed columns, whichever modules have been needed so far."""
+    import models
+
+    for module in pkgutil.iter_modules(models.__path__):
+        importlib.import_module(f"models.{module.name}")
     waiting, found = list(Vaulted.__subclasses__()), []
     while waiting:
         model = waiting.pop()
@@ -117,17 +144,15 @@ def vaulted() -> Sequence[type[Vaulted]]:
 
 
 def _rotate(model: type[Vaulted], column: str, done: Rotation) -> None:
-    for rows in _outdated(model, column):
-        with db.atomic():
-            for row in rows:
-                try:
-                    done.sealed += _sealed_anew(row, column)
-                except Unreadable as error:
-                    done.unreadable.append(str(error))
+    for row in _outdated(model, column):
+        try:
+            done.sealed += _sealed_anew(row, column)
+        except Unreadable as error:
+            done.unreadable.append(str(error))
 
 
-def _outdated(model: type[Vaulted], column: str) -> Iterator[list[Any]]:
-    """The rows whose cell an older key has sealed, in batches along the primary key."""
+def _outdated(model: type[Vaulted], column: str) -> Iterator[Any]:
+    """The rows whose cell an older key has sealed, read in batches along the primary key."""
     cell, key = model._meta.fields[column], model._meta.primary_key
     names: tuple[str, ...] = getattr(key, "field_names", None) or (key.name,)  # type: ignore[union-attr]
     order = [model._meta.fields[name] for name in names]
@@ -135,7 +160,7 @@ def _outdated(model: type[Vaulted], column: str) -> Iterator[list[Any]]:
     old = model.select(*order, cell).where(cell.is_null(False) & ~cell.startswith(current))
     batch = list(old.order_by(*order).limit(BATCH))
     while batch:
-        yield batch
+        yield from batch
         last = [getattr(batch[-1], name) for name in names]
         beyond = Tuple(*order) > Tuple(*last)
         batch = list(old.where(beyond).order_by(*order).limit(BATCH))

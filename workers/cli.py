@@ -23,6 +23,10 @@ app = typer.Typer(
 )
 library = typer.Typer(help="Agents and pipelines of your own.", no_args_is_help=True)
 app.add_typer(library, name="library")
+vault = typer.Typer(help="The secrets this server keeps, and their keys.", no_args_is_help=True)
+app.add_typer(vault, name="vault")
+audit = typer.Typer(help="The log of who changed what.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
 
 Data = Annotated[
     Path | None,
@@ -233,6 +237,43 @@ def load(
     from workers.commands import database as command
 
     raise typer.Exit(command.load(path.absolute(), _texts({"DJINN_DATA_PATH": data})))
+
+
+@vault.command("rotate")
+def rotate(data: Data = None) -> None:
+    """Seal everything anew with the first key of SECRET_ENCRYPTION_KEYS, while all goes on.
+
+    Give the new key to every process first, before the older ones; take those away afterwards.
+    Exit code 1 when something does not open: it is named, and stays as it was.
+    """
+    from workers.commands import database as command
+
+    raise typer.Exit(command.rotate(_texts({"DJINN_DATA_PATH": data})))
+
+
+@vault.command("status")
+def vault_status(data: Data = None) -> None:
+    """Say which key has sealed how many secrets. Exit code 1 when a key is missing."""
+    from workers.commands import database as command
+
+    raise typer.Exit(command.vault(_texts({"DJINN_DATA_PATH": data})))
+
+
+@audit.command("verify")
+def verify(
+    head: Annotated[
+        str | None, typer.Option(help="Digest noted earlier: it must still be in the log.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Check that nothing in the audit log was altered, taken out or put in.
+
+    Prints the digest of its last entry: kept elsewhere and given as --head, it shows that the end
+    was not cut off either. Exit code 1 names the first entry that is not what it was.
+    """
+    from workers.commands import database as command
+
+    raise typer.Exit(command.audit(_texts({"DJINN_DATA_PATH": data}), head))
 
 
 def main() -> None:

@@ -12,16 +12,18 @@ import peewee
 import psycopg2
 import redis
 
-from models import idempotency, oidc, outbox, processes, runs, spending, steps
+from models import idempotency, mail, oidc, outbox, processes, runs, spending, steps
 from models.base import db, now_ms
 from models.logs import log
 from models.runs import Run
 from models.steps import Step
 from tasks import failures as failure_tasks
 from tasks import logins
+from tasks import mail as mail_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
+from tasks import updates as update_tasks
 from workers.broker import BellBroker
 from workers.relay import Relay
 
@@ -163,6 +165,9 @@ PERIODIC = (
     Periodic(1, sweep_requests),
     Periodic(1, sweep_swarms),
     Periodic(1, failure_tasks.ask_again),
+    Periodic(5, mail_tasks.ask_again),
+    Periodic(600, mail.forget_old),
+    Periodic(3600, update_tasks.ask),
     Periodic(600, idempotency.forget_old),
     Periodic(600, logins.forget_old),
     Periodic(60, oidc.forget_old),

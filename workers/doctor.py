@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rich.console import Console
 
-from models import base, migrations
+from models import base, migrations, vault
 from models.config import Misconfigured, Settings, environment
 from workers.local.binaries import Missing, postgres_programs, valkey_program
 from workers.local.running import find
@@ -135,6 +135,41 @@ def _schema(settings: Settings) -> Finding:
     return Finding("schema", OK, "up to date")
 
 
+def _vault(settings: Settings) -> Finding:
+    """Whether secrets can be kept, and those that are kept can be read."""
+    if not settings.vault_keys:
+        said = "no SECRET_ENCRYPTION_KEYS: `djinn up` draws a key, `djinn web` does not start"
+        return Finding("vault", NOTE, said, "set it to 64 hex digits: openssl rand -hex 32")
+    names = ", ".join(name for name, _ in settings.vault_keys)
+    if not settings.database_url:
+        return Finding("vault", OK, f"keys {names}; the first one seals")
+    try:
+        with base.db.connection_context():
+            lost = vault.unopenable()
+    except DatabaseError as error:
+        return Finding("vault", NOTE, str(error).strip(), "djinn migrate")
+    if lost:
+        said = ", ".join(f"{count} secrets wait for key {name}" for name, count in lost.items())
+        return Finding("vault", MISSING, said, "put that key back into SECRET_ENCRYPTION_KEYS")
+    return Finding("vault", OK, f"keys {names}; the first one seals, and all secrets open")
+
+
+def _accounts(settings: Settings) -> Finding:
+    """Whether people and programs can prove who they are."""
+    if not settings.auth_enabled:
+        said = "AUTH_ENABLED=false: whoever reaches this server is its admin"
+        return Finding("accounts", NOTE, said, "set AUTH_ENABLED=true before others can reach it")
+    keys = {
+        "AUTH_SECRET_KEY": settings.auth_secret,
+        "ENGINE_INTERNAL_TOKEN": settings.engine_token,
+    }
+    lacking = [name for name, value in keys.items() if not value]
+    if not lacking:
+        return Finding("accounts", OK, "logins can be signed, and the engine has a token")
+    said = f"no {' and no '.join(lacking)}: `djinn up` draws its own, `djinn web` does not start"
+    return Finding("accounts", NOTE, said, "set each to what openssl rand -hex 32 says")
+
+
 def _redis(settings: Settings) -> Finding:
     if settings.redis_url:
         return _redis_server(settings.redis_url)
@@ -220,6 +255,8 @@ _CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     _data,
     _postgres,
     _schema,
+    _vault,
+    _accounts,
     _redis,
     _sandbox,
     _local_model,

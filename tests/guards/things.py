@@ -15,9 +15,11 @@ from flask.testing import FlaskClient
 from models.accounts import User, UserSession
 from models.base import db, now_ms
 from models.llm_calls import LlmCall
+from models.notifications import Notification
 from models.principals import SERVICE
 from models.sessions import Session
 from models.steps import Step
+from models.waitlist import Entry as Waiting
 from tasks import oidc, secrets
 from tests.conftest import PROJECT
 
@@ -146,3 +148,11 @@ def _made(owner: FlaskClient) -> dict[str, str]:
     for maker in MAKERS:
         found |= maker(owner)
     return found
+
+
+def _administration(_: FlaskClient) -> dict[str, str]:
+    told, waits = Notification(title="x").add(), Waiting(email="ada@example.org").add()
+    return {"notification_id": told.id, "entry_id": waits.id}
+
+
+MAKERS.append(_administration)

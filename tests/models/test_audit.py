@@ -55,6 +55,19 @@ def test_the_database_refuses_to_change_it(database: str, verb: str):
         db.execute_sql(verb)
 
 
+def test_an_end_that_was_cut_off_is_missed_by_who_noted_it(database: str):
+    for number in range(3):
+        note(number)
+    with db.connection_context():
+        head = audit.verify().head
+        note(4)
+        assert audit.verify(head).complete
+        assert audit.verify(audit.BEGINNING).complete
+        untied("DELETE FROM audit_log WHERE seq >= 3")
+        found = audit.verify(head)
+        assert (found.broken, found.complete) == (None, False)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -97,6 +99,72 @@ def test_rotation_seals_everything_anew_and_names_what_does_not_open(
         ring(NEW)
         assert User.get_by_id("usr_0204").reveal("totp_secret") == "secret 204"
         assert vault.rotate().sealed == 0
+
+
+def keep_writing(mine: list[str], written: dict[str, int], turned: Event) -> None:
+    """Keep changing the secrets of some, each in a transaction of its own."""
+    with db.connection_context():
+        while not turned.is_set():
+            for key in mine:
+                with db.atomic():
+                    user = User.locked(key)
+                    assert user.reveal("totp_secret") == f"{key} {written[key]}"
+                    user.lock_up(totp_secret=f"{key} {written[key] + 1}")
+                    user.put(totp_secret=user.totp_secret)
+                written[key] += 1
+
+
+def keep_reading(turned: Event) -> None:
+    with db.connection_context():
+        while not turned.is_set():
+            for user in User.select().where(User.totp_secret.is_null(False)):
+                assert user.reveal("totp_secret").startswith(user.id)
+
+
+def with_secrets(people: list[str]) -> None:
+    for key in people:
+        user = User(id=key, email=f"{key}@rotate.example")
+        user.lock_up(totp_secret=f"{key} 0")
+        user.add()
+
+
+def test_while_keys_turn_others_read_and_write_and_nothing_is_lost(
+    database: str, ring: Callable[[str], None]
+):
+    ring(OLD)
+    people = [f"usr_{number:03}" for number in range(120)]
+    written = dict.fromkeys(people, 0)
+    with db.connection_context():
+        with_secrets(people)
+    ring(f"{NEW},{OLD}")
+    turned = Event()
+    with ThreadPoolExecutor(4) as pool, db.connection_context():
+        busy = [
+            pool.submit(keep_writing, people[0:40], written, turned),
+            pool.submit(keep_writing, people[40:80], written, turned),
+            pool.submit(keep_reading, turned),
+        ]
+        done = [vault.rotate() for _ in range(3)]
+        turned.set()
+        assert [each.result() for each in busy] == [None] * 3
+        assert [rotation.unreadable for rotation in done] == [[]] * 3
+        ring(NEW)
+        assert vault.held() == {"new": len(people)}
+        for user in User.select().where(User.id.in_(people)):
+            assert user.reveal("totp_secret") == f"{user.id} {written[user.id]}"
+
+
+def test_it_is_told_which_keys_hold_what(database: str, ring: Callable[[str], None]):
+    with db.connection_context():
+        for number, keys in enumerate([OLD, OLD, f"{NEW},{OLD}"]):
+            ring(keys)
+            user = User(id=f"usr_{number}", email=f"{number}@held.example")
+            user.lock_up(totp_secret="JBSWY3DP")
+            user.add()
+        assert vault.held() == {"old": 2, "new": 1}
+        assert vault.unopenable() == {}
+        ring(NEW)
+        assert vault.unopenable() == {"old": 2}
 
 
 def test_a_ciphertext_moved_to_another_row_does_not_open(database: str):

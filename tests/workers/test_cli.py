@@ -10,7 +10,7 @@ import pytest
 
 COMMANDS = [
     *("up", "run", "fork", "replay", "tail", "migrate"),
-    *("web", "clock", "worker", "library", "doctor"),
+    *("web", "clock", "worker", "library", "doctor", "vault", "audit"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Commands that need only the database: migrate, library load, doctor --invariants."""
+"""Commands that need only the database: schema, library, invariants, the vault, the audit log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from models.config import Settings, environment
 from workers.commands.complaints import plainly, say
 from workers.local.folder import InUse
+from workers.local.machine import own_keys
 from workers.local.postgres import address, postgres
 
 
@@ -31,6 +32,22 @@ def invariants(given: Mapping[str, str]) -> int:
     return plainly(lambda: _on_a_database(given, ["doctor", "--invariants"], _invariants))
 
 
+def rotate(given: Mapping[str, str]) -> int:
+    """Seal all secrets anew with the newest key; gives the exit code, 1 when any does not open."""
+    return plainly(lambda: _on_a_database(given, ["vault", "rotate"], _rotate))
+
+
+def vault(given: Mapping[str, str]) -> int:
+    """Say which key has sealed how much; gives the exit code, 1 when keys are missing."""
+    return plainly(lambda: _on_a_database(given, ["vault", "status"], _vault))
+
+
+def audit(given: Mapping[str, str], head: str | None) -> int:
+    """Check the audit log's chain; gives the exit code, 1 when it is broken."""
+    argv = ["audit", "verify", *(["--head", head] if head else [])]
+    return plainly(lambda: _on_a_database(given, argv, lambda: _audit(head)))
+
+
 def _migrate() -> int:
     from workers.boot import migrate as bring_up_to_date
 
@@ -47,17 +64,62 @@ def _load(path: Path) -> int:
 
 
 def _invariants() -> int:
-    from models.base import db
     from models.invariants import INVARIANTS, breaches
-    from workers.boot import connect
 
-    connect()
-    with db.connection_context():
+    with _connected():
         broken = breaches()
     for breach in broken:
         say(f"broken: {breach.invariant}: {', '.join(breach.rows)}")
     say(f"{len(INVARIANTS) - len(broken)} of {len(INVARIANTS)} invariants hold")
     return 1 if broken else 0
+
+
+def _rotate() -> int:
+    from models import vault as cells
+
+    with _connected():
+        done = cells.rotate()
+    for text in done.unreadable:
+        say(f"lost: {text}")
+    say(f"{done.sealed} secrets sealed anew, {len(done.unreadable)} do not open")
+    return 1 if done.unreadable else 0
+
+
+def _vault() -> int:
+    from models import vault as cells
+
+    with _connected() as settings:
+        held = cells.held()
+    ring = [name for name, _ in settings.vault_keys]
+    for name in [*ring, *sorted(set(held) - set(ring))]:
+        place = "seals" if name in ring[:1] else "opens" if name in ring else "not in the ring"
+        say(f"key {name} ({place}): {held.get(name, 0)} secrets")
+    return 1 if set(held) - set(ring) else 0
+
+
+def _audit(head: str | None) -> int:
+    from models import audit as log
+
+    with _connected():
+        found = log.verify(head)
+    if found.broken is not None:
+        say(f"broken: entry {found.broken} is not what it was; {found.entries} before it hold")
+    elif not found.complete:
+        say(f"broken: no entry has the digest {head}: the end was cut off, or all is new")
+    else:
+        say(f"{found.entries} entries hold; keep this head elsewhere: {found.head}")
+    return 1 if found.broken is not None or not found.complete else 0
+
+
+@contextmanager
+def _connected() -> Iterator[Settings]:
+    """The configured database, connected for the block."""
+    from models.base import db
+    from workers.boot import connect
+
+    settings = connect()
+    with db.connection_context():
+        yield settings
 
 
 def _on_a_database(given: Mapping[str, str], argv: list[str], act: Callable[[], int]) -> int:
@@ -68,7 +130,8 @@ def _on_a_database(given: Mapping[str, str], argv: list[str], act: Callable[[], 
         return act()
     with _database(chosen.data) as url:
         command = [sys.executable, "-m", "workers.cli", *argv]
-        return subprocess.run(command, env={**base, "DATABASE_URL": url}, check=False).returncode
+        env = {**base, **own_keys(chosen, chosen.data), "DATABASE_URL": url}
+        return subprocess.run(command, env=env, check=False).returncode
 
 
 @contextmanager

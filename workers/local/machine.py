@@ -67,7 +67,7 @@ def machine(
         stack.enter_context(held(data, "up.lock"))
         token = settings.engine_token or secret(data / "token")
         env = {**base, "DJINN_DATA_PATH": str(data), "ENGINE_INTERNAL_TOKEN": token}
-        env |= _keys(settings, data)
+        env |= own_keys(settings, data)
         env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
         env |= _access(base, settings, say)
         env |= _servers(settings, data, stack, say)
@@ -88,7 +88,7 @@ def machine(
         say("stopping ...")
 
 
-def _keys(settings: Settings, data: Path) -> dict[str, str]:
+def own_keys(settings: Settings, data: Path) -> dict[str, str]:
     """Keys of our own, kept in the data folder, where the operator gave none."""
     made = {}
     if not settings.auth_secret:

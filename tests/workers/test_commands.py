@@ -1,0 +1,81 @@
+"""What operators do with the vault and the audit log, on a database of theirs."""
+
+from __future__ import annotations
+
+import pytest
+
+from models import audit
+from models.accounts import User
+from models.base import db
+from models.mail import EmailSettings
+from tests.conftest import VAULT_KEYS
+from tests.models.test_audit import note, untied
+from tests.workers.test_cli import djinn
+
+NEW = f"new:{'0e' * 32}"
+
+
+@pytest.fixture
+def theirs(database: str, session_settings: object) -> dict[str, str]:
+    """The environment of an operator, who has two secrets."""
+    with db.connection_context():
+        for row in (User.get_by_id("usr_owner"), EmailSettings()):
+            row.lock_up(**dict.fromkeys(row.sealed_columns(), "a canary"))
+            row.save(force_insert=isinstance(row, EmailSettings))
+    return {"DATABASE_URL": database, "SECRET_ENCRYPTION_KEYS": VAULT_KEYS}
+
+
+def test_keys_are_turned_and_the_old_one_may_go(theirs: dict[str, str]):
+    both = theirs | {"SECRET_ENCRYPTION_KEYS": f"{NEW},{VAULT_KEYS}"}
+    before = djinn("vault", "status", **both)
+    assert "key new (seals): 0 secrets" in before.stderr
+    assert "key tests (opens): 2 secrets" in before.stderr
+    done = djinn("vault", "rotate", **both)
+    assert (done.returncode, done.stderr) == (
+        0,
+        "djinn: 2 secrets sealed anew, 0 do not open\n",
+    )
+    alone = djinn("vault", "status", **theirs | {"SECRET_ENCRYPTION_KEYS": NEW})
+    assert (alone.returncode, alone.stderr) == (0, "djinn: key new (seals): 2 secrets\n")
+
+
+def test_what_does_not_open_is_named_and_stays(theirs: dict[str, str]):
+    other = theirs | {"SECRET_ENCRYPTION_KEYS": NEW}
+    lost = djinn("vault", "rotate", **other)
+    assert lost.returncode == 1
+    assert "lost: users:totp_secret:usr_owner" in lost.stderr
+    assert "lost: email_settings:smtp_password:default" in lost.stderr
+    status = djinn("vault", "status", **other)
+    assert status.returncode == 1
+    assert "key tests (not in the ring): 2 secrets" in status.stderr
+    seen = djinn("doctor", **other)
+    assert "2 secrets wait for key tests" in seen.stdout
+    assert "put that key back" in seen.stdout
+    assert "a canary" not in "".join((lost.stderr, status.stderr, seen.stdout))
+    assert djinn("vault", "rotate", **theirs).returncode == 0
+
+
+def test_one_flipped_byte_in_the_audit_log_is_found(theirs: dict[str, str]):
+    for number in range(4):
+        note(number)
+    with db.connection_context():
+        head = audit.verify().head
+    fine = djinn("audit", "verify", "--head", head, **theirs)
+    assert (fine.returncode, head in fine.stderr) == (0, True)
+    unknown = djinn("audit", "verify", "--head", "ab" * 32, **theirs)
+    assert unknown.returncode == 1
+    assert "no entry has the digest" in unknown.stderr
+    with db.connection_context():
+        untied("UPDATE audit_log SET actor = 'usr_annb' WHERE seq = 2")
+    broken = djinn("audit", "verify", **theirs)
+    assert broken.returncode == 1
+    assert "entry 2 is not what it was; 1 before it hold" in broken.stderr
+
+
+def test_the_doctor_says_what_nobody_could_log_in_without(theirs: dict[str, str]):
+    seen = djinn("doctor", **theirs).stdout
+    assert "no AUTH_SECRET_KEY and no ENGINE_INTERNAL_TOKEN" in seen
+    assert "all secrets open" in seen
+    without = djinn("doctor", **theirs | {"SECRET_ENCRYPTION_KEYS": "", "AUTH_ENABLED": "0"}).stdout
+    assert "no SECRET_ENCRYPTION_KEYS" in without
+    assert "whoever reaches this server is its admin" in without
