@@ -12,7 +12,7 @@ import peewee
 import psycopg2
 import redis
 
-from models import idempotency, outbox, processes, runs, spending, steps
+from models import github, idempotency, outbox, processes, runs, spending, steps, webhooks
 from models.base import db, now_ms
 from models.logs import log
 from models.runs import Run
@@ -21,6 +21,7 @@ from tasks import failures as failure_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
+from tasks import webhooks as webhook_tasks
 from workers.broker import BellBroker
 from workers.relay import Relay
 
@@ -163,4 +164,8 @@ PERIODIC = (
     Periodic(1, sweep_swarms),
     Periodic(1, failure_tasks.ask_again),
     Periodic(600, idempotency.forget_old),
+    Periodic(10, webhook_tasks.sweep),
+    Periodic(300, webhook_tasks.ask_for_missed),
+    Periodic(600, github.forget_expired),
+    Periodic(3600, webhooks.forget_old),
 )

@@ -26,6 +26,7 @@ PARTIAL = (
     "runs_active",
     "swarms_active",
     "api_keys_one_per_agent",
+    "webhook_events_waiting",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

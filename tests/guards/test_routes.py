@@ -18,6 +18,8 @@ from web.security import mark
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = {"/v1/status", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/<name>"}
+PUBLIC |= {"/v1/github/webhooks", "/v1/webhooks/github", "/v1/github/callback"}
+REDIRECTING = {"/v1/github/callback"}  # that is all they do
 MOST_LINES = 6
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -51,6 +53,8 @@ def test_both_slash_forms_answer_without_redirect(app: Flask, engine: FlaskClien
     for rule, method in rules(app):
         if "/events/" in rule.rule and "<" not in rule.rule:
             continue  # never ends; the matching is the same
+        if rule.rule in REDIRECTING:
+            continue
         plain = engine.open(filled(rule.rule), method=method)
         slashed = engine.open(filled(rule.rule) + "/", method=method)
         assert plain.status_code == slashed.status_code, f"{method} {rule}"
