@@ -98,7 +98,7 @@ def read(kind: str, payload: Mapping[str, Any]) -> Facts:
         trusted=_text(payload, spoken, "author_association") in TRUSTED,
         by_bot=_text(payload, "sender", "type") == "Bot",
         branch=_text(payload, "pull_request", "head", "ref"),
-        own_branch=_text(payload, "pull_request", "head", "repo", "full_name") == repository,
+        own_branch=_text(payload, "pull_request", "head", "repo", "full_name") == repository != "",
         draft=_at(payload, "pull_request", "draft") is True,
         merged=_at(payload, "pull_request", "merged") is True,
     )
