@@ -86,18 +86,11 @@ def app() -> dict[str, Any]:
     return found
 
 
-def repository(installation_id: int, owner: str, name: str) -> dict[str, Any]:
-    """One repository that an installation covers; NotFound when it does not."""
-    if installation_of(owner, name) != installation_id:
-        raise NotFound(f"The App's installation does not cover {owner}/{name}")
-    opener = token(installation_id, name, LOOK).text
-    found: dict[str, Any] = _call("GET", f"/repos/{owner}/{name}", opener)
-    return found
-
-
-def installation_of(owner: str, name: str) -> int:
-    """The installation that covers a repository; NotFound when none does."""
-    return int(_call("GET", f"/repos/{owner}/{name}/installation", _signed())["id"])
+def repository(owner: str, name: str) -> tuple[int, dict[str, Any]]:
+    """A repository as GitHub writes it and the installation that covers it; NotFound if none."""
+    covering = int(_call("GET", f"/repos/{owner}/{name}/installation", _signed())["id"])
+    opener = token(covering, None, LOOK).text
+    return covering, _call("GET", f"/repos/{owner}/{name}", opener)
 
 
 def changed_files(installation_id: int, full_name: str, number: int) -> list[str]:

@@ -78,8 +78,10 @@ def arrived(state: str, installation_id: int | None) -> str:
 def connect(principal: Principal, project: Project, form: Mapping[str, Any]) -> Connection:
     """Make a repository that the installation covers the project's, in place of any other."""
     owner, name = parsed(f"{form['owner']}/{form['repo']}")
-    found = github_app.repository(form["installation_id"], owner, name)
-    return _connected(principal, project.id, form["installation_id"], found)
+    covering, found = github_app.repository(owner, name)
+    if covering != form["installation_id"]:
+        raise NotFound(f"This installation of the App does not cover {owner}/{name}")
+    return _connected(principal, project.id, covering, found)
 
 
 def disconnect(principal: Principal, project: Project) -> None:

@@ -44,7 +44,7 @@ def of_repository(principal: Principal, text: str) -> Opened:
     owner, name = parsed(text)
     if principal.agent_id is not None:
         return _of_connection(principal, _chosen(principal.agent_id, f"{owner}/{name}"))
-    return _opened(principal, _installation(owner, name), owner, name)
+    return _opened(principal, *_covered(owner, name))
 
 
 def of_agent(principal: Principal, agent_id: str, text: str | None) -> Opened:
@@ -64,12 +64,14 @@ def _chosen(agent_id: str, full_name: str | None) -> Connection:
     return mine[0]
 
 
-def _installation(owner: str, name: str) -> int:
+def _covered(owner: str, name: str) -> tuple[int, str]:
+    """The installation that covers a repository, and the name as GitHub writes it."""
     try:
-        return github_app.installation_of(owner, name)
+        covering, found = github_app.repository(owner, name)
     except NotFound:
         told = f"The App is not installed on {owner}/{name}{_advice()}"
         raise NotFound(told) from None
+    return covering, found["full_name"]
 
 
 def _advice() -> str:
@@ -77,13 +79,12 @@ def _advice() -> str:
 
 
 def _of_connection(principal: Principal, connection: Connection) -> Opened:
-    return _opened(
-        principal, connection.installation_id, connection.repo_owner, connection.repo_name
-    )
+    return _opened(principal, connection.installation_id, connection.repo_full_name)
 
 
-def _opened(principal: Principal, installation_id: int, owner: str, name: str) -> Opened:
+def _opened(principal: Principal, installation_id: int, full_name: str) -> Opened:
+    owner, _, name = full_name.partition("/")
     token = github_app.token(installation_id, name, holder=principal.id)
     with db.atomic():
-        audit.record(principal, "github.token", f"{owner}/{name}", installation=installation_id)
+        audit.record(principal, "github.token", full_name, installation=installation_id)
     return Opened(token, installation_id, owner, name)

@@ -27,7 +27,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from models import config
+from models import config, github_app
 from models.config import Settings
 
 APP_ID, SLUG = "4711", "djinnbot"
@@ -113,7 +113,7 @@ class Github:
         fits = all(self.permissions.get(what) in (level, "write") for what, level in wanted.items())
         if not set(names or ()) <= known or not fits:
             return 422, {"message": "There is at least one repository or permission too many"}
-        chosen = [name for name in covered if not names or name.partition("/")[2] in names]
+        chosen = [each for each in covered if each.partition("/")[2] in names] if names else covered
         token = f"ghs_{len(self.tokens):036d}"
         self.tokens[token] = {"installation": int(number), "names": chosen, "permissions": wanted}
         expires = (datetime.now(UTC) + self.life).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -288,6 +288,8 @@ def github(session_settings: Settings, tmp_path: Path) -> Iterator[Github]:
             patch.setenv(name, value)
         config.settings.cache_clear()
         yield server.github
+    github_app._client(server.github.url).close()
+    github_app._client.cache_clear()
     server.shutdown()
     server.server_close()
     config.settings.cache_clear()
