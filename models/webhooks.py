@@ -14,8 +14,9 @@ from peewee import BigIntegerField, BooleanField, CharField, IntegerField
 
 from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, db, now_ms
 from models.github import Connection
+from models.logs import log
 from models.principals import Principal
-from models.vault import Sealed, Vaulted
+from models.vault import Sealed, Unreadable, Vaulted
 
 KEPT_MS = 35 * 86_400_000  # no delivery id may come again for at least 30 days: nothing is dated
 MOST_SECRETS = 20  # installations with a secret of their own; each costs a pass over a body
@@ -172,10 +173,17 @@ class Verifier:
 
 
 def secrets(of_app: Iterable[str]) -> list[tuple[int | None, str]]:
-    """Every secret that may sign a delivery, and whose it is: the App's, then installations'."""
-    own = WebhookSecret.select().order_by(WebhookSecret.installation_id).limit(MOST_SECRETS)
-    shared: list[tuple[int | None, str]] = [(None, secret) for secret in of_app]
-    return shared + [(row.installation_id, str(row.reveal("secret"))) for row in own]
+    """Every secret that may sign a delivery, and whose it is: the App's, then installations'.
+
+    One that does not open verifies nothing, and keeps no others from being verified.
+    """
+    known: list[tuple[int | None, str]] = [(None, secret) for secret in of_app]
+    for row in WebhookSecret.select().order_by(WebhookSecret.installation_id).limit(MOST_SECRETS):
+        try:
+            known.append((row.installation_id, str(row.reveal("secret"))))
+        except Unreadable as error:
+            log.warning("webhook secret does not open", error=str(error))
+    return known
 
 
 def has_own_secret(installation_id: int | None) -> bool:

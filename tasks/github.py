@@ -104,15 +104,23 @@ def parsed(text: str) -> tuple[str, str]:
     return owner, name
 
 
-def pushed(full_name: str, moment: int) -> None:
-    """Note when something was last pushed to a repository; an older moment changes nothing."""
+def pushed(connection: Connection, moment: int) -> None:
+    """Note when something was last pushed; an older moment changes nothing."""
     db.now(
         """
         UPDATE project_github SET last_push_at = greatest(coalesce(last_push_at, 0), %s)
-        WHERE repo_key = %s
+        WHERE id = %s
         """,
-        (moment, full_name.lower()),
+        (moment, connection.id),
     )
+
+
+def renamed(installation_id: int, former: str, full_name: str) -> None:
+    """Follow a repository to its new name."""
+    owner, _, name = full_name.partition("/")
+    mine = (Connection.installation_id == installation_id) & (Connection.repo_key == former.lower())
+    changes = {"repo_owner": owner, "repo_name": name, "repo_full_name": full_name}
+    Connection.update({**changes, "repo_key": full_name.lower()}).where(mine).execute()
 
 
 def suspended(installation_id: int, suspends: bool) -> None:

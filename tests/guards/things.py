@@ -12,10 +12,14 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
+from models.assignments import Trigger
+from models.base import db
 from models.llm_calls import LlmCall
 from models.sessions import Session
 from models.steps import Step
+from models.webhooks import WebhookEvent, WebhookSecret
 from tests.conftest import PROJECT
+from tests.servers.github import INSTALLATION
 
 AGENT = "yukihiro"
 SHIPPED = {"agent_id": AGENT, "pipeline_id": "bugfix", "filename": "SOUL.md", "tool_name": "bash"}
@@ -32,8 +36,21 @@ BODIES: dict[str, Any] = {
     },
     "POST /v1/runs": {"pipeline_id": "bugfix", "task": "x"},
     "POST /v1/runs/<run_id>/fork": {},
+    "POST /v1/github/projects/<project_id>/connect": {
+        "installation_id": INSTALLATION,
+        "owner": "acme",
+        "repo": "todo",
+    },
+    "POST /v1/github/manual-callback": {"installation_id": INSTALLATION},
 }
-QUERIES: dict[str, dict[str, str]] = {"DELETE /v1/runs": {"status": "completed"}}
+COVERED = {"installation_id": str(INSTALLATION)}
+QUERIES: dict[str, dict[str, str]] = {
+    "DELETE /v1/runs": {"status": "completed"},
+    "GET /v1/github/projects/<project_id>/repositories": COVERED,
+    "GET /v1/github/install": {"project_id": PROJECT},
+    "GET /v1/github/repo-token": {"repo": "acme/todo"},
+    "GET /v1/github/git-credential": {"agent_id": AGENT},
+}
 OTHERS = {"/v1/spawn-executor/<run_id>": {"run_id": "executor_id"}}  # another kind than usual
 
 
@@ -68,7 +85,26 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     return {**SHIPPED, **made, **named, **_made(owner)}
 
 
-MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = []  # of the other nouns
+def of_github(owner: FlaskClient) -> Mapping[str, str]:
+    """A connected repository, an agent that answers to it, and what GitHub has told."""
+    connect = BODIES["POST /v1/github/projects/<project_id>/connect"]
+    owner.post(f"/v1/github/projects/{PROJECT}/connect", json=connect)
+    told = {"agent_id": AGENT, "event_type": "issues"}
+    row = owner.post(f"/v1/projects/{PROJECT}/github/assignments", json=told).json["id"]
+    with db.connection_context():
+        event = WebhookEvent(delivery_id="d", event_type="issues", payload={}).add()
+        called = {"project": PROJECT, "event_id": event.id, "subject": "Issue #1"}
+        trigger = Trigger(**told, **called).add()
+        own = WebhookSecret(installation_id=5)
+        own.lock_up(secret="a secret of its own")
+        own.add()
+    named = {"trigger_id": trigger.id, "event_id": event.id, "installation_id": "5"}
+    return {"assignment_id": row, **named}
+
+
+MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = [  # of the other nouns
+    of_github,
+]
 
 
 def _made(owner: FlaskClient) -> dict[str, str]:

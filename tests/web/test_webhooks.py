@@ -257,6 +257,13 @@ def test_an_installation_with_its_own_secret_signs_with_that_alone(
     assert send(told.issues(), secret=SECRET, X_GitHub_Delivery="d-3").status_code == 200
 
 
+def test_a_secret_that_does_not_open_keeps_no_others_out(send: Send):
+    WebhookSecret(installation_id=5, secret="v1:gone:AAAA").add()
+    assert send(told.issues()).status_code == 200
+    of_five = told.issues() | {"installation": {"id": 5}}
+    assert send(of_five, X_GitHub_Delivery="d-2").status_code == 401
+
+
 def test_only_so_many_installations_have_a_secret_of_their_own(github: Github, admin: FlaskClient):
     for number in range(webhooks.MOST_SECRETS):
         body = {"installation_id": number + 1, "secret": "sixteen characters"}

@@ -27,9 +27,13 @@ class Concerned:
     assigned: Sequence[Assignment]
 
 
-def concerned(facts: Facts) -> Concerned:
-    """Whom an event may concern."""
-    connections = Connection.to(facts.repository) if facts.repository else []
+def concerned(event: WebhookEvent, facts: Facts) -> Concerned:
+    """Whom an event may concern: an installation speaks of the repositories it covers alone."""
+    connections = [
+        connection
+        for connection in (Connection.to(facts.repository) if facts.repository else [])
+        if event.installation_id in (None, connection.installation_id)
+    ]
     projects = [connection.project_id for connection in connections]
     return Concerned(connections, Assignment.listening(projects, facts.kind) if projects else [])
 
@@ -48,10 +52,12 @@ def completed(facts: Facts, whom: Concerned) -> Facts:
 
 def act(event: WebhookEvent, payload: Mapping[str, Any], facts: Facts, whom: Concerned) -> None:
     """Do everything that an event entails; the caller holds its lock."""
-    entailed = ACTS.get(facts.change) or ACTS.get((facts.kind, None))
-    if entailed:
-        entailed(event, payload)
+    entailed = ACTS.get(facts.change)
+    if entailed and event.installation_id is not None:
+        entailed(event.installation_id, event, payload)
     for connection in whom.connections:
+        if facts.kind == "push":
+            github.pushed(connection, event.received_at)
         if facts.change == ("pull_request", "closed") and facts.merged:
             github.pull_request_merged(connection, merged(payload, facts))
         mine = [row for row in whom.assigned if row.project_id == connection.project_id]
@@ -99,32 +105,31 @@ def _task(facts: Facts) -> str:
     return f"{facts.noun.lower().replace(' ', '-')}-{facts.number}" if facts.number else facts.kind
 
 
-def _uninstalled(event: WebhookEvent, payload: Mapping[str, Any]) -> None:
-    if event.installation_id is not None:
-        github.uninstalled(event.installation_id, event.received_at)
+def _uninstalled(installation_id: int, event: WebhookEvent, payload: Mapping[str, Any]) -> None:
+    github.uninstalled(installation_id, event.received_at)
 
 
-def _suspended(event: WebhookEvent, payload: Mapping[str, Any]) -> None:
-    if event.installation_id is not None:
-        github.suspended(event.installation_id, event.action == "suspend")
+def _suspended(installation_id: int, event: WebhookEvent, payload: Mapping[str, Any]) -> None:
+    github.suspended(installation_id, event.action == "suspend")
 
 
-def _withdrawn(event: WebhookEvent, payload: Mapping[str, Any]) -> None:
+def _withdrawn(installation_id: int, event: WebhookEvent, payload: Mapping[str, Any]) -> None:
     removed = payload.get("repositories_removed") or []
     names = [each["full_name"] for each in removed if isinstance(each.get("full_name"), str)]
-    if event.installation_id is not None:
-        github.withdrawn(event.installation_id, names, event.received_at)
+    github.withdrawn(installation_id, names, event.received_at)
 
 
-def _pushed(event: WebhookEvent, payload: Mapping[str, Any]) -> None:
-    if event.repository_full_name:
-        github.pushed(event.repository_full_name, event.received_at)
+def _renamed(installation_id: int, event: WebhookEvent, payload: Mapping[str, Any]) -> None:
+    full_name = event.repository_full_name or ""
+    former = payload["changes"]["repository"]["name"]["from"]
+    github.renamed(installation_id, f"{full_name.partition('/')[0]}/{former}", full_name)
 
 
-ACTS: Mapping[tuple[str, str | None], Callable[[WebhookEvent, Mapping[str, Any]], None]] = {
+Act = Callable[[int, WebhookEvent, Mapping[str, Any]], None]
+ACTS: Mapping[tuple[str, str | None], Act] = {
     ("installation", "deleted"): _uninstalled,
     ("installation", "suspend"): _suspended,
     ("installation", "unsuspend"): _suspended,
     ("installation_repositories", "removed"): _withdrawn,
-    ("push", None): _pushed,
+    ("repository", "renamed"): _renamed,
 }

@@ -78,6 +78,8 @@ def read(kind: str, payload: Mapping[str, Any]) -> Facts:
     """The facts of an event; what is not there, or not as GitHub writes it, is left out."""
     action = _text(payload, "action") or None
     part, noun = SUBJECTS.get(kind, ("", "Event"))
+    if _at(payload, part, "pull_request"):  # of which comments speak as of issues
+        noun = "Pull request"
     spoken = SPOKEN.get((kind, action), "")
     repository = _text(payload, "repository", "full_name")
     number = _at(payload, part, "number")

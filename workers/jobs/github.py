@@ -23,7 +23,7 @@ def process(event_id: str) -> None:
     with ExitStack() as failing:
         failing.push(partial(_note, event_id))
         read = facts.read(event.event_type, event.payload)
-        whom = acting.concerned(read)
+        whom = acting.concerned(event, read)
         read = acting.completed(read, whom)
         with db.atomic():
             locked = WebhookEvent.locked(event_id)

@@ -372,6 +372,37 @@ def test_repositories_that_were_taken_out_part_their_projects_and_no_others(
     assert [row.repo_full_name for row in Connection.select()] == ["acme/other"]
 
 
+def test_a_repository_is_followed_to_its_new_name(
+    deliver: Deliver, connected: Connection, work: Callable[..., int]
+):
+    moved = {"action": "renamed", "changes": {"repository": {"name": {"from": "ToDo"}}}}
+    deliver("repository", moved | told.common(full_name="acme/done"))
+    work()
+    row = Connection.get()
+    assert (row.repo_full_name, row.repo_key, row.repo_name) == ("acme/done", "acme/done", "done")
+
+
+def test_an_installation_speaks_of_its_own_repositories_alone(
+    deliver: Deliver, connected: Connection, work: Callable[..., int]
+):
+    assign()
+    deliver("issues", LABELED | {"installation": {"id": 5}}, "1")
+    deliver("push", told.push("a") | {"installation": {"id": 5}}, "2")
+    work()
+    assert Run.select().count() == 0
+    assert Connection.get().last_push_at is None
+
+
+def test_a_comment_on_a_pull_request_is_told_as_one(
+    deliver: Deliver, connected: Connection, work: Callable[..., int]
+):
+    payload = told.issue_comment("@eric look")
+    payload["issue"]["pull_request"] = {"url": "https://api.github.com/repos/acme/todo/pulls/12"}
+    deliver("issue_comment", payload)
+    work(1)
+    assert Trigger.get().subject == "Pull request #12 of acme/todo"
+
+
 def test_a_merged_pull_request_is_told_to_the_board_in_its_words(connected: Connection):
     from workers.github import acting, facts
 
