@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.servers.github import Github
+from tests.web.connecting import FORM, HERE
+from tests.web.delivering import Send, sender
+
 
 @pytest.fixture
 def run(owner: FlaskClient) -> str:
@@ -26,3 +30,16 @@ def ask(owner: FlaskClient) -> Callable[..., dict[str, Any]]:
         return answer.json
 
     return start
+
+
+@pytest.fixture
+def send(github: Github, nobody: FlaskClient) -> Send:
+    """Delivers webhooks as GitHub does, to a server on which our App is set up."""
+    return sender(nobody)
+
+
+@pytest.fixture
+def connected(github: Github, owner: FlaskClient) -> FlaskClient:
+    """The owner, whose project has a repository."""
+    assert owner.post(f"{HERE}/connect", json=FORM).status_code == 200
+    return owner

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import audit, config, health
-from models.accounts import ApiKey, User, digest
+from models.accounts import User
 from models.assignments import Assignment
-from models.base import db, now_ms
+from models.base import now_ms
 from models.errors import Malformed
 from models.github import Connection, InstallState
 from models.projects import Project
@@ -24,31 +23,9 @@ from models.projects import ProjectMember as Member
 from tasks.github import parsed
 from tests.conftest import PROJECT
 from tests.servers.github import APP_ID, INSTALLATION, SLUG, Github
+from tests.web.connecting import FORM, HERE, assign
 
 Caller = Callable[[str | None], FlaskClient]
-HERE = f"/v1/github/projects/{PROJECT}"
-FORM = {"installation_id": INSTALLATION, "owner": "acme", "repo": "todo"}
-
-
-@pytest.fixture
-def connected(github: Github, owner: FlaskClient) -> FlaskClient:
-    """The owner, whose project has a repository."""
-    assert owner.post(f"{HERE}/connect", json=FORM).status_code == 200
-    return owner
-
-
-@pytest.fixture
-def finn(github: Github, as_caller: Caller) -> FlaskClient:
-    """An agent's key."""
-    told = {"key_hash": digest("djb_agent_finn"), "key_prefix": "djb_agent_", "name": "finn"}
-    with db.connection_context():
-        ApiKey(agent_id="finn", is_service_key=True, **told).add()
-    return as_caller("djb_agent_finn")
-
-
-def assign(agent: str = "finn", project: str = PROJECT) -> None:
-    with db.connection_context():
-        Assignment(project=project, agent_id=agent, event_type="push").add()
 
 
 def test_without_an_app_the_first_missing_thing_is_named_and_nothing_fails(owner: FlaskClient):
@@ -258,133 +235,6 @@ def test_a_state_that_is_made_up_over_or_of_somebody_who_is_gone_connects_nothin
     assert "/github/error" in came_back(nobody, state)
     github.failing = 500
     assert Connection.select().count() == 0
-
-
-def test_the_engine_gets_a_projects_token_and_people_do_not(
-    github: Github, connected: FlaskClient, engine: FlaskClient, finn: FlaskClient
-):
-    path = f"{HERE}/git-token"
-    assert connected.get(path).status_code == 403
-    assert finn.get(path).status_code == 403
-    told = engine.get(path).json
-    minted = github.tokens[told["token"]]
-    assert minted["names"] == ["acme/todo"]
-    host = github.url.removeprefix("http://")
-    assert told["repo_url"] == f"http://x-access-token:{told['token']}@{host}/acme/todo.git"
-    assert told["installation_id"] == INSTALLATION
-    assert told["expires_at"] > now_ms()
-    connected.delete(f"{HERE}/disconnect")
-    assert engine.get(path).status_code == 404
-
-
-def test_agents_get_tokens_for_the_projects_they_are_assigned_to(
-    github: Github, connected: FlaskClient, finn: FlaskClient, engine: FlaskClient
-):
-    path = "/v1/github/repo-token?repo=acme/todo"
-    assert finn.get(path).status_code == 404
-    assign()
-    told = finn.get(path).json
-    assert (told["owner"], told["repo"]) == ("acme", "todo")
-    assert told["clone_url"].endswith("/acme/todo.git")
-    host = github.url
-    for form in (f"{host}/Acme/Todo.git", f"git@{host[7:]}:acme/todo.git", "acme/todo"):
-        assert finn.get("/v1/github/repo-token", query_string={"repo": form}).status_code == 200
-    for form in ("acme", "https://evil.example/acme/todo", "acme/../app", ""):
-        wrong = finn.get("/v1/github/repo-token", query_string={"repo": form})
-        assert wrong.status_code in {400, 422}, form
-    github.repositories[INSTALLATION].append("acme/other")
-    assert finn.get("/v1/github/repo-token?repo=acme/other").status_code == 404
-    assert engine.get("/v1/github/repo-token?repo=acme/other").status_code == 200
-    refused = engine.get("/v1/github/repo-token?repo=acme/nowhere")
-    assert refused.status_code == 404
-    assert "install the App at" in refused.json["detail"]
-    assert connected.get(path).status_code == 403
-
-
-def test_the_containers_sed_reads_the_credential(
-    connected: FlaskClient, finn: FlaskClient, engine: FlaskClient, github: Github
-):
-    assign()
-    answer = finn.get("/v1/github/git-credential?agent_id=finn")
-    assert answer.headers["Cache-Control"] == "no-store"
-    script = 's/.*"token":"\\([^"]*\\)".*/\\1/p'
-    done = subprocess.run(["sed", "-n", script], input=answer.data, capture_output=True, check=True)
-    token = done.stdout.decode().strip()
-    assert answer.data == f'{{"token":"{token}"}}'.encode()
-    assert github.tokens[token]["names"] == ["acme/todo"]
-    assert finn.get("/v1/github/git-credential?agent_id=eric").status_code == 403
-    assert engine.get("/v1/github/git-credential?agent_id=eric").status_code == 404
-    assert engine.get("/v1/github/git-credential?agent_id=finn").status_code == 200
-    assert connected.get("/v1/github/git-credential?agent_id=finn").status_code == 403
-
-
-def test_an_agent_with_several_repositories_says_which(
-    connected: FlaskClient, finn: FlaskClient, owner: FlaskClient, github: Github
-):
-    github.repositories[INSTALLATION].append("acme/other")
-    Project(id="proj_2", name="Two", owner_id="usr_owner").add()
-    second = FORM | {"repo": "other"}
-    assert owner.post("/v1/github/projects/proj_2/connect", json=second).status_code == 200
-    assign()
-    assign(project="proj_2")
-    assert finn.get("/v1/github/git-credential").status_code == 400
-    answer = finn.get("/v1/github/git-credential?repo=acme/other")
-    assert github.tokens[answer.json["token"]]["names"] == ["acme/other"]
-
-
-def test_every_token_that_is_handed_out_is_audited_without_it(
-    connected: FlaskClient, finn: FlaskClient
-):
-    assign()
-    token = finn.get("/v1/github/git-credential").json["token"]
-    entry = audit.Entry.select().order_by(audit.Entry.seq.desc()).get()
-    assert (entry.actor, entry.action, entry.subject) == ("agent:finn", "github.token", "acme/todo")
-    assert token not in str(entry.details)
-
-
-def test_assignments_are_made_changed_listed_and_taken_back(
-    github: Github, owner: FlaskClient, teammate: FlaskClient
-):
-    path = f"/v1/projects/{PROJECT}/github/assignments"
-    form = {"agent_id": "finn", "event_type": "issues", "filter_labels": ["bug"]}
-    made = owner.post(path, json=form).json
-    assert made["filter_labels"] == ["bug"]
-    assert made["auto_respond"] is False
-    assert made["event_action"] is made["filter_authors"] is None
-    assert re.fullmatch(r"gha_[0-9a-f]{16}", made["id"])
-    one = f"{path}/{made['id']}"
-    assert teammate.get(one).json == made
-    changed = teammate.put(one, json={"auto_respond": True, "filter_labels": None}).json
-    assert (changed["auto_respond"], changed["filter_labels"]) == (True, None)
-    assert changed["event_type"] == "issues"
-    listed = teammate.get(path).json
-    assert (listed["count"], listed["assignments"]) == (1, [changed])
-    assert teammate.delete(one).json == {"status": "deleted", "id": made["id"]}
-    assert teammate.get(one).status_code == 404
-    assert owner.get(path).json == {"assignments": [], "count": 0}
-
-
-@pytest.mark.parametrize(
-    ("change", "status", "named"),
-    [
-        ({"agent_id": "gone"}, 404, "gone"),
-        ({"event_type": "unheard_of"}, 422, "event_type"),
-        ({"auto_respond": "yes"}, 422, "auto_respond"),
-        ({"filter_labels": "bug"}, 422, "filter_labels"),
-        ({"filter_labels": ["x"] * 51}, 422, "filter_labels"),
-        ({"filter_file_patterns": ["x" * 257]}, 422, "filter_file_patterns"),
-        ({"filter_authors": [7]}, 422, "filter_authors"),
-        ({"event_action": ""}, 422, "event_action"),
-    ],
-)
-def test_an_assignment_that_cannot_be_meant_is_refused(
-    owner: FlaskClient, change: dict[str, Any], status: int, named: str
-):
-    form = {"agent_id": "finn", "event_type": "issues"} | change
-    answer = owner.post(f"/v1/projects/{PROJECT}/github/assignments", json=form)
-    assert answer.status_code == status
-    assert named in answer.json["detail"]
-    assert Assignment.select().count() == 0
 
 
 OWNERS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9-]{0,9}", fullmatch=True)

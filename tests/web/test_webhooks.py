@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -15,34 +14,10 @@ from flask.testing import FlaskClient
 
 from models import webhooks
 from models.base import db, now_ms
-from models.outbox import Outbox
 from models.webhooks import WebhookEvent, WebhookSecret
-from tests.conftest import PROJECT
 from tests.servers import github_events as told
 from tests.servers.github import FORMER, INSTALLATION, SECRET, Github, signed
-
-PATHS = ("/v1/github/webhooks", "/v1/webhooks/github")
-Send = Callable[..., Any]
-
-
-@pytest.fixture
-def send(github: Github, nobody: FlaskClient) -> Send:
-    """Posts a body as GitHub does; `headers` replace some or (None) leave them out."""
-
-    def post(body: Any, event: str = "issues", path: str = PATHS[0], **headers: Any) -> Any:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        secret = headers.pop("secret", SECRET)
-        sent = {"X-GitHub-Event": event, "X-GitHub-Delivery": "d-1"} | signed(raw, secret)
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        kept = {name: value for name, value in sent.items() if value is not None}
-        return nobody.post(path, data=raw, headers=kept)
-
-    return post
-
-
-def jobs() -> list[Any]:
-    asked = Outbox.select().where(Outbox.queue == "short")
-    return [row.body["args"] for row in asked if row.body["task"] == "github.process"]
+from tests.web.delivering import PATHS, Send, jobs
 
 
 def nothing_happened() -> bool:
@@ -171,12 +146,14 @@ def test_shapes_that_github_does_not_send_are_kept_all_the_same(
             {"issue": [], "label": 5, "comment": {"body": []}, "commits": [None, {"added": 1}]},
         )
     ):
-        for event in ("issues", "push", "pull_request", "installation_repositories", "unheard_of"):
+        for event in ("issues", "push", "pull_request", "installation_repositories", "repository"):
             guid = f"{event} {number}"
-            told = payload | {"action": "removed"}
-            assert send(told, event, X_GitHub_Delivery=guid).status_code == 200
+            for action in ("removed", "renamed"):
+                told = payload | {"action": action}
+                sent = send(told, event, X_GitHub_Delivery=f"{guid} {action}")
+                assert sent.status_code == 200
     work()
-    assert WebhookEvent.select().where(WebhookEvent.processed).count() == 20
+    assert WebhookEvent.select().where(WebhookEvent.processed).count() == 40
 
 
 def test_ten_equal_deliveries_at_once_make_one_row_and_one_job(github: Github, app: Flask):
@@ -296,67 +273,3 @@ def test_an_unsigned_flood_takes_nobodys_share(send: Send, monkeypatch: pytest.M
     for _ in range(20):
         assert send(told.issues(), secret="guessed").status_code == 401
     assert send(told.issues()).status_code == 200
-
-
-def test_admins_read_the_log_and_nobody_else(
-    send: Send, admin: FlaskClient, owner: FlaskClient, nobody: FlaskClient
-):
-    event = send(told.issues("labeled", added="bug")).json["event_id"]
-    send(told.ping(), "ping", X_GitHub_Delivery="d-2")
-    for path in ("", f"/{event}", "/none"):
-        assert nobody.get(f"/v1/webhooks/events{path}").status_code == 401
-        assert owner.get(f"/v1/webhooks/events{path}").status_code == 403
-    log = admin.get("/v1/webhooks/events").json
-    assert (log["count"], log["total"], log["limit"], log["offset"]) == (2, 2, 50, 0)
-    assert [row["event_type"] for row in log["events"]] == ["ping", "issues"]
-    assert "payload" not in log["events"][0]
-    assert log["events"][0]["received_at"] == pytest.approx(time.time(), abs=30)  # seconds
-    for query, count in {
-        "event_type=ping": 1,
-        "repository=ACME/Todo": 1,
-        "processed=true": 0,
-        "limit=1": 1,
-        "offset=1": 1,
-    }.items():
-        assert admin.get(f"/v1/webhooks/events?{query}").json["count"] == count, query
-    detail = admin.get(f"/v1/webhooks/events/{event}").json
-    assert detail["payload"]["label"]["name"] == "bug"
-    assert "signature" not in detail
-    assert admin.get("/v1/webhooks/events/none").status_code == 404
-
-
-def test_only_admins_replay(
-    send: Send,
-    admin: FlaskClient,
-    owner: FlaskClient,
-    nobody: FlaskClient,
-    work: Callable[..., int],
-):
-    event = send(told.issues()).json["event_id"]
-    work()
-    path = f"/v1/webhooks/events/{event}/replay"
-    assert nobody.post(path).status_code == 401
-    assert owner.post(path).status_code == 403
-    assert jobs() == []
-    assert admin.post(path).json["status"] == "replayed"
-    assert jobs() == [[event]]
-    assert not WebhookEvent.get().processed
-    assert admin.post("/v1/webhooks/events/none/replay").status_code == 404
-
-
-def test_a_projects_log_is_for_its_members_and_about_its_repository(
-    send: Send,
-    owner: FlaskClient,
-    teammate: FlaskClient,
-    stranger: FlaskClient,
-):
-    path = f"/v1/projects/{PROJECT}/github/webhook-log"
-    send(told.issues(), X_GitHub_Delivery="before it was connected")
-    assert teammate.get(path).json["events"] == []
-    form = {"installation_id": INSTALLATION, "owner": "acme", "repo": "todo"}
-    assert owner.post(f"/v1/github/projects/{PROJECT}/connect", json=form).status_code == 200
-    send(told.issues(), X_GitHub_Delivery="d-1")
-    other = told.issues() | {"repository": told.repository("acme/other")}
-    send(other, X_GitHub_Delivery="d-2")
-    assert [row["delivery_id"] for row in teammate.get(path).json["events"]] == ["d-1"]
-    assert stranger.get(path).status_code == 404

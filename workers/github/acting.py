@@ -16,7 +16,7 @@ from models.github import Connection
 from models.webhooks import WebhookEvent
 from tasks import assignments, github
 from workers.github import orders, routing
-from workers.github.facts import Facts
+from workers.github.facts import Facts, items, text
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def act(event: WebhookEvent, payload: Mapping[str, Any], facts: Facts, whom: Con
 
 def merged(payload: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """A merged pull request as the board is told of it; times are in ms."""
-    told = payload["pull_request"].get("merged_at")
-    moment = datetime.fromisoformat(told) if isinstance(told, str) else None
+    told = text(payload, "pull_request", "merged_at")
+    moment = datetime.fromisoformat(told) if told else None
     return {
         "number": facts.number,
         "url": facts.url,
@@ -114,14 +114,13 @@ def _suspended(installation_id: int, event: WebhookEvent, payload: Mapping[str, 
 
 
 def _withdrawn(installation_id: int, event: WebhookEvent, payload: Mapping[str, Any]) -> None:
-    removed = payload.get("repositories_removed") or []
-    names = [each["full_name"] for each in removed if isinstance(each.get("full_name"), str)]
-    github.withdrawn(installation_id, names, event.received_at)
+    removed = [text(each, "full_name") for each in items(payload, "repositories_removed")]
+    github.withdrawn(installation_id, removed, event.received_at)
 
 
 def _renamed(installation_id: int, event: WebhookEvent, payload: Mapping[str, Any]) -> None:
     full_name = event.repository_full_name or ""
-    former = payload["changes"]["repository"]["name"]["from"]
+    former = text(payload, "changes", "repository", "name", "from")
     github.renamed(installation_id, f"{full_name.partition('/')[0]}/{former}", full_name)
 
 

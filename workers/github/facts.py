@@ -76,33 +76,33 @@ class Facts:
 
 def read(kind: str, payload: Mapping[str, Any]) -> Facts:
     """The facts of an event; what is not there, or not as GitHub writes it, is left out."""
-    action = _text(payload, "action") or None
+    action = text(payload, "action") or None
     part, noun = SUBJECTS.get(kind, ("", "Event"))
-    if _at(payload, part, "pull_request"):  # of which comments speak as of issues
+    if at(payload, part, "pull_request"):  # of which comments speak as of issues
         noun = "Pull request"
     spoken = SPOKEN.get((kind, action), "")
-    repository = _text(payload, "repository", "full_name")
-    number = _at(payload, part, "number")
+    repository = text(payload, "repository", "full_name")
+    number = at(payload, part, "number")
     return Facts(
         kind=kind,
         action=action,
         repository=repository,
-        author=_text(payload, "sender", "login"),
+        author=text(payload, "sender", "login"),
         labels=frozenset(_labels(payload, part, action)),
         paths=tuple(_pushed_paths(payload)) if kind == "push" else None,
         number=number if isinstance(number, int) else None,
         noun=noun,
-        title=_text(payload, part, "title"),
-        url=_text(payload, part, "html_url"),
-        body=_text(payload, part, "body"),
-        comment=_text(payload, spoken, "body") if spoken in COMMENTS else "",
-        said=_text(payload, spoken, "body"),
-        trusted=_text(payload, spoken, "author_association") in TRUSTED,
-        by_bot=_text(payload, "sender", "type") == "Bot",
-        branch=_text(payload, "pull_request", "head", "ref"),
-        own_branch=_text(payload, "pull_request", "head", "repo", "full_name") == repository != "",
-        draft=_at(payload, "pull_request", "draft") is True,
-        merged=_at(payload, "pull_request", "merged") is True,
+        title=text(payload, part, "title"),
+        url=text(payload, part, "html_url"),
+        body=text(payload, part, "body"),
+        comment=text(payload, spoken, "body") if spoken in COMMENTS else "",
+        said=text(payload, spoken, "body"),
+        trusted=text(payload, spoken, "author_association") in TRUSTED,
+        by_bot=text(payload, "sender", "type") == "Bot",
+        branch=text(payload, "pull_request", "head", "ref"),
+        own_branch=text(payload, "pull_request", "head", "repo", "full_name") == repository != "",
+        draft=at(payload, "pull_request", "draft") is True,
+        merged=at(payload, "pull_request", "merged") is True,
     )
 
 
@@ -112,29 +112,32 @@ def _labels(payload: Mapping[str, Any], part: str, action: str | None) -> Iterat
     Otherwise the second of two labels would call again whom the first has called.
     """
     if action in {"labeled", "unlabeled"}:
-        yield _text(payload, "label", "name").lower()
+        yield text(payload, "label", "name").lower()
         return
-    for label in _items(payload, part, "labels"):
-        yield _text(label, "name").lower()
+    for label in items(payload, part, "labels"):
+        yield text(label, "name").lower()
 
 
 def _pushed_paths(payload: Mapping[str, Any]) -> Iterator[str]:
-    for commit in _items(payload, "commits"):
+    for commit in items(payload, "commits"):
         for way in ("added", "modified", "removed"):
-            yield from (path for path in _items(commit, way) if isinstance(path, str))
+            yield from (path for path in items(commit, way) if isinstance(path, str))
 
 
-def _at(part: Any, *path: str) -> Any:
+def at(part: Any, *path: str) -> Any:
+    """What lies there, None where nothing does."""
     for name in path:
         part = part.get(name) if isinstance(part, Mapping) else None
     return part
 
 
-def _text(part: Any, *path: str) -> str:
-    found = _at(part, *path)
+def text(part: Any, *path: str) -> str:
+    """The text that lies there, cut to what an agent is given; empty where none does."""
+    found = at(part, *path)
     return found[:LONGEST] if isinstance(found, str) else ""
 
 
-def _items(part: Any, *path: str) -> Sequence[Any]:
-    found = _at(part, *path)
+def items(part: Any, *path: str) -> Sequence[Any]:
+    """The list that lies there, empty where none does."""
+    found = at(part, *path)
     return found if isinstance(found, list) else []

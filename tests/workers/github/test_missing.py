@@ -19,7 +19,7 @@ from tasks import webhooks as commands
 from tests.conftest import PROJECT
 from tests.servers import github_events as told
 from tests.servers.github import Github
-from tests.workers.jobs.test_github import connection
+from tests.workers.jobs.telling import connection
 from workers.github import missing
 from workers.jobs import github as jobs
 
