@@ -123,7 +123,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def test_no_token_that_is_not_good_opens_a_door(
-    app: Flask, as_caller: Callable[[str | None], FlaskClient], work: Callable[..., int]
+    app: Flask, github: Github, as_caller: Callable[[str | None], FlaskClient]
 ):
     """Junk, an expired login, one that waits for its code, a disabled person's login and key."""
     classes, routes = table()

@@ -59,21 +59,25 @@ def act(event: WebhookEvent, payload: Mapping[str, Any], facts: Facts, whom: Con
         if facts.kind == "push":
             github.pushed(connection, event.received_at)
         if facts.change == ("pull_request", "closed") and facts.merged:
-            github.pull_request_merged(connection, merged(payload, facts))
+            github.pull_request_merged(connection, merged(event, payload, facts))
         mine = [row for row in whom.assigned if row.project_id == connection.project_id]
         _call(connection, event, facts, mine)
 
 
-def merged(payload: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+def merged(event: WebhookEvent, payload: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """A merged pull request as the board is told of it; times are in ms."""
     told = text(payload, "pull_request", "merged_at")
-    moment = datetime.fromisoformat(told) if told else None
     return {
         "number": facts.number,
         "url": facts.url,
         "branch": facts.branch,
-        "merged_at": int(moment.timestamp() * 1000) if moment else None,
+        "merged_at": milliseconds(told) if told else event.received_at,
     }
+
+
+def milliseconds(moment: str) -> int:
+    """One of GitHub's dates as we keep them."""
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def _call(

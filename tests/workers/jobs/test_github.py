@@ -287,7 +287,7 @@ def test_a_merged_pull_request_is_told_to_the_board_in_its_words(connected: Conn
     from workers.github import acting, facts
 
     payload = told.merged()
-    request = acting.merged(payload, facts.read("pull_request", payload))
+    request = acting.merged(WebhookEvent(), payload, facts.read("pull_request", payload))
     assert request == {
         "number": 7,
         "url": f"{told.URL}/pull/7",
