@@ -28,6 +28,7 @@ from models.logs import log
 
 VERSION = "2022-11-28"  # of the API
 PER_PAGE = 100
+AT_ONCE = 8  # calls of one process: a slow GitHub must not take every database connection
 MOST_PAGES = 30  # of files that a pull request changes: GitHub shows 3,000
 EARLY_SECONDS = 300  # a token that lives no longer than this is not handed out any more
 CLOCK_SKEW, APP_SECONDS = 60, 540  # the life of what the App signs, around GitHub's own clock
@@ -215,4 +216,9 @@ def _asked(method: str, path: str, opener: str, **body: Any) -> tuple[Any, str]:
 @cache
 def _client(url: str) -> httpx2.Client:
     headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": VERSION}
-    return httpx2.Client(base_url=url, headers=headers, timeout=httpx2.Timeout(8, connect=3))
+    return httpx2.Client(
+        base_url=url,
+        headers=headers,
+        timeout=httpx2.Timeout(8, connect=3, pool=1),
+        limits=httpx2.Limits(max_connections=AT_ONCE),
+    )
