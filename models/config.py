@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from models.config_github import GithubSettings
+
 T = TypeVar("T")
 
 MOST_DOLLARS = 1_000_000  # what a budget may be
@@ -102,6 +104,7 @@ class Settings:
     public_url: str | None = None  # how browsers and GitHub reach us; else the request's own
     trusted_proxies: int = 0  # how many stand before us and name the client's address
     private_networks: bool = False  # whether URLs that people set may lead into them
+    github: GithubSettings = field(default_factory=GithubSettings)
 
     @property
     def api_url(self) -> str:
@@ -146,6 +149,7 @@ class _Reader:
             private_networks=self._flag("ALLOW_PRIVATE_NETWORKS", False),
             auth_secret=self._auth_secret(),
             vault_keys=self._vault_keys(),
+            github=GithubSettings.read(self.source, self.faults),
             **self._plain(),
             **self._budgets(),
         )

@@ -62,7 +62,7 @@ def report(settings: Settings) -> dict[str, Any]:
             "rustfs_healthy": settings.data.is_dir(),
             "data_path": str(settings.data),
         },
-        "github": {"configured": False, "healthy": False},
+        "github": {"configured": not settings.github.missing, "healthy": not settings.github.fault},
         **(counted or NOTHING),
     }
 

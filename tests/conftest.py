@@ -23,6 +23,7 @@ from models.agents import Agent
 from models.config import Settings
 from models.pipelines import Pipeline
 from models.projects import Project, ProjectMember
+from tests.servers.github import github  # noqa: F401
 from web import create_app
 from web.feed import Feed
 from workers import boot, broker

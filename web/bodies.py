@@ -43,7 +43,7 @@ class Reader(flaskparser.FlaskParser):
             read = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise unreadable(error.msg, error.pos) from None
-        if _is_deep(read):
+        if is_deep(read):
             raise unreadable(f"nested deeper than {DEEPEST} levels")
         return {} if read is None else read
 
@@ -71,7 +71,7 @@ def unreadable(why: str, place: int = 0) -> Invalid:
     return Invalid(f"The body is not JSON: {why}", errors=[fault])
 
 
-def _is_deep(value: Any) -> bool:
+def is_deep(value: Any) -> bool:
     """Whether walking through `value` could exhaust the stack; level by level, so as not to."""
     level = [value]
     for _ in range(DEEPEST):

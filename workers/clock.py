@@ -12,7 +12,18 @@ import peewee
 import psycopg2
 import redis
 
-from models import idempotency, mail, oidc, outbox, processes, runs, spending, steps
+from models import (
+    github,
+    idempotency,
+    mail,
+    oidc,
+    outbox,
+    processes,
+    runs,
+    spending,
+    steps,
+    webhooks,
+)
 from models.base import db, now_ms
 from models.logs import log
 from models.runs import Run
@@ -24,6 +35,7 @@ from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
 from tasks import updates as update_tasks
+from tasks import webhooks as webhook_tasks
 from workers.broker import BellBroker
 from workers.relay import Relay
 
@@ -171,4 +183,8 @@ PERIODIC = (
     Periodic(600, idempotency.forget_old),
     Periodic(600, logins.forget_old),
     Periodic(60, oidc.forget_old),
+    Periodic(10, webhook_tasks.sweep),
+    Periodic(300, webhook_tasks.ask_for_missed),
+    Periodic(600, github.forget_expired),
+    Periodic(3600, webhooks.forget_old),
 )

@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from models.runs import Run
 from models.sessions import Session
 from tests.conftest import TOKEN
+from tests.servers.github import Github
 
 ENDPOINTS = (Path(__file__).parents[1] / "guards/endpoints.txt").read_text().split("\n")
 WORDS = {word for line in ENDPOINTS for word in line.split("/")}  # as ids they name other routes
@@ -48,8 +49,8 @@ Work = Callable[..., int]
 
 
 @pytest.fixture
-def known(owner: FlaskClient, work: Work) -> dict[str, str]:
-    """What the addresses may name: a finished run and what belongs to it."""
+def known(github: Github, owner: FlaskClient, work: Work) -> dict[str, str]:
+    """What the addresses may name: a finished run and what belongs to it; GitHub is there."""
     owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"})
     work()
     session = Session.select().first()

@@ -20,6 +20,7 @@ from tests.guards import canaries, things
 from tests.guards.canaries import Flock, Place, Upload
 from tests.guards.test_matrix import CALLERS, bodies, cast, streams
 from tests.guards.test_routes import rules
+from tests.guards.things import administration
 from workers.broker import broker_url
 
 __all__ = ["cast"]  # a fixture
@@ -169,7 +170,7 @@ def test_the_search_itself_finds_what_is_there(app: Flask, settings: Settings):
         assert flock.found_in(f"...{hidden}...") == ["a test"]
     assert flock.found_in("nothing") == []
     with base.db.connection_context(), base.db.atomic() as trial:
-        things._administration(app.test_client())
+        administration.make(app.test_client(), lambda: 0)
         base.db.execute_sql("UPDATE admin_notifications SET title = %s", (canary,))
         places = [where for where, text in canaries.texts_of_database() if flock.found_in(text)]
         trial.rollback()

@@ -27,6 +27,7 @@ PARTIAL = (
     "swarms_active",
     "api_keys_one_per_agent",
     "sessions_chats",
+    "webhook_events_waiting",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

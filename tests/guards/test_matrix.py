@@ -18,6 +18,7 @@ from models.accounts import ApiKey, Challenge, User, UserSession, digest
 from tests.conftest import AUTH_KEY, TOKEN
 from tests.guards import things
 from tests.guards.test_routes import rules
+from tests.servers.github import Github
 from web import tokens
 from web.security import mark
 
@@ -58,8 +59,8 @@ def test_every_route_has_a_row_and_every_row_a_route(app: Flask):
 
 
 @pytest.fixture
-def cast(as_caller: Callable[[str | None], FlaskClient]) -> dict[str, FlaskClient]:
-    """A client for each caller."""
+def cast(github: Github, as_caller: Callable[[str | None], FlaskClient]) -> dict[str, FlaskClient]:
+    """A client for each caller, where our App is known to a GitHub."""
     with base.db.connection_context():
         told = {"name": "agent", "key_prefix": "djb_agent", "agent_id": things.AGENT}
         ApiKey(key_hash=digest("djb_agent_key"), is_service_key=True, **told).add()
@@ -123,7 +124,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def test_no_token_that_is_not_good_opens_a_door(
-    app: Flask, as_caller: Callable[[str | None], FlaskClient], work: Callable[..., int]
+    app: Flask, github: Github, as_caller: Callable[[str | None], FlaskClient]
 ):
     """Junk, an expired login, one that waits for its code, a disabled person's login and key."""
     classes, routes = table()
@@ -181,8 +182,9 @@ def test_a_stranger_reads_the_same_as_a_typo(
         answers = []
         for values in (made, dict.fromkeys(made, "none") | things.SHIPPED):
             path = things.address(rule.rule, values)
+            sent = {"query_string": things.QUERIES.get(route), **examples.get(route, {})}
             with base.db.connection_context(), base.db.atomic() as trial:
-                told = cast["stranger"].open(path, method=method, **examples.get(route, {}))
+                told = cast["stranger"].open(path, method=method, **sent)
                 trial.rollback()
             assert told.status_code == 404, f"{route}: {told.status_code}"
             answers.append(_without(told.json["detail"], values))

@@ -9,7 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from models import config
+from tests.servers.github import Github
 from tests.servers.issuer import Issuer
+from tests.web.connecting import FORM, HERE
+from tests.web.delivering import Send, sender
 
 
 @pytest.fixture
@@ -47,3 +50,14 @@ def outside(admin: FlaskClient, issuer: Issuer) -> Issuer:
     """The same, which people may log in with."""
     assert admin.post("/v1/auth/oidc", json=issuer.provider()).status_code == 200
     return issuer
+
+
+def send(github: Github, nobody: FlaskClient) -> Send:
+    """Delivers webhooks as GitHub does, to a server on which our App is set up."""
+    return sender(nobody)
+
+
+def connected(github: Github, owner: FlaskClient) -> FlaskClient:
+    """The owner, whose project has a repository."""
+    assert owner.post(f"{HERE}/connect", json=FORM).status_code == 200
+    return owner

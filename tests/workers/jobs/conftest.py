@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from models import config, replays
+from models.github import Connection
 from models.ledger import Entry
 from models.llm_calls import LlmCall
 from models.pipelines import Pipeline
 from models.runs import Run
 from tasks import runs as commands
 from tasks.replays import replay
+from tests.conftest import PROJECT
 from tests.processes.product import scripted
+from tests.servers.github import Github, signed
 from tests.workers.jobs.repeating import ANNA, of
+from tests.workers.jobs.telling import Deliver, connection
 
 Work = Callable[..., int]
 
@@ -46,3 +52,23 @@ def replayed(work: Work) -> Callable[..., Run]:
         return of(run)
 
     return repeat
+
+
+@pytest.fixture
+def deliver(github: Github, nobody: FlaskClient) -> Deliver:
+    """Delivers an event; gives the id under which it is kept."""
+
+    def post(kind: str, payload: Any, guid: str = "d-1") -> str:
+        body = json.dumps(payload).encode()
+        headers = {"X-GitHub-Event": kind, "X-GitHub-Delivery": guid} | signed(body)
+        answer = nobody.post("/v1/github/webhooks", data=body, headers=headers)
+        assert answer.status_code == 200, answer.json
+        return answer.json["event_id"]
+
+    return post
+
+
+@pytest.fixture
+def connected(github: Github, database: str) -> Connection:
+    """The shared project's repository."""
+    return connection(PROJECT)

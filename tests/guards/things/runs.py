@@ -1,0 +1,49 @@
+"""A run that is over, one that waits, a swarm and an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from models.llm_calls import LlmCall
+from models.sessions import Session
+from models.steps import Step
+from tests.conftest import PROJECT
+from tests.guards.things.shipped import AGENT
+
+TASK = {
+    "key": "A",
+    "title": "One",
+    "project_id": PROJECT,
+    "task_id": "T1",
+    "execution_prompt": "Do it",
+}
+BODIES: dict[str, Any] = {
+    "PUT /v1/pipelines/<pipeline_id>": {
+        "yaml_content": "id: bugfix\nname: x\nagents: []\nsteps: []"
+    },
+    "POST /v1/runs": {"pipeline_id": "bugfix", "task": "x"},
+    "POST /v1/runs/<run_id>/fork": {},
+}
+QUERIES = {"DELETE /v1/runs": {"status": "completed"}}
+OTHERS = {"/v1/spawn-executor/<run_id>": {"run_id": "executor_id"}}
+
+
+def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
+    form = {"pipeline_id": "bugfix", "task": "x", "project_id": PROJECT}
+    run = owner.post("/v1/runs", json=form).json["id"]
+    work()
+    session, call = Session.select().first(), LlmCall.select().first()
+    asked = {"agent_id": "eric", "tasks": [TASK]}
+    swarm = owner.post("/v1/swarm/execute", json=asked).json["swarm_id"]
+    work()
+    waiting = owner.post("/v1/runs", json=form).json["id"]
+    work(1)
+    item = Step.select().where(Step.run == waiting).get().id
+    order = {"agent_id": AGENT, "execution_prompt": "x", "project_id": "p", "task_id": "T1"}
+    executor = owner.post("/v1/spawn-executor/execute", json=order).json["run_id"]
+    made = {"run_id": run, "executor_id": executor, "swarm_id": swarm, "item_id": item}
+    made |= {"session_id": session.id, "call_id": call.id}
+    return {**made, "step_id": "FIX", "project_id": PROJECT, "task_id": "T1"}
