@@ -37,9 +37,23 @@ LEASE_MS = 3_000
 LATELY_MS = 60_000
 MISSED_MS = 1_600  # after which a worker has missed two beats
 MOST_TRIES = 3  # a step that lost its worker this often at the same act is not tried again
-# the opening is written with the claim of the first act: whoever got no further has done nothing
-SEALED = """
-    (SELECT count(*) FROM ledger WHERE execution_id = %s AND seq > 0 AND sealed_at IS NOT NULL)
+# Where a step has come to: the acts it has done, and the latest one where that was lost with its
+# worker: what it was, and how often the very same one has been lost. The opening is written with
+# the claim of the first act, so whoever got no further has done nothing; neither has who only wrote
+# down that an act was lost, or heard a model's answer to that.
+POINT = """
+    WITH acts AS (
+        SELECT *, lag(lost, 1, false) OVER (ORDER BY seq) AS after_lost
+        FROM ledger WHERE execution_id = %s AND seq > 0
+    ), latest AS (
+        SELECT * FROM acts WHERE seq = (SELECT max(seq) FROM acts)
+            AND (lost OR sealed_at IS NULL)
+    )
+    SELECT (SELECT count(*) FROM acts
+            WHERE sealed_at IS NOT NULL AND NOT lost AND NOT (kind = 'model' AND after_lost)),
+        (SELECT kind || ' ' || name FROM latest),
+        (SELECT count(*) FROM acts JOIN latest USING (kind, key)
+         WHERE kind = 'tool' AND (acts.lost OR acts.sealed_at IS NULL))
 """
 
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -93,7 +107,7 @@ class Step(Stateful):
     waits_for = CharField(max_length=IDENTIFIER, null=True)  # the swarm or run it delegated to
     lease_id = CharField(max_length=32, null=True)
     leased_until = Moment(null=True)
-    tries = IntegerField(default=0)  # claims since the ledger had `mark` sealed entries
+    tries = IntegerField(default=0)  # claims since `mark` acts were done
     mark = IntegerField(default=0)
     created_at = Moment(default=now_ms)
     updated_at = Moment(default=now_ms)
@@ -122,48 +136,60 @@ class Step(Stateful):
         Executors are not bound to hands: those who ask for them say how many work at once. The
         caller holds the lock of the run, under which it read this step; the agent's is taken
         here, as late as may be, because all its steps queue up for it. The try is counted before
-        the work; what counts are tries that seal nothing.
+        the work; `blame` and `absolve` say what becomes of it.
         """
-        busy, sealed, now = self._busy()
+        busy, now = self._busy()
         if self.due_at > now:
             return False
         if busy >= hands and self.queue == AGENTS:
             self.put(due_at=now)  # refused, see `refused`
             return False
         lease: Any = {"lease_id": tag() + secrets.token_hex(8), "leased_until": now + LEASE_MS}
-        tries = self.tries + 1 if sealed == self.mark else 1
-        counted: Any = {"tries": tries, "mark": sealed, "started_at": now_ms()}
+        counted: Any = {"tries": self.tries + 1, "started_at": now_ms()}
         self.move(RUNNING, **lease, **counted, waits_for=None, **changes)
         return True
 
-    def _busy(self) -> tuple[int, int, int]:
-        """How many steps the agent has its hands on, how many of this one's acts are sealed, and
-        the database's time (ms)."""
+    def _busy(self) -> tuple[int, int]:
+        """How many steps the agent has its hands on, and the database's time (ms)."""
         if self.queue == AGENTS:
             Agent.lock(self.agent_id)
         rows = db.now(
-            f"""
+            """
             WITH clock AS (
                 SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
             )
-            SELECT count(steps.id), {SEALED}, now FROM clock LEFT JOIN steps
+            SELECT count(steps.id), now FROM clock LEFT JOIN steps
                 ON agent_id = %s AND queue = %s AND state = 'running' AND leased_until > now
             GROUP BY now
-            """,  # noqa: S608
-            (self.id, self.agent_id, self.queue),
+            """,
+            (self.agent_id, self.queue),
         )
         return tuple(rows.fetchone())
 
+    def blame(self) -> str:
+        """Count, in memory, a worker that was lost at the point the step has come to; names it.
+
+        Those that were lost before the step went on do not count, unless it was by the same act.
+        """
+        done, act, lost = db.now(POINT, (self.id,)).fetchone()
+        self.tries = max(self.tries if done == self.mark else 1, lost)
+        self.mark = done
+        return f"step {self.step_id}" + (f" ({act})" if act else "")
+
+    def absolve(self) -> None:
+        """Take back, in memory, the try of a worker that let go of the step."""
+        done, *_ = db.now(POINT, (self.id,)).fetchone()
+        self.tries = self.tries - 1 if done == self.mark else 0
+        self.mark = done
+
+    @property
     def poisoned(self) -> bool:
-        """Whether it is to blame for the workers it lost without having sealed anything since.
+        """Whether it is to blame for the workers it lost at the same point.
 
         Three are enough, unless others have died lately that had nothing to do with it: then
         something else is killing workers, and it gets as many tries again.
         """
         if self.tries < MOST_TRIES:
-            return False
-        rows = db.now(f"SELECT {SEALED}", (self.id,))
-        if rows.fetchone()[0] != self.mark:
             return False
         return self.tries >= 2 * MOST_TRIES or deaths(LATELY_MS) <= self.tries
 

@@ -56,21 +56,24 @@ def cancel_active(run: Run, reason: str) -> list[Step]:
 def interrupt(run: Run, reason: str) -> None:
     """Put the step under way back in the queue unasked; the caller holds the run's lock."""
     for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
-        step.move(steps.QUEUED, **FREE, tries=step.tries - 1)
+        step.absolve()
+        step.move(steps.QUEUED, **FREE, tries=step.tries, mark=step.mark)
         sessions.close([step.id], sessions.CANCELLED, reason)
         release_hands([step])
 
 
 def suspend(step: Step, waits_for: str) -> None:
     """Let go of a step until what it delegated to has ended; the caller holds the run's lock."""
-    step.move(steps.WAITING, step.holding(), **FREE, waits_for=waits_for)
+    step.absolve()
+    counted = {"tries": step.tries, "mark": step.mark}
+    step.move(steps.WAITING, step.holding(), **FREE, **counted, waits_for=waits_for)
     sessions.close([step.id], sessions.COMPLETED)
     release_hands([step])
 
 
-def requeue(step: Step, reason: str, tries: int) -> None:
+def requeue(step: Step, reason: str) -> None:
     """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
-    step.move(steps.QUEUED, step.holding(), **FREE, tries=tries)
+    step.move(steps.QUEUED, step.holding(), **FREE, tries=step.tries, mark=step.mark)
     sessions.close([step.id], sessions.FAILED, reason)
     execute.on(step.queue).enqueue_first(step.id)
 

@@ -189,11 +189,15 @@ def give_back(run: Run, step: Step, lost: str | None = None) -> None:
         if locked is None:
             return
         if lost is None:
-            step_tasks.requeue(step, "worker drained", step.tries - 1)
-        elif step.poisoned():
-            conduct.quarantine(locked, step, lost)
+            step.absolve()
+            step_tasks.requeue(step, "worker drained")
+            return
+        point = step.blame()
+        if step.poisoned:
+            often = f"{step.tries} times at the same point of {point}"
+            conduct.quarantine(locked, step, f"{lost}, {often}")
         else:
-            step_tasks.requeue(step, lost, step.tries)
+            step_tasks.requeue(step, lost)
 
 
 def hindered(error: Exception) -> Done:
@@ -251,7 +255,7 @@ def _begun(run: Run, step: Step) -> None:
     scripted = (step.model_used or "").startswith("scripted/")
     about = {"stepId": step.step_id, "agentId": step.agent_id, "sessionId": step.session_id}
     how = {"model": step.model_used, "scripted": scripted, "attempt": step.tries}
-    how["sealedActs"] = step.mark
+    how["sealedActs"] = step.mark  # but for those whose outcome is unknown
     which = {"visit": step.visit, "retryCount": step.retry, "executionId": step.id}
     run.record(("step_started", {**about, **how, **which}), session_id=step.session_id)
     work = {"runId": run.id, "stepId": step.step_id, "stepType": source}

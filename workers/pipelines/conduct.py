@@ -66,8 +66,7 @@ def fail(run: Run, step: Step, error: str, **result: Any) -> None:
 def quarantine(run: Run, step: Step, why: str) -> None:
     """End a run whose step broke its worker again and again; only a person starts it anew."""
     run.put(quarantined=True)
-    error = f"quarantined: {why}, {step.tries} times at the same point of step {step.step_id}"
-    fail(run, step, error, final=True)
+    fail(run, step, f"quarantined: {why}", final=True)
 
 
 def _decide(run: Run, executions: Sequence[Step]) -> Decision:

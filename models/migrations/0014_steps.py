@@ -1,0 +1,22 @@
+"""Acts that were lost with their workers: sealed, though nobody knows what came of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The default stays: while a deploy rolls, older processes write these rows too.
+COLUMNS = """
+ALTER TABLE ledger ADD COLUMN lost BOOLEAN NOT NULL DEFAULT false;
+"""
+
+
+def up(migrator: Any, db: Any) -> None:
+    db.execute_sql(COLUMNS)
+
+
+def down(migrator: Any, db: Any) -> None:
+    db.execute_sql(
+        """
+        ALTER TABLE ledger DROP COLUMN lost;
+        """
+    )
