@@ -54,6 +54,7 @@ class Swarm(Stateful):
     starts = JsonField(default=list)
     merges = JsonField(null=True)
     error = LongText(null=True)
+    asked_at = Moment(null=True)  # when the sweep last asked for the merge
     created_at = Moment(default=now_ms)
     updated_at = Moment(default=now_ms)
     started_at = Moment(null=True)
@@ -225,9 +226,18 @@ def stalled(older_than_ms: int, limit: int = 100) -> list[str]:
 
 
 def unmerged(older_than_ms: int, limit: int = 100) -> list[str]:
-    """Swarms whose branches have waited this long to be merged."""
-    late = (Swarm.state == MERGING) & (Swarm.updated_at < now_ms() - older_than_ms)
-    rows: Any = Swarm.select(Swarm.id).where(late).limit(limit).tuples()
+    """Swarms whose branches have waited this long to be merged: each is given out once, then
+    after as long again, because nobody knows whether somebody is at it."""
+    rows = db.execute_sql(
+        f"""
+        UPDATE swarms SET asked_at = {_NOW} WHERE id IN (
+            SELECT id FROM swarms WHERE state = 'merging'
+                AND {_NOW} - greatest(updated_at, asked_at) > greatest(%s, asked_at - updated_at)
+            LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)
+        RETURNING id
+        """,  # noqa: S608
+        (older_than_ms, limit),
+    )
     return [swarm_id for (swarm_id,) in rows]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from models import sessions, steps
+from models import sessions, steps, waiting
 from models.agents import Agent
 from models.base import now_ms
 from models.runs import Run
@@ -82,7 +82,7 @@ def release_hands(let_go: Iterable[Step]) -> None:
     """Agents let go of these steps: ask for the next ones that wait for their hands."""
     for agent_id in sorted({step.agent_id for step in let_go if step.queue == steps.AGENTS}):
         Agent.lock(agent_id)
-        for execution_id in steps.refused(agent_id, limit=1):
+        for execution_id in waiting.refused(agent_id, limit=1):
             execute.enqueue(execution_id)
 
 

@@ -51,6 +51,11 @@ for place = #ARGV, 1, -1 do
     end
 end
 """
+SEND_ONCE = """
+for _, body in ipairs(ARGV) do
+    if not redis.call('lpos', KEYS[1], body) then redis.call('rpush', KEYS[1], body) end
+end
+"""
 PUT_BACK_ORPHANS = """
 local gone = redis.call('zrangebyscore', KEYS[1], '-inf', redis.call('time')[1] - ARGV[2])
 for _, process in ipairs(gone) do
@@ -62,6 +67,8 @@ for _, process in ipairs(gone) do
 end
 return #gone
 """
+
+SAME: dict[str, Any] = {"message_id": "once", "message_timestamp": 0}  # equal bytes each time
 
 Performer = Callable[..., None]
 PERFORMERS: dict[str, Performer] = {}
@@ -123,6 +130,7 @@ class BellBroker(dramatiq.Broker):
         self.listener = redis.Redis.from_url(url, socket_timeout=BELL_SECONDS + 5, **once)
         self._exchange = self.client.register_script(EXCHANGE)
         self._give_back = self.client.register_script(GIVE_BACK)
+        self._send_once = self.client.register_script(SEND_ONCE)
         self._put_back_orphans = self.client.register_script(PUT_BACK_ORPHANS)
 
     def waiting(self, queue: str) -> str:
@@ -133,16 +141,25 @@ class BellBroker(dramatiq.Broker):
         """The list of what this process has taken from a queue and not finished."""
         return f"{NAMESPACE}:held:{self.process}:{queue}"
 
+    def length(self, queue: str) -> int:
+        """How many requests wait in a queue."""
+        return int(self.client.llen(self.waiting(queue)))
+
     def send(self, queue: str, bodies: Sequence[dict[str, Any]]) -> None:
         """Hand requests of one queue to the workers, in order and in one round trip.
 
-        Those that are to be `first` go before what waits already.
+        Those that are to be `first` go before what waits already, those that are to be there
+        `once` wait there already or come last.
         """
+        place = self.waiting(queue)
         pipeline = self.client.pipeline(transaction=False)
-        for push, first in ((pipeline.lpush, True), (pipeline.rpush, False)):
-            chosen = [body for body in bodies if body.get("first", False) is first]
+        for push, how in ((pipeline.lpush, "first"), (pipeline.rpush, None)):
+            chosen = [body for body in bodies if _how(body) == how]
             if chosen:
-                push(self.waiting(queue), *[_message(queue, body).encode() for body in chosen])
+                push(place, *[_message(queue, body).encode() for body in chosen])
+        again = [_message(queue, body, **SAME).encode() for body in bodies if _how(body) == "once"]
+        if again:
+            self._send_once([place], again, pipeline)
         pipeline.execute()
 
     def exchange(self, queue: str, room: int, done: Sequence[bytes]) -> list[bytes]:
@@ -202,13 +219,18 @@ class BellBroker(dramatiq.Broker):
         self.listener.close()
 
 
-def _message(queue: str, body: dict[str, Any]) -> dramatiq.Message[None]:
+def _how(body: dict[str, Any]) -> str | None:
+    return next((how for how in ("first", "once") if body.get(how)), None)
+
+
+def _message(queue: str, body: dict[str, Any], **more: Any) -> dramatiq.Message[None]:
     return dramatiq.Message(
         queue_name=queue,
         actor_name=body["task"],
         args=tuple(body["args"]),
         kwargs=body["kwargs"],
         options={},
+        **more,
     )
 
 

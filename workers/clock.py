@@ -6,17 +6,16 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import peewee
 import psycopg2
 import redis
 
-from models import idempotency, oidc, outbox, processes, runs, spending, steps
-from models.base import db, now_ms
+from models import idempotency, oidc, outbox, processes, spending, steps, waiting
+from models.base import db
 from models.logs import log
-from models.runs import Run
-from models.steps import Step
 from tasks import failures as failure_tasks
 from tasks import logins
 from tasks import runs as run_tasks
@@ -80,6 +79,7 @@ class Clock:
         cursor = connection.cursor()
         table = [
             *PERIODIC,
+            Periodic(1, lambda: sweep_requests(self.relay.broker.length)),
             Periodic(1, lambda: cursor.execute("SELECT 'leading'")),
             Periodic(5, lambda: processes.heartbeat(me)),
         ]
@@ -134,15 +134,21 @@ def sweep_leases() -> None:
         step_tasks.recover.enqueue_once(step.id, step.id)
 
 
-def sweep_requests() -> None:
-    """Ask again for due work whose request was lost on the way."""
+def sweep_requests(length: Callable[[str], int] = lambda queue: 0) -> None:
+    """Ask again for due work whose request was lost on the way.
+
+    `length` says how many requests wait in a queue. Steps that wait for workers which are busy
+    have theirs there, and more would help nobody: only what the queue is short of is asked for.
+    """
     with db.atomic():
-        for execution_id, queue in steps.forgotten(UNASKED_MS):
-            step_tasks.execute.on(queue).enqueue_once(execution_id, execution_id)
-        for execution_id in steps.overslept():
+        for execution_id in waiting.overslept():
             step_tasks.awaken.enqueue_once(execution_id, execution_id)
-        for run in idle_runs():
+        for run in waiting.idle_runs(UNASKED_MS):
             run_tasks.advance.enqueue_once(run.id, run.id, run.attempt)
+    for queue, late in waiting.forgotten(UNASKED_MS).items():
+        with suppress(redis.RedisError), db.atomic():  # while it is away it cannot be asked
+            for execution_id in late.first[: max(0, late.number - length(queue))]:
+                step_tasks.execute.on(queue).enqueue_once(execution_id, execution_id)
 
 
 def sweep_swarms() -> None:
@@ -150,17 +156,9 @@ def sweep_swarms() -> None:
     swarm_tasks.sweep(UNASKED_MS)
 
 
-def idle_runs() -> list[Run]:
-    """Runs that should move but have no step under way or waiting."""
-    active = Step.select().where((Step.run == Run.id) & Step.state.in_(steps.ACTIVE))
-    still = Run.state.in_([runs.PENDING, runs.RUNNING]) & (Run.updated_at < now_ms() - UNASKED_MS)
-    return list(Run.select().where(still & ~peewee.fn.EXISTS(active)).limit(200))
-
-
 PERIODIC = (
     Periodic(0.5, sweep_leases),
     Periodic(0.5, spending.lose_abandoned),
-    Periodic(1, sweep_requests),
     Periodic(1, sweep_swarms),
     Periodic(1, failure_tasks.ask_again),
     Periodic(600, idempotency.forget_old),

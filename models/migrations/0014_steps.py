@@ -1,4 +1,4 @@
-"""Acts that were lost with their workers: sealed, though nobody knows what came of them."""
+"""Acts that were lost with their workers; when the sweep asked for a merge."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 # The default stays: while a deploy rolls, older processes write these rows too.
 COLUMNS = """
 ALTER TABLE ledger ADD COLUMN lost BOOLEAN NOT NULL DEFAULT false;
+ALTER TABLE swarms ADD COLUMN asked_at BIGINT;
 """
 
 
@@ -18,5 +19,6 @@ def down(migrator: Any, db: Any) -> None:
     db.execute_sql(
         """
         ALTER TABLE ledger DROP COLUMN lost;
+        ALTER TABLE swarms DROP COLUMN asked_at;
         """
     )
