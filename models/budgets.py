@@ -14,7 +14,7 @@ from typing import Any
 
 from peewee import BigIntegerField, CharField, CompositeKey, DecimalField, ForeignKeyField
 
-from models.base import IDENTIFIER, Model, db
+from models.base import IDENTIFIER, Model, db, places
 from models.config import settings
 from models.llm_calls import dollars
 from models.runs import Run
@@ -119,7 +119,7 @@ def limit_day(user_id: str, limits: Mapping[str, Any]) -> None:
     """Set or take away (None) the limits of a user's present day, UTC."""
     begin_day(user_id)
     if limits:
-        text = f"{Budget.updating(tuple(limits))} WHERE key = %s"
+        text = f"{Budget.updating(places(limits))} WHERE key = %s"
         db.execute_sql(text, [*stored(limits).values(), day_key(user_id)])
 
 

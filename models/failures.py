@@ -8,12 +8,11 @@ from typing import Any
 
 from peewee import CharField, IntegerField
 
-from models.base import JsonField, LongText, Model, Moment, db, dumps
+from models.base import CLOCK, JsonField, LongText, Model, Moment, db, dumps
 
 MOST_TRIES = 10  # after that only a person can help; the row stays
 LONGEST_WAIT = 300  # seconds between two tries; they begin with one and double
 LOST_MS = 60_000  # a try that was asked for and left no trace in this time is asked for again
-CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 AFTERWARDS = f"""
     tries = failures.tries + 1, failed_at = {CLOCK},
     due_at = CASE WHEN failures.tries + 1 < {MOST_TRIES}

@@ -12,7 +12,7 @@ from typing import Any
 
 from peewee import BooleanField, CharField, CompositeKey, ForeignKeyField, IntegerField
 
-from models.base import JsonField, Model, Moment, db, dumps, now_ms
+from models.base import CLOCK, JsonField, Model, Moment, db, dumps, now_ms
 from models.steps import Step
 
 OPENING, MODEL, TOOL = "opening", "model", "tool"
@@ -72,11 +72,11 @@ class Entry(Model):
         self.response, self.commit, self.snapshot = response, commit, snapshot
         self.sealed_at = now_ms()
         db.later(
-            """
+            f"""
             UPDATE ledger SET response = %s, "commit" = %s, snapshot = %s, lost = %s,
-                sealed_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+                sealed_at = {CLOCK}
             WHERE execution_id = %s AND seq = %s
-            """,
+            """,  # noqa: S608
             (dumps(response), commit, snapshot, self.lost, self.execution_id, self.seq),
         )
 

@@ -13,11 +13,13 @@ from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models.agents import Agent
 from models.base import (
+    CLOCK,
     IDENTIFIER,
     TAG_LENGTH,
     JsonField,
     LongText,
     Moment,
+    Touched,
     db,
     id_field,
     now_ms,
@@ -55,8 +57,6 @@ POINT = """
         (SELECT count(*) FROM acts JOIN latest USING (kind, key)
          WHERE kind = 'tool' AND (acts.lost OR acts.sealed_at IS NULL))
 """
-
-NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
 class Step(Stateful):
@@ -110,7 +110,7 @@ class Step(Stateful):
     tries = IntegerField(default=0)  # claims since `mark` acts were done
     mark = IntegerField(default=0)
     created_at = Moment(default=now_ms)
-    updated_at = Moment(default=now_ms)
+    updated_at = Touched()
     started_at = Moment(null=True)
     completed_at = Moment(null=True)
 
@@ -145,7 +145,7 @@ class Step(Stateful):
             self.put(due_at=now)  # refused, see `refused`
             return False
         lease: Any = {"lease_id": tag() + secrets.token_hex(8), "leased_until": now + LEASE_MS}
-        counted: Any = {"tries": self.tries + 1, "started_at": now_ms()}
+        counted: Any = {"tries": self.tries + 1, "started_at": now}
         self.move(RUNNING, **lease, **counted, waits_for=None, **changes)
         return True
 
@@ -154,14 +154,12 @@ class Step(Stateful):
         if self.queue == AGENTS:
             Agent.lock(self.agent_id)
         rows = db.now(
-            """
-            WITH clock AS (
-                SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
-            )
+            f"""
+            WITH clock AS (SELECT {CLOCK} AS now)
             SELECT count(steps.id), now FROM clock LEFT JOIN steps
                 ON agent_id = %s AND queue = %s AND state = 'running' AND leased_until > now
             GROUP BY now
-            """,
+            """,  # noqa: S608
             (self.agent_id, self.queue),
         )
         return tuple(rows.fetchone())
@@ -220,7 +218,7 @@ def renew(leases: Collection[str]) -> set[str]:
     if not leases:
         return set()
     rows = db.execute_sql(
-        """
+        f"""
         WITH mine AS MATERIALIZED (
             SELECT id, lease_id FROM steps WHERE lease_id = ANY(%s) AND state = 'running'
         ), free AS MATERIALIZED (
@@ -228,13 +226,13 @@ def renew(leases: Collection[str]) -> set[str]:
             ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
         ), renewed AS (
             UPDATE steps
-            SET leased_until = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s
+            SET leased_until = {CLOCK} + %s
             FROM free, mine
             WHERE steps.id = free.id AND mine.id = free.id
                 AND steps.state = 'running' AND steps.lease_id = mine.lease_id
         )
         SELECT lease_id FROM mine
-        """,
+        """,  # noqa: S608
         (list(leases), LEASE_MS),
     )
     return {lease for (lease,) in rows}
@@ -243,7 +241,8 @@ def renew(leases: Collection[str]) -> set[str]:
 # A worker was lost when its leases ran out, and already when it has missed two beats and Postgres
 # has no connection of its process any more. While Postgres was away itself nobody could beat.
 SILENT = f"""
-    state = 'running' AND (leased_until < {NOW} OR leased_until < {NOW} + {LEASE_MS - MISSED_MS}
+    state = 'running' AND (leased_until < {CLOCK}
+        OR leased_until < {CLOCK} + {LEASE_MS - MISSED_MS}
         AND NOT EXISTS (SELECT FROM pg_stat_activity
                         WHERE application_name = 'djinnbot ' || left(lease_id, {TAG_LENGTH})))
     AND pg_postmaster_start_time() < clock_timestamp() - {LEASE_MS} * interval '1 millisecond'

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from models.base import db
+from models.base import CLOCK, db
 from models.runs import Run
-from models.steps import NOW
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,13 @@ def refused(agent_id: str, limit: int) -> list[str]:
     agent's lock: whoever is being refused at this moment has been written down.
     """
     rows = db.now(
-        """
+        f"""
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
         WHERE steps.agent_id = %s AND steps.queue = 'agents'
           AND steps.state = 'queued' AND runs.state = 'running'
-          AND steps.due_at BETWEEN 1 AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+          AND steps.due_at BETWEEN 1 AND {CLOCK}
         ORDER BY steps.priority DESC, steps.created_at, steps.id LIMIT %s
-        """,
+        """,  # noqa: S608
         (agent_id, limit),
     )
     return [step_id for (step_id,) in rows]
@@ -57,7 +56,7 @@ def forgotten(older_than_ms: int, limit: int = 200) -> Mapping[str, Waiting]:
             WHERE steps.state = 'queued' AND runs.state = 'running'
               AND (steps.queue = 'executors'
                    OR coalesce(busy.steps, 0) < coalesce(agents.concurrent_steps, 2))
-              AND greatest(steps.due_at, steps.updated_at) + %s < {NOW}
+              AND greatest(steps.due_at, steps.updated_at) + %s < {CLOCK}
         )
         SELECT queue, max(number), array_agg(id ORDER BY place)
         FROM waiting WHERE place <= %s GROUP BY queue
@@ -85,7 +84,7 @@ def overslept(limit: int = 200) -> list[str]:
 def idle_runs(older_than_ms: int, limit: int = 200) -> Sequence[Run]:
     """Runs that should move but have no step under way or waiting."""
     text = f"""
-        SELECT * FROM runs WHERE state IN ('pending', 'running') AND updated_at + %s < {NOW}
+        SELECT * FROM runs WHERE state IN ('pending', 'running') AND updated_at + %s < {CLOCK}
             AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
                 AND steps.state IN ('queued', 'running', 'waiting'))
         LIMIT %s

@@ -7,7 +7,7 @@ from typing import Any
 
 from models import sessions, steps, waiting
 from models.agents import Agent
-from models.base import now_ms
+from models.base import NOW
 from models.runs import Run
 from models.steps import Step
 from tasks import task
@@ -43,7 +43,7 @@ def ask_for(step: Step) -> None:
 def cancel_active(run: Run, reason: str) -> list[Step]:
     """Cancel whatever step of the run is waiting or under way; the caller holds the run's lock."""
     active = Step.select().where((Step.run == run.id) & Step.state.in_(steps.ACTIVE))
-    cancelled = [step.move(steps.CANCELLED, error=reason, completed_at=now_ms()) for step in active]
+    cancelled = [step.move(steps.CANCELLED, error=reason, completed_at=NOW) for step in active]
     if cancelled:
         run.record(*[("step_cancelled", _told(run, step, reason)) for step in cancelled])
         sessions.close([step.id for step in cancelled], sessions.CANCELLED, reason)
