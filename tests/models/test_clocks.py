@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 
 import pytest
 
-from models import base, processes, steps, swarms, waiting
+from models import base, config, processes, steps, swarms, waiting
+from models.budgets import Budget
 from models.invariants import breaches
 from models.pipelines import Pipeline
 from models.processes import Process
 from models.runs import Run
+from models.spending import Busy, Granted
 from models.steps import Step
 from models.swarms import Swarm
 from tasks import runs
 from tasks import steps as step_tasks
-from tests.models.spenders import ANNA
+from tests.models.spenders import ANNA, new_run, reserve
 from tests.tasks.ordering import launched, task
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
@@ -119,3 +122,27 @@ def test_a_step_is_interrupted_and_given_back_by_the_same_clock(
             step_tasks.interrupt(locked, "stopped")
     back = Step.get_by_id(step.id)
     assert (back.state, is_now(back.updated_at)) == (steps.QUEUED, True)
+
+
+def test_what_it_spends_belongs_to_the_day_of_the_database(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER_DAILY_BUDGET_USD", "1")
+    config.settings.cache_clear()
+    run, real = new_run(), time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() + 24 * HOUR)
+        assert spent(run) == Granted()
+    assert spent(run) == Granted()
+    (today,) = Budget.select()
+    (day,) = base.db.execute_sql("SELECT (now() AT TIME ZONE 'UTC')::date::text").fetchone()
+    assert (today.day, today.reserved_usd) == (day, Decimal("0.6"))
+    assert spent(run) == Granted()
+    assert isinstance(spent(run), Busy)
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+def spent(run: Run) -> object:
+    """What setting 30 cents aside for one more call comes to."""
+    return reserve(run, Step.id.default(), "0.3")
