@@ -9,13 +9,14 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
-from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
+from peewee import BigIntegerField, BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models.agents import Agent
 from models.base import (
     CLOCK,
     IDENTIFIER,
     TAG_LENGTH,
+    Expression,
     JsonField,
     LongText,
     Moment,
@@ -57,6 +58,14 @@ POINT = """
         (SELECT count(*) FROM acts JOIN latest USING (kind, key)
          WHERE kind = 'tool' AND (acts.lost OR acts.sealed_at IS NULL))
 """
+
+# What letting go of a step that is not done changes. A worker that was lost may have worked until
+# its lease ran out.
+LET_GO: Mapping[str, Any] = {
+    "lease_id": None,
+    "leased_until": None,
+    "worked_ms": Expression(f"worked_ms + greatest(0, least({CLOCK}, leased_until) - started_at)"),
+}
 
 
 class Step(Stateful):
@@ -109,6 +118,7 @@ class Step(Stateful):
     leased_until = Moment(null=True)
     tries = IntegerField(default=0)  # claims since `mark` acts were done
     mark = IntegerField(default=0)
+    worked_ms = BigIntegerField(default=0)  # under the leases before this one
     created_at = Moment(default=now_ms)
     updated_at = Touched()
     started_at = Moment(null=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from models import sessions, steps, waiting
 from models.agents import Agent
@@ -11,8 +10,6 @@ from models.base import NOW
 from models.runs import Run
 from models.steps import Step
 from tasks import task
-
-FREE: dict[str, Any] = {"lease_id": None, "leased_until": None}
 
 
 @task(queue=steps.AGENTS)
@@ -57,7 +54,7 @@ def interrupt(run: Run, reason: str) -> None:
     """Put the step under way back in the queue unasked; the caller holds the run's lock."""
     for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
         step.absolve()
-        step.move(steps.QUEUED, **FREE, tries=step.tries, mark=step.mark)
+        step.move(steps.QUEUED, **steps.LET_GO, tries=step.tries, mark=step.mark)
         sessions.close([step.id], sessions.CANCELLED, reason)
         release_hands([step])
 
@@ -66,14 +63,14 @@ def suspend(step: Step, waits_for: str) -> None:
     """Let go of a step until what it delegated to has ended; the caller holds the run's lock."""
     step.absolve()
     counted = {"tries": step.tries, "mark": step.mark}
-    step.move(steps.WAITING, step.holding(), **FREE, **counted, waits_for=waits_for)
+    step.move(steps.WAITING, step.holding(), **steps.LET_GO, **counted, waits_for=waits_for)
     sessions.close([step.id], sessions.COMPLETED)
     release_hands([step])
 
 
 def requeue(step: Step, reason: str) -> None:
     """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
-    step.move(steps.QUEUED, step.holding(), **FREE, tries=step.tries, mark=step.mark)
+    step.move(steps.QUEUED, step.holding(), **steps.LET_GO, tries=step.tries, mark=step.mark)
     sessions.close([step.id], sessions.FAILED, reason)
     execute.on(step.queue).enqueue_first(step.id)
 

@@ -56,8 +56,8 @@ def carry_out(run: Run, step: Step) -> None:
     """Let the agent work under the lease, then settle what came of it."""
     spec = definition_of(run.version_id).step(step.step_id)
     timeout = spec.timeout or settings().step_timeout
-    suspect = suspicious(step)
-    with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", timeout, suspect) as halt:
+    left, suspect = time_left(step, timeout), suspicious(step)
+    with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", left, suspect) as halt:
         try:
             seat = Rehearsal if run.kind == REPLAY else Sitting
             done = seat(settings(), run, step).work(halt)
@@ -145,6 +145,14 @@ def suspicious(step: Step) -> bool:
     A process tries one such step at a time: no innocent one is quarantined with the one that kills.
     """
     return step.tries >= steps.MOST_TRIES - 1
+
+
+def time_left(step: Step, timeout: float) -> float:
+    """Seconds that may still be worked on the step: others may have worked on it before.
+
+    Waiting and being paused take none of them; a retry is a step of its own.
+    """
+    return max(0.0, timeout - step.worked_ms / 1000)
 
 
 def delegate(run: Run, step: Step, delegated: Awaited) -> None:
