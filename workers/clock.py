@@ -145,9 +145,14 @@ def sweep_requests(length: Callable[[str], int] = lambda queue: 0) -> None:
             step_tasks.awaken.enqueue_once(execution_id, execution_id)
         for run in waiting.idle_runs(UNASKED_MS):
             run_tasks.advance.enqueue_once(run.id, run.id, run.attempt)
-    for queue, late in waiting.forgotten(UNASKED_MS).items():
-        with suppress(redis.RedisError), db.atomic():  # while it is away it cannot be asked
-            for execution_id in late.first[: max(0, late.number - length(queue))]:
+    with suppress(redis.RedisError):  # while it is away there is nothing to be had from it
+        missed = [
+            (queue, execution_id)
+            for queue, late in waiting.forgotten(UNASKED_MS).items()
+            for execution_id in late.first[: max(0, late.number - length(queue))]
+        ]
+        with db.atomic():
+            for queue, execution_id in missed:
                 step_tasks.execute.on(queue).enqueue_once(execution_id, execution_id)
 
 
