@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +20,8 @@ from models.prepared import Connection
 
 db = Database(None)
 
+Places = tuple[tuple[str, str], ...]
+
 TAG_LENGTH = 8
 # Times in ms. A process that was stopped amid a transaction, or waiting for a lock, must not keep
 # its locks from its successor; one that died is noticed even while its statement runs.
@@ -29,6 +32,8 @@ SESSION = {
 }
 
 IDENTIFIER = 128  # the longest id that a client may name
+
+CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"  # the database's time in ms
 
 
 def connect(url: str, connections: int = 20) -> None:
@@ -65,8 +70,17 @@ def now_ms() -> int:
 
 def database_ms() -> int:
     """The database's time (ms): deadlines are set and met by one clock, whoever looks."""
-    text = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-    return int(db.execute_sql(text).fetchone()[0])
+    return int(db.execute_sql(f"SELECT {CLOCK}").fetchone()[0])
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What the database works out itself when it writes a column."""
+
+    sql: str
+
+
+NOW: Any = Expression(CLOCK)  # whoever writes it, one clock says when
 
 
 def clean(value: Any) -> Any:
@@ -107,6 +121,13 @@ class Moment(BigIntegerField):
     """Milliseconds since the epoch, UTC."""
 
 
+class Touched(Moment):
+    """When a row was last written, by the database's clock; in memory our own until it is read."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(default=now_ms, **kwargs)
+
+
 class Model(peewee.Model):
     """A row of ours."""
 
@@ -130,20 +151,24 @@ class Model(peewee.Model):
 
     def put(self, **changes: Any) -> None:
         """Write these columns of this row, in memory and, by the commit, in the database."""
-        text = f"{self.updating(tuple(changes))} WHERE id = %s"
+        text = f"{self.updating(places(changes))} WHERE id = %s"
         db.later(text, [*self.stored(changes), self.get_id()])
-        self.__data__.update(changes)
+        known = {name: now_ms() if value is NOW else value for name, value in changes.items()}
+        self.__data__.update(known)
 
     @classmethod
-    def updating(cls, names: tuple[str, ...]) -> str:
-        """The beginning of an UPDATE of these columns."""
-        columns = ", ".join(f'"{cls._meta.fields[name].column_name}" = %s' for name in names)
+    def updating(cls, written: Places) -> str:
+        """The beginning of an UPDATE that writes these columns."""
+        fields = cls._meta.fields
+        columns = ", ".join(f'"{fields[name].column_name}" = {place}' for name, place in written)
         return f'UPDATE "{cls._meta.table_name}" SET {columns}'  # noqa: S608
 
     @classmethod
     def stored(cls, changes: Mapping[str, Any]) -> list[Any]:
-        """The values of columns as the database takes them."""
-        return [cls._meta.fields[name].db_value(value) for name, value in changes.items()]
+        """The values of columns as the database takes them, but for those it works out."""
+        fields = cls._meta.fields
+        told = {name: value for name, value in changes.items() if not _worked_out(value)}
+        return [fields[name].db_value(value) for name, value in told.items()]
 
     @classmethod
     def find(cls, key: str) -> Self | None:
@@ -179,12 +204,24 @@ class Model(peewee.Model):
         return NotFound(f"{cls.label or cls.__name__} {key} not found")
 
 
+def places(changes: Mapping[str, Any]) -> Places:
+    """The columns that are written, each with what stands for its value in a statement."""
+    return tuple(
+        (name, value.sql if _worked_out(value) else "%s") for name, value in changes.items()
+    )
+
+
+def _worked_out(value: Any) -> bool:
+    return isinstance(value, Expression)
+
+
 @cache
 def _insertion(model: type[Model]) -> tuple[str, list[Any]]:
     fields = [field for field in model._meta.sorted_fields if not field.auto_increment]
     columns = ", ".join(f'"{field.column_name}"' for field in fields)
-    places = ", ".join(["%s"] * len(fields))
-    return f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({places})', fields  # noqa: S608
+    values = ", ".join(CLOCK if isinstance(field, Touched) else "%s" for field in fields)
+    told = [field for field in fields if not isinstance(field, Touched)]
+    return f'INSERT INTO "{model._meta.table_name}" ({columns}) VALUES ({values})', told  # noqa: S608
 
 
 def id_field(cls_prefix: str) -> CharField:

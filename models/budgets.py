@@ -1,24 +1,26 @@
 """Budgets: how much runs and users may spend, what they have spent, what calls have set aside.
 
 Rows exist where there are limits: `run:<id>`, `swarm:<id>` for all its executors together, and
-`user:<id>:<day>` (UTC) while the settings have a daily limit. They are locked after the run's row
+`user:<id>:<day>` (UTC, by the database's clock, as the transaction begins) while the settings have
+a daily limit. They are locked after the run's row
 and in the order of their keys, because calls of several runs share them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from peewee import BigIntegerField, CharField, CompositeKey, DecimalField, ForeignKeyField
 
-from models.base import IDENTIFIER, Model, db
+from models.base import IDENTIFIER, Model, db, places
 from models.config import settings
 from models.llm_calls import dollars
 from models.runs import Run
 
+DAY = "date_trunc('day', now() AT TIME ZONE 'UTC')"
+DAY_KEY = f"'user:' || %(user)s::text || ':' || to_char({DAY}, 'YYYY-MM-DD')"  # null without a user
 FINEST = Decimal("0.00000001")  # US dollars, what the columns resolve
 LONGEST_KEY = 160
 
@@ -119,16 +121,13 @@ def limit_day(user_id: str, limits: Mapping[str, Any]) -> None:
     """Set or take away (None) the limits of a user's present day, UTC."""
     begin_day(user_id)
     if limits:
-        text = f"{Budget.updating(tuple(limits))} WHERE key = %s"
+        text = f"{Budget.updating(places(limits))} WHERE key = %s"
         db.execute_sql(text, [*stored(limits).values(), day_key(user_id)])
 
 
 def begin_day(user_id: str) -> None:
     """Make the budget of the user's present day; it starts with what the day's calls have cost."""
-    now = datetime.now(UTC)
-    since = int(datetime(now.year, now.month, now.day, tzinfo=UTC).timestamp() * 1000)
-    values = {"key": day_key(user_id, now), "user": user_id, "since": since}
-    db.later(_BEGIN_DAY, values | stored(daily()))
+    db.later(_BEGIN_DAY, {"user": user_id} | stored(daily()))
 
 
 def of_run(run: Run) -> Budget | None:
@@ -173,9 +172,9 @@ def swarm_key(swarm_id: str) -> str:
     return f"swarm:{swarm_id}"
 
 
-def day_key(user_id: str, at: datetime | None = None) -> str:
-    """The key of a user's day, UTC; today by default."""
-    return f"user:{user_id}:{(at or datetime.now(UTC)).date().isoformat()}"
+def day_key(user_id: str) -> str:
+    """The key of a user's present day."""
+    return str(db.execute_sql(f"SELECT {DAY_KEY}", {"user": user_id}).fetchone()[0])
 
 
 def exact(usd: Decimal | float) -> Decimal:
@@ -212,12 +211,13 @@ _LIMIT_SWARM = """
     WHERE run_id IN (SELECT run_id FROM swarm_tasks WHERE swarm_id = %(swarm)s)
     ON CONFLICT (key) DO UPDATE SET
 """
-_BEGIN_DAY = """
+_BEGIN_DAY = f"""
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
         spent_usd, spent_tokens, reserved_usd, reserved_tokens)
-    SELECT %(key)s::text, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
+    SELECT {DAY_KEY}, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
         coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
-    FROM llm_calls WHERE owner_id = %(user)s AND created_at >= %(since)s
-    HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE key = %(key)s)
+    FROM llm_calls WHERE owner_id = %(user)s
+        AND created_at >= extract(epoch FROM {DAY} AT TIME ZONE 'UTC') * 1000
+    HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE key = {DAY_KEY})
     ON CONFLICT (key) DO NOTHING
-"""
+"""  # noqa: S608

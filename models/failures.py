@@ -1,4 +1,4 @@
-"""Jobs that raised: what was asked, why it failed, and when it is tried again. No dead letters."""
+"""Jobs that failed: what was asked, why, and when it is tried again. No dead letters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from peewee import CharField, IntegerField
 
-from models.base import JsonField, LongText, Model, Moment, db, dumps
+from models.base import CLOCK, JsonField, LongText, Model, Moment, db, dumps
 
 MOST_TRIES = 10  # after that only a person can help; the row stays
 LONGEST_WAIT = 300  # seconds between two tries; they begin with one and double
+HOPELESS = 3  # tries after which only the schedule asks again, and no sweep besides
 LOST_MS = 60_000  # a try that was asked for and left no trace in this time is asked for again
-CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 AFTERWARDS = f"""
     tries = failures.tries + 1, failed_at = {CLOCK},
     due_at = CASE WHEN failures.tries + 1 < {MOST_TRIES}
@@ -22,7 +22,7 @@ AFTERWARDS = f"""
 
 
 class Failure(Model):
-    """One request whose job raised; without `due_at` it was given up."""
+    """One request whose job raised or lost its worker; without `due_at` it was given up."""
 
     id = CharField(max_length=64, primary_key=True)  # the digest of task and arguments
     queue = CharField(max_length=64)
@@ -38,9 +38,8 @@ class Failure(Model):
 
 
 def note(queue: str, task: str, arguments: Mapping[str, Any], error: str) -> str:
-    """Write down that a job raised, and when to try it again; gives the row's id."""
-    request = dumps(arguments)
-    key = hashlib.sha256(f"{task} {request}".encode()).hexdigest()
+    """Write down that a job failed, and when to try it again; gives the row's id."""
+    request, key = dumps(arguments), key_of(task, arguments)
     db.execute_sql(
         f"""
         INSERT INTO failures (id, queue, task, arguments, tries, error, failed_at, due_at)
@@ -52,8 +51,13 @@ def note(queue: str, task: str, arguments: Mapping[str, Any], error: str) -> str
     return key
 
 
+def key_of(task: str, arguments: Mapping[str, Any]) -> str:
+    """The id of the row that a request has when it fails: equal requests have one."""
+    return hashlib.sha256(f"{task} {dumps(arguments)}".encode()).hexdigest()
+
+
 def repeated(key: str, error: str) -> None:
-    """Write down that the job of a row raised once more."""
+    """Write down that the job of a row failed once more."""
     text = f"UPDATE failures SET error = %s, {AFTERWARDS} WHERE id = %s"  # noqa: S608
     db.execute_sql(text, (Failure.error.db_value(error), key))
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from peewee import CharField, CompositeKey, ForeignKeyField, IntegerField
+from peewee import BooleanField, CharField, CompositeKey, ForeignKeyField, IntegerField
 
-from models.base import JsonField, Model, Moment, db, dumps, now_ms
+from models.base import CLOCK, JsonField, Model, Moment, db, dumps, now_ms
 from models.steps import Step
 
 OPENING, MODEL, TOOL = "opening", "model", "tool"
@@ -37,6 +37,7 @@ class Entry(Model):
     commit = CharField(max_length=64, null=True)
     snapshot = CharField(max_length=64, null=True)
     tries = IntegerField(default=0)  # claims; more than one when a worker was lost in between
+    lost = BooleanField(default=False)  # sealed although nobody knows what came of it
     claimed_at = Moment(default=now_ms)
     sealed_at = Moment(null=True)
 
@@ -67,16 +68,16 @@ class Entry(Model):
         return bool(row == (self.tries, self.sealed))
 
     def seal(self, response: Any, commit: str | None = None, snapshot: str | None = None) -> None:
-        """Write down, by the commit, what came of it."""
+        """Write down, by the commit, what came of it, and whether that is known (`lost`)."""
         self.response, self.commit, self.snapshot = response, commit, snapshot
         self.sealed_at = now_ms()
         db.later(
-            """
-            UPDATE ledger SET response = %s, "commit" = %s, snapshot = %s,
-                sealed_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+            f"""
+            UPDATE ledger SET response = %s, "commit" = %s, snapshot = %s, lost = %s,
+                sealed_at = {CLOCK}
             WHERE execution_id = %s AND seq = %s
-            """,
-            (dumps(response), commit, snapshot, self.execution_id, self.seq),
+            """,  # noqa: S608
+            (dumps(response), commit, snapshot, self.lost, self.execution_id, self.seq),
         )
 
 

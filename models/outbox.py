@@ -7,7 +7,8 @@ from typing import Any
 
 from peewee import BigAutoField, BigIntegerField, CharField
 
-from models.base import JsonField, Model, Moment, db, dumps
+from models.base import CLOCK, JsonField, Model, Moment, db, dumps
+from models.failures import HOPELESS, LONGEST_WAIT
 
 CHANNEL = "djinn_outbox"
 EVENTS = "events"  # the queue name of what goes to the streams instead of the broker
@@ -43,6 +44,24 @@ def ask(
         (queue, dumps(body), due_at, unique_key),
     )
     ring()
+
+
+def ask_again(queue: str, body: Mapping[str, Any], unique_key: str, failure: str) -> None:
+    """The same for what a sweep misses, unless it has failed so often (the id of its row in
+    `failures`) that it is tried on its schedule only, and then now and again."""
+    values = {"queue": queue, "body": dumps(body), "key": unique_key, "failure": failure}
+    db.later(_ASK_AGAIN, values)
+    ring()
+
+
+_ASK_AGAIN = f"""
+    INSERT INTO outbox (queue, body, due_at, unique_key)
+    SELECT %(queue)s::text, %(body)s::jsonb, 0, %(key)s::text
+    WHERE NOT EXISTS (
+        SELECT FROM failures WHERE id = %(failure)s AND tries >= {HOPELESS}
+            AND (due_at IS NOT NULL OR failed_at > {CLOCK} - {LONGEST_WAIT * 1000}))
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608
 
 
 def ring() -> None:

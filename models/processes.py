@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from peewee import CharField, IntegerField
 
-from models.base import JsonField, Model, Moment, db, id_field, now_ms, tag
+from models.base import CLOCK, JsonField, Model, Moment, Touched, db, id_field, now_ms, tag
 
 HEARTBEAT_MS = 5_000
 GONE_MS = 20_000
@@ -24,7 +24,7 @@ class Process(Model):
     tag = CharField(max_length=16, default=tag)  # by which Postgres knows its connections
     queues = JsonField(default=list)
     started_at = Moment(default=now_ms)
-    seen_at = Moment(default=now_ms, index=True)
+    seen_at = Touched(index=True)
 
     class Meta:
         table_name = "processes"
@@ -33,15 +33,15 @@ class Process(Model):
 def register(kind: str, queues: Sequence[str] = ()) -> Process:
     """Write this process down."""
     host = socket.gethostname()
-    return Process.create(kind=kind, host=host, pid=os.getpid(), queues=list(queues))
+    return Process(kind=kind, host=host, pid=os.getpid(), queues=list(queues)).add()
 
 
 def heartbeat(process: Process) -> None:
     """Say that this process is alive; forget those that have not been for a while."""
-    now = now_ms()
-    row = {**process.__data__, "seen_at": now}
-    Process.insert(row).on_conflict(conflict_target=[Process.id], update={"seen_at": now}).execute()
-    Process.delete().where(Process.seen_at < now - 10 * GONE_MS).execute()
+    insertion, values = process.insertion()
+    db.now(f"{insertion} ON CONFLICT (id) DO UPDATE SET seen_at = {CLOCK}", values)
+    old = f"DELETE FROM processes WHERE seen_at < {CLOCK} - %s"  # noqa: S608
+    db.now(old, (10 * GONE_MS,))
 
 
 def leave(process: Process) -> None:
@@ -51,17 +51,18 @@ def leave(process: Process) -> None:
 
 def alive(kind: str = "worker") -> int:
     """How many processes of a kind have been heard of lately."""
-    recent = (Process.kind == kind) & (Process.seen_at > now_ms() - GONE_MS)
-    return int(Process.select().where(recent).count())
+    text = f"SELECT count(*) FROM processes WHERE kind = %s AND seen_at > {CLOCK} - %s"  # noqa: S608
+    return int(db.now(text, (kind, GONE_MS)).fetchone()[0])
 
 
 def deaths(within_ms: int) -> int:
     """How many workers have ended lately without taking their leave, and have no connections."""
     rows = db.execute_sql(
-        """
-        SELECT count(*) FROM processes WHERE kind = 'worker' AND seen_at > %s AND NOT EXISTS (
-            SELECT FROM pg_stat_activity WHERE application_name = 'djinnbot ' || tag)
-        """,
-        (now_ms() - within_ms,),
+        f"""
+        SELECT count(*) FROM processes WHERE kind = 'worker' AND seen_at > {CLOCK} - %s
+            AND NOT EXISTS (
+                SELECT FROM pg_stat_activity WHERE application_name = 'djinnbot ' || tag)
+        """,  # noqa: S608
+        (within_ms,),
     )
     return int(rows.fetchone()[0])

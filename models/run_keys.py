@@ -9,10 +9,10 @@ from __future__ import annotations
 import hmac
 
 from models.accounts import keyed_digest
-from models.base import db
+from models.base import CLOCK, db
 from models.config import settings
 from models.principals import Principal
-from models.steps import NOW, Step
+from models.steps import Step
 
 PREFIX = "djb_run_"
 EXECUTION = "exec_"  # how the ids of executions begin
@@ -52,5 +52,5 @@ def _signature(execution: str, lease_id: str, secret: str) -> str:
 
 _AT_WORK = f"""
     SELECT lease_id, agent_id, run_id FROM steps
-    WHERE id = %s AND state = 'running' AND leased_until > {NOW}
+    WHERE id = %s AND state = 'running' AND leased_until > {CLOCK}
 """  # noqa: S608

@@ -7,7 +7,7 @@ from typing import Any, Self
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models import events
-from models.base import IDENTIFIER, JsonField, LongText, Moment, id_field, now_ms
+from models.base import IDENTIFIER, JsonField, LongText, Moment, Touched, id_field, now_ms
 from models.lifecycle import StateField, Stateful
 from models.pipelines import PipelineVersion
 from models.principals import Principal
@@ -67,7 +67,7 @@ class Run(Stateful):
     workspace_commit = CharField(max_length=64, null=True)
     workspace_snapshot = CharField(max_length=64, null=True)  # blob with a git bundle
     created_at = Moment(default=now_ms)
-    updated_at = Moment(default=now_ms)
+    updated_at = Touched()
     started_at = Moment(null=True)
     completed_at = Moment(null=True)
 

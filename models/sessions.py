@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import CharField, IntegerField
 
-from models.base import IDENTIFIER, JsonField, LongText, Moment, id_field, now_ms
+from models.base import IDENTIFIER, NOW, JsonField, LongText, Moment, Touched, id_field, now_ms
 from models.lifecycle import StateField, Stateful
 from models.principals import Principal
 from models.projects import of_runs
@@ -46,7 +46,7 @@ class Session(Stateful):
     turn_count = IntegerField(default=0)
     key_resolution = JsonField(null=True)
     created_at = Moment(default=now_ms)
-    updated_at = Moment(default=now_ms)
+    updated_at = Touched()
     started_at = Moment(null=True)
     completed_at = Moment(null=True)
 
@@ -68,5 +68,5 @@ class Session(Stateful):
 
 def close(execution_ids: Sequence[str], state: str, error: str | None = None) -> None:
     """End whatever sessions of these executions are still open."""
-    ended = {"error": error, "completed_at": now_ms()}
+    ended = {"error": error, "completed_at": NOW}
     Session.move_all(state, "execution_id", execution_ids, **ended)

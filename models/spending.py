@@ -60,13 +60,15 @@ def limited(run: Run) -> bool:
 
 def reserve(run: Run, execution_id: str, amount: Amount) -> Granted | Busy | Reached:
     """Set `amount` aside in every budget the run has to keep to, or in none of them."""
-    keys = _keys(run)
-    if not keys:
+    if not limited(run):
         return Granted()
+    keys, user = _run_keys(run), run.owner_id if _has_days(run) else None
+    if user is not None:
+        budgets.begin_day(user)
     lose(execution_id)
     usd = None if amount.usd is None else budgets.exact(amount.usd)
-    values = {"keys": keys, "execution": execution_id, "usd": usd, "tokens": amount.tokens}
-    rows = db.execute_sql(_RESERVE, values).fetchall()
+    asked = {"usd": usd, "tokens": amount.tokens, "execution": execution_id}
+    rows = db.execute_sql(_RESERVE, {**asked, "keys": keys, "user": user}).fetchall()
     if all(fits for *_, fits, _ in rows):
         return Granted()
     if all(possible for *_, possible in rows):
@@ -99,14 +101,6 @@ def lose_abandoned() -> int:
     return int(db.execute_sql(_LOSE_ABANDONED, _WORST).rowcount)
 
 
-def _keys(run: Run) -> list[str]:
-    """The budgets a call of the run may have to keep to, the day's made where it is missing."""
-    if not _has_days(run):
-        return _run_keys(run)
-    budgets.begin_day(run.owner_id or "")
-    return [*_run_keys(run), budgets.day_key(run.owner_id or "")]
-
-
 def _run_keys(run: Run) -> list[str]:
     keys = [budgets.run_key(run.id)] if run.budgeted else []
     keys += [budgets.run_key(run.parent_id)] if run.parent_id else []
@@ -133,7 +127,8 @@ _COLUMNS = tuple(field.column_name for field in Budget._meta.sorted_fields)
 # judged is what they are by then, and two calls that share several never wait for each other.
 _RESERVE = f"""
     WITH asked AS MATERIALIZED (
-        SELECT {", ".join(_COLUMNS)} FROM budgets WHERE key = ANY(%(keys)s)
+        SELECT {", ".join(_COLUMNS)} FROM budgets
+        WHERE key = ANY(%(keys)s::text[]) OR key = {budgets.DAY_KEY}
         ORDER BY key FOR NO KEY UPDATE
     ), judged AS (
         SELECT *,

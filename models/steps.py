@@ -9,15 +9,18 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
-from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
+from peewee import BigIntegerField, BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models.agents import Agent
 from models.base import (
+    CLOCK,
     IDENTIFIER,
     TAG_LENGTH,
+    Expression,
     JsonField,
     LongText,
     Moment,
+    Touched,
     db,
     id_field,
     now_ms,
@@ -37,12 +40,32 @@ LEASE_MS = 3_000
 LATELY_MS = 60_000
 MISSED_MS = 1_600  # after which a worker has missed two beats
 MOST_TRIES = 3  # a step that lost its worker this often at the same act is not tried again
-# the opening is written with the claim of the first act: whoever got no further has done nothing
-SEALED = """
-    (SELECT count(*) FROM ledger WHERE execution_id = %s AND seq > 0 AND sealed_at IS NOT NULL)
+# Where a step has come to: the acts it has done, and the latest one where that was lost with its
+# worker: what it was, and how often the very same one has been lost. The opening is written with
+# the claim of the first act, so whoever got no further has done nothing; neither has who only wrote
+# down that an act was lost, or heard a model's answer to that.
+POINT = """
+    WITH acts AS (
+        SELECT *, lag(lost, 1, false) OVER (ORDER BY seq) AS after_lost
+        FROM ledger WHERE execution_id = %s AND seq > 0
+    ), latest AS (
+        SELECT * FROM acts WHERE seq = (SELECT max(seq) FROM acts)
+            AND (lost OR sealed_at IS NULL)
+    )
+    SELECT (SELECT count(*) FROM acts
+            WHERE sealed_at IS NOT NULL AND NOT lost AND NOT (kind = 'model' AND after_lost)),
+        (SELECT kind || ' ' || name FROM latest),
+        (SELECT count(*) FROM acts JOIN latest USING (kind, key)
+         WHERE kind = 'tool' AND (acts.lost OR acts.sealed_at IS NULL))
 """
 
-NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+# What letting go of a step that is not done changes. A worker that was lost may have worked until
+# its lease ran out.
+LET_GO: Mapping[str, Any] = {
+    "lease_id": None,
+    "leased_until": None,
+    "worked_ms": Expression(f"worked_ms + greatest(0, least({CLOCK}, leased_until) - started_at)"),
+}
 
 
 class Step(Stateful):
@@ -93,10 +116,11 @@ class Step(Stateful):
     waits_for = CharField(max_length=IDENTIFIER, null=True)  # the swarm or run it delegated to
     lease_id = CharField(max_length=32, null=True)
     leased_until = Moment(null=True)
-    tries = IntegerField(default=0)  # claims since the ledger had `mark` sealed entries
+    tries = IntegerField(default=0)  # claims since `mark` acts were done
     mark = IntegerField(default=0)
+    worked_ms = BigIntegerField(default=0)  # under the leases before this one
     created_at = Moment(default=now_ms)
-    updated_at = Moment(default=now_ms)
+    updated_at = Touched()
     started_at = Moment(null=True)
     completed_at = Moment(null=True)
 
@@ -122,48 +146,58 @@ class Step(Stateful):
         Executors are not bound to hands: those who ask for them say how many work at once. The
         caller holds the lock of the run, under which it read this step; the agent's is taken
         here, as late as may be, because all its steps queue up for it. The try is counted before
-        the work; what counts are tries that seal nothing.
+        the work; `blame` and `absolve` say what becomes of it.
         """
-        busy, sealed, now = self._busy()
+        busy, now = self._busy()
         if self.due_at > now:
             return False
         if busy >= hands and self.queue == AGENTS:
             self.put(due_at=now)  # refused, see `refused`
             return False
         lease: Any = {"lease_id": tag() + secrets.token_hex(8), "leased_until": now + LEASE_MS}
-        tries = self.tries + 1 if sealed == self.mark else 1
-        counted: Any = {"tries": tries, "mark": sealed, "started_at": now_ms()}
+        counted: Any = {"tries": self.tries + 1, "started_at": now}
         self.move(RUNNING, **lease, **counted, waits_for=None, **changes)
         return True
 
-    def _busy(self) -> tuple[int, int, int]:
-        """How many steps the agent has its hands on, how many of this one's acts are sealed, and
-        the database's time (ms)."""
+    def _busy(self) -> tuple[int, int]:
+        """How many steps the agent has its hands on, and the database's time (ms)."""
         if self.queue == AGENTS:
             Agent.lock(self.agent_id)
         rows = db.now(
             f"""
-            WITH clock AS (
-                SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
-            )
-            SELECT count(steps.id), {SEALED}, now FROM clock LEFT JOIN steps
+            WITH clock AS (SELECT {CLOCK} AS now)
+            SELECT count(steps.id), now FROM clock LEFT JOIN steps
                 ON agent_id = %s AND queue = %s AND state = 'running' AND leased_until > now
             GROUP BY now
             """,  # noqa: S608
-            (self.id, self.agent_id, self.queue),
+            (self.agent_id, self.queue),
         )
         return tuple(rows.fetchone())
 
+    def blame(self) -> str:
+        """Count, in memory, a worker that was lost at the point the step has come to; names it.
+
+        Those that were lost before the step went on do not count, unless it was by the same act.
+        """
+        done, act, lost = db.now(POINT, (self.id,)).fetchone()
+        self.tries = max(self.tries if done == self.mark else 1, lost)
+        self.mark = done
+        return f"step {self.step_id}" + (f" ({act})" if act else "")
+
+    def absolve(self) -> None:
+        """Take back, in memory, the try of a worker that let go of the step."""
+        done, *_ = db.now(POINT, (self.id,)).fetchone()
+        self.tries = self.tries - 1 if done == self.mark else 0
+        self.mark = done
+
+    @property
     def poisoned(self) -> bool:
-        """Whether it is to blame for the workers it lost without having sealed anything since.
+        """Whether it is to blame for the workers it lost at the same point.
 
         Three are enough, unless others have died lately that had nothing to do with it: then
         something else is killing workers, and it gets as many tries again.
         """
         if self.tries < MOST_TRIES:
-            return False
-        rows = db.now(f"SELECT {SEALED}", (self.id,))
-        if rows.fetchone()[0] != self.mark:
             return False
         return self.tries >= 2 * MOST_TRIES or deaths(LATELY_MS) <= self.tries
 
@@ -194,7 +228,7 @@ def renew(leases: Collection[str]) -> set[str]:
     if not leases:
         return set()
     rows = db.execute_sql(
-        """
+        f"""
         WITH mine AS MATERIALIZED (
             SELECT id, lease_id FROM steps WHERE lease_id = ANY(%s) AND state = 'running'
         ), free AS MATERIALIZED (
@@ -202,13 +236,13 @@ def renew(leases: Collection[str]) -> set[str]:
             ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
         ), renewed AS (
             UPDATE steps
-            SET leased_until = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s
+            SET leased_until = {CLOCK} + %s
             FROM free, mine
             WHERE steps.id = free.id AND mine.id = free.id
                 AND steps.state = 'running' AND steps.lease_id = mine.lease_id
         )
         SELECT lease_id FROM mine
-        """,
+        """,  # noqa: S608
         (list(leases), LEASE_MS),
     )
     return {lease for (lease,) in rows}
@@ -217,7 +251,8 @@ def renew(leases: Collection[str]) -> set[str]:
 # A worker was lost when its leases ran out, and already when it has missed two beats and Postgres
 # has no connection of its process any more. While Postgres was away itself nobody could beat.
 SILENT = f"""
-    state = 'running' AND (leased_until < {NOW} OR leased_until < {NOW} + {LEASE_MS - MISSED_MS}
+    state = 'running' AND (leased_until < {CLOCK}
+        OR leased_until < {CLOCK} + {LEASE_MS - MISSED_MS}
         AND NOT EXISTS (SELECT FROM pg_stat_activity
                         WHERE application_name = 'djinnbot ' || left(lease_id, {TAG_LENGTH})))
     AND pg_postmaster_start_time() < clock_timestamp() - {LEASE_MS} * interval '1 millisecond'
@@ -233,56 +268,3 @@ def silent(execution_id: str) -> Step | None:
     """The step, if its worker was lost."""
     text = f"SELECT * FROM steps WHERE id = %s AND {SILENT}"  # noqa: S608
     return next(iter(Step.raw(text, execution_id)), None)
-
-
-def refused(agent_id: str, limit: int) -> list[str]:
-    """The ids of the agent's steps that were due and refused, the most urgent and oldest first.
-
-    One that is due from the start (`due_at` 0) is on its way to a worker. The caller holds the
-    agent's lock: whoever is being refused at this moment has been written down.
-    """
-    rows = db.now(
-        """
-        SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
-        WHERE steps.agent_id = %s AND steps.queue = 'agents'
-          AND steps.state = 'queued' AND runs.state = 'running'
-          AND steps.due_at BETWEEN 1 AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint
-        ORDER BY steps.priority DESC, steps.created_at, steps.id LIMIT %s
-        """,
-        (agent_id, limit),
-    )
-    return [step_id for (step_id,) in rows]
-
-
-def forgotten(older_than_ms: int, limit: int = 200) -> list[tuple[str, str]]:
-    """Due steps (id, queue) that nobody takes though their agents have hands: requests lost."""
-    rows = db.execute_sql(
-        """
-        SELECT steps.id, steps.queue FROM steps JOIN runs ON runs.id = steps.run_id
-            LEFT JOIN agents ON agents.id = steps.agent_id
-        WHERE steps.state = 'queued' AND runs.state = 'running'
-          AND (steps.queue = 'executors' OR (SELECT count(*) FROM steps busy
-               WHERE busy.agent_id = steps.agent_id AND busy.queue = 'agents'
-                 AND busy.state = 'running') < coalesce(agents.concurrent_steps, 2))
-          AND greatest(steps.due_at, steps.updated_at) + %s
-              < (extract(epoch FROM clock_timestamp()) * 1000)::bigint
-        ORDER BY steps.priority DESC, steps.created_at LIMIT %s
-        """,
-        (older_than_ms, limit),
-    )
-    return [(step_id, queue) for step_id, queue in rows]
-
-
-def overslept(limit: int = 200) -> list[str]:
-    """The ids of waiting steps that nobody woke although what they wait for has ended."""
-    rows = db.execute_sql(
-        """
-        SELECT steps.id FROM steps
-            LEFT JOIN runs AS delegate ON delegate.id = steps.waits_for
-        WHERE steps.state = 'waiting' AND steps.waits_for NOT LIKE 'swarm%%'
-          AND (delegate.id IS NULL OR delegate.state IN ('completed', 'failed', 'cancelled'))
-        LIMIT %s
-        """,
-        (limit,),
-    )
-    return [step_id for (step_id,) in rows]

@@ -8,7 +8,18 @@ from typing import Any, Self
 
 from peewee import CharField, ForeignKeyField, IntegerField, fn
 
-from models.base import IDENTIFIER, JsonField, LongText, Moment, database_ms, db, id_field, now_ms
+from models.base import (
+    CLOCK,
+    IDENTIFIER,
+    JsonField,
+    LongText,
+    Moment,
+    Touched,
+    database_ms,
+    db,
+    id_field,
+    now_ms,
+)
 from models.lifecycle import StateField, Stateful
 from models.principals import Principal
 
@@ -18,7 +29,6 @@ OVER = (COMPLETED, FAILED, CANCELLED)
 TASK_OVER = (*OVER, SKIPPED)
 
 MERGING_MS = 600_000  # how long after its deadline a swarm may still be merging
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
 class Swarm(Stateful):
@@ -54,8 +64,9 @@ class Swarm(Stateful):
     starts = JsonField(default=list)
     merges = JsonField(null=True)
     error = LongText(null=True)
+    asked_at = Moment(null=True)  # when the sweep last asked for the merge
     created_at = Moment(default=now_ms)
-    updated_at = Moment(default=now_ms)
+    updated_at = Touched()
     started_at = Moment(null=True)
     completed_at = Moment(null=True)
 
@@ -130,7 +141,7 @@ class SwarmTask(Stateful):
     outputs = JsonField(null=True)
     error = LongText(null=True)
     created_at = Moment(default=now_ms)
-    updated_at = Moment(default=now_ms)
+    updated_at = Touched()
     started_at = Moment(null=True)
     completed_at = Moment(null=True)
 
@@ -206,15 +217,15 @@ def stalled(older_than_ms: int, limit: int = 100) -> list[str]:
     rows = db.execute_sql(
         f"""
         SELECT swarms.id FROM swarms
-        WHERE state = 'merging' AND deadline + {MERGING_MS} < {_NOW}
+        WHERE state = 'merging' AND deadline + {MERGING_MS} < {CLOCK}
         OR state IN ('pending', 'running') AND (
-            deadline + %(late)s < {_NOW}
+            deadline + %(late)s < {CLOCK}
             OR EXISTS (
                 SELECT 1 FROM swarm_tasks LEFT JOIN runs ON runs.id = swarm_tasks.run_id
                 WHERE swarm_tasks.swarm_id = swarms.id AND swarm_tasks.state = 'running' AND (
                     runs.id IS NULL OR (runs.state IN ('completed', 'failed', 'cancelled')
-                        AND runs.completed_at + %(late)s < {_NOW})))
-            OR (swarms.updated_at + %(late)s < {_NOW} AND NOT EXISTS (
+                        AND runs.completed_at + %(late)s < {CLOCK})))
+            OR (swarms.updated_at + %(late)s < {CLOCK} AND NOT EXISTS (
                 SELECT 1 FROM swarm_tasks
                 WHERE swarm_tasks.swarm_id = swarms.id AND swarm_tasks.state = 'running')))
         LIMIT %(limit)s
@@ -225,9 +236,18 @@ def stalled(older_than_ms: int, limit: int = 100) -> list[str]:
 
 
 def unmerged(older_than_ms: int, limit: int = 100) -> list[str]:
-    """Swarms whose branches have waited this long to be merged."""
-    late = (Swarm.state == MERGING) & (Swarm.updated_at < now_ms() - older_than_ms)
-    rows: Any = Swarm.select(Swarm.id).where(late).limit(limit).tuples()
+    """Swarms whose branches have waited this long to be merged: each is given out once, then
+    after as long again, because nobody knows whether somebody is at it."""
+    rows = db.execute_sql(
+        f"""
+        UPDATE swarms SET asked_at = {CLOCK} WHERE id IN (
+            SELECT id FROM swarms WHERE state = 'merging'
+                AND {CLOCK} - greatest(updated_at, asked_at) > greatest(%s, asked_at - updated_at)
+            LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)
+        RETURNING id
+        """,  # noqa: S608
+        (older_than_ms, limit),
+    )
     return [swarm_id for (swarm_id,) in rows]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, ParamSpec
 
 from models import outbox
+from models.failures import key_of
 
 P = ParamSpec("P")
 
@@ -39,8 +40,10 @@ class Task(Generic[P]):
         outbox.ask(self.queue, self._body(args, kwargs), due_at=due_at)
 
     def enqueue_once(self, key: str, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Ask for it unless a request with the same key is still waiting."""
-        outbox.ask(self.queue, self._body(args, kwargs), unique_key=f"{self.name}:{key}")
+        """Ask for it unless what was asked so with the same key is still waiting for a worker."""
+        body = {**self._body(args, kwargs), "once": True}
+        failure = key_of(self.name, {"args": body["args"], "kwargs": kwargs})
+        outbox.ask_again(self.queue, body, f"{self.name}:{key}", failure)
 
     def enqueue_first(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Ask for it before all that waits: somebody had begun with it already."""

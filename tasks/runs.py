@@ -7,7 +7,7 @@ from typing import Any
 
 from models import budgets, events, idempotency, runs, steps
 from models.activities import Activity
-from models.base import db, now_ms
+from models.base import NOW, db
 from models.errors import Conflict
 from models.events import Event
 from models.llm_calls import LlmCall
@@ -66,7 +66,7 @@ def cancel(run_id: str) -> Run:
         if run.state == runs.CANCELLED:
             return run
         reason = "Cancelled by a person"
-        run.move(runs.CANCELLED, error=reason, completed_at=now_ms())
+        run.move(runs.CANCELLED, error=reason, completed_at=NOW)
         cancel_active(run, reason)
         run_ended(run)
         step = {"stepId": run.current_step or ""}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from models import sessions, steps
+from models import sessions, steps, waiting
 from models.agents import Agent
-from models.base import now_ms
+from models.base import NOW
 from models.runs import Run
 from models.steps import Step
 from tasks import task
-
-FREE: dict[str, Any] = {"lease_id": None, "leased_until": None}
 
 
 @task(queue=steps.AGENTS)
@@ -43,7 +40,7 @@ def ask_for(step: Step) -> None:
 def cancel_active(run: Run, reason: str) -> list[Step]:
     """Cancel whatever step of the run is waiting or under way; the caller holds the run's lock."""
     active = Step.select().where((Step.run == run.id) & Step.state.in_(steps.ACTIVE))
-    cancelled = [step.move(steps.CANCELLED, error=reason, completed_at=now_ms()) for step in active]
+    cancelled = [step.move(steps.CANCELLED, error=reason, completed_at=NOW) for step in active]
     if cancelled:
         run.record(*[("step_cancelled", _told(run, step, reason)) for step in cancelled])
         sessions.close([step.id for step in cancelled], sessions.CANCELLED, reason)
@@ -56,21 +53,24 @@ def cancel_active(run: Run, reason: str) -> list[Step]:
 def interrupt(run: Run, reason: str) -> None:
     """Put the step under way back in the queue unasked; the caller holds the run's lock."""
     for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
-        step.move(steps.QUEUED, **FREE, tries=step.tries - 1)
+        step.absolve()
+        step.move(steps.QUEUED, **steps.LET_GO, tries=step.tries, mark=step.mark)
         sessions.close([step.id], sessions.CANCELLED, reason)
         release_hands([step])
 
 
 def suspend(step: Step, waits_for: str) -> None:
     """Let go of a step until what it delegated to has ended; the caller holds the run's lock."""
-    step.move(steps.WAITING, step.holding(), **FREE, waits_for=waits_for)
+    step.absolve()
+    counted = {"tries": step.tries, "mark": step.mark}
+    step.move(steps.WAITING, step.holding(), **steps.LET_GO, **counted, waits_for=waits_for)
     sessions.close([step.id], sessions.COMPLETED)
     release_hands([step])
 
 
-def requeue(step: Step, reason: str, tries: int) -> None:
+def requeue(step: Step, reason: str) -> None:
     """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
-    step.move(steps.QUEUED, step.holding(), **FREE, tries=tries)
+    step.move(steps.QUEUED, step.holding(), **steps.LET_GO, tries=step.tries, mark=step.mark)
     sessions.close([step.id], sessions.FAILED, reason)
     execute.on(step.queue).enqueue_first(step.id)
 
@@ -79,7 +79,7 @@ def release_hands(let_go: Iterable[Step]) -> None:
     """Agents let go of these steps: ask for the next ones that wait for their hands."""
     for agent_id in sorted({step.agent_id for step in let_go if step.queue == steps.AGENTS}):
         Agent.lock(agent_id)
-        for execution_id in steps.refused(agent_id, limit=1):
+        for execution_id in waiting.refused(agent_id, limit=1):
             execute.enqueue(execution_id)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from models import activities, branches, budgets, dag, events, idempotency, swarms
 from models.agents import Agent
-from models.base import database_ms, db, dumps, now_ms
+from models.base import NOW, database_ms, db, dumps
 from models.dag import Node
 from models.errors import Conflict, Invalid
 from models.runs import Run
@@ -76,7 +76,7 @@ def call_off(swarm: Swarm, tasks: Sequence[SwarmTask], state: str, reason: str) 
     """End the swarm before its tasks have ended; the caller holds its lock."""
     for each in tasks:
         if each.state not in swarms.TASK_OVER:
-            each.move(swarms.CANCELLED, error=reason, completed_at=now_ms())
+            each.move(swarms.CANCELLED, error=reason, completed_at=NOW)
     end(swarm, tasks, state, reason)
     stop_executors.enqueue(swarm.id)
 
@@ -85,7 +85,7 @@ def end(
     swarm: Swarm, tasks: Sequence[SwarmTask], state: str, error: str | None = None, **told: Any
 ) -> None:
     """Write down how a swarm ended and tell whoever waits for it; the caller holds its lock."""
-    swarm.move(state, error=error, completed_at=now_ms(), **told)
+    swarm.move(state, error=error, completed_at=NOW, **told)
     summary = swarms.summary(swarm, tasks)
     short = {**summary, "taskResults": [_short(result) for result in summary["taskResults"]]}
     if state == swarms.COMPLETED:

@@ -18,7 +18,7 @@ import dramatiq
 import peewee
 import redis
 import structlog
-from dramatiq.errors import ActorNotFound
+from dramatiq.errors import ActorNotFound, DecodeError
 from playhouse.pool import MaxConnectionsExceeded
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -28,40 +28,14 @@ from models.base import db
 from models.logs import log
 from tasks import QUEUES, TASKS, Task
 from tasks.failures import repeat
+from tasks.steps import execute
 from workers.bell import BELL_SECONDS, BellConsumer
+from workers.moves import EXCHANGE, GIVE_BACK, INHERIT, SEND_ONCE
 
 NAMESPACE = "djinn"
-GONE_SECONDS = 10  # without a heartbeat a process is dead, and what it held is put back
-EXCHANGE = """
-local now = redis.call('time')[1]
-redis.call('zadd', KEYS[3], now, ARGV[1])
-for place = 3, #ARGV do redis.call('lrem', KEYS[2], 1, ARGV[place]) end
-local taken = {}
-for place = 1, tonumber(ARGV[2]) do
-    local body = redis.call('lmove', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
-    if not body then break end
-    taken[place] = body
-end
-return taken
-"""
-GIVE_BACK = """
-for place = #ARGV, 1, -1 do
-    if redis.call('lrem', KEYS[2], 1, ARGV[place]) > 0 then
-        redis.call('lpush', KEYS[1], ARGV[place])
-    end
-end
-"""
-PUT_BACK_ORPHANS = """
-local gone = redis.call('zrangebyscore', KEYS[1], '-inf', redis.call('time')[1] - ARGV[2])
-for _, process in ipairs(gone) do
-    for place = 3, #ARGV do
-        local held = ARGV[1] .. ':held:' .. process .. ':' .. ARGV[place]
-        while redis.call('lmove', held, ARGV[1] .. ':' .. ARGV[place], 'RIGHT', 'LEFT') do end
-    end
-    redis.call('zrem', KEYS[1], process)
-end
-return #gone
-"""
+GONE_SECONDS = 10  # without a heartbeat a process is dead, and others see to what it held
+LOST = "its worker was lost"
+SAME: dict[str, Any] = {"message_id": "once", "message_timestamp": 0}  # equal bytes each time
 
 Performer = Callable[..., None]
 PERFORMERS: dict[str, Performer] = {}
@@ -97,15 +71,20 @@ def _write_down(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error:
     queue = TASKS[name].queue if name in TASKS else "short"
     while True:
         try:
-            with db.connection_context():
-                if name == repeat.name:
-                    failures.repeated(args[0], repr(error))
-                else:
-                    failures.note(queue, name, {"args": args, "kwargs": kwargs}, repr(error))
+            note(queue, name, args, kwargs, repr(error))
             return
         except (peewee.PeeweeException, MaxConnectionsExceeded) as refused:
             log.warning("failure not written down yet", error=str(refused).strip())
             time.sleep(1)
+
+
+def note(queue: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], reason: str) -> None:
+    """Write a failure down, in the row that a repeated job has already."""
+    with db.connection_context():
+        if name == repeat.name:
+            failures.repeated(args[0], reason)
+        else:
+            failures.note(queue, name, {"args": args, "kwargs": kwargs}, reason)
 
 
 class BellBroker(dramatiq.Broker):
@@ -123,26 +102,36 @@ class BellBroker(dramatiq.Broker):
         self.listener = redis.Redis.from_url(url, socket_timeout=BELL_SECONDS + 5, **once)
         self._exchange = self.client.register_script(EXCHANGE)
         self._give_back = self.client.register_script(GIVE_BACK)
-        self._put_back_orphans = self.client.register_script(PUT_BACK_ORPHANS)
+        self._send_once = self.client.register_script(SEND_ONCE)
+        self._inherit = self.client.register_script(INHERIT)
 
     def waiting(self, queue: str) -> str:
         """The list of what waits in a queue."""
         return f"{NAMESPACE}:{queue}"
 
-    def holding(self, queue: str) -> str:
-        """The list of what this process has taken from a queue and not finished."""
-        return f"{NAMESPACE}:held:{self.process}:{queue}"
+    def holding(self, queue: str, process: str = "") -> str:
+        """The list of what a process, by default this one, has taken from a queue and not done."""
+        return f"{NAMESPACE}:held:{process or self.process}:{queue}"
+
+    def length(self, queue: str) -> int:
+        """How many requests wait in a queue."""
+        return int(self.client.llen(self.waiting(queue)))
 
     def send(self, queue: str, bodies: Sequence[dict[str, Any]]) -> None:
         """Hand requests of one queue to the workers, in order and in one round trip.
 
-        Those that are to be `first` go before what waits already.
+        Those that are to be `first` go before what waits already, those that are to be there
+        `once` wait there already or come last.
         """
+        place = self.waiting(queue)
         pipeline = self.client.pipeline(transaction=False)
-        for push, first in ((pipeline.lpush, True), (pipeline.rpush, False)):
-            chosen = [body for body in bodies if body.get("first", False) is first]
+        for push, how in ((pipeline.lpush, "first"), (pipeline.rpush, None)):
+            chosen = [body for body in bodies if _how(body) == how]
             if chosen:
-                push(self.waiting(queue), *[_message(queue, body).encode() for body in chosen])
+                push(place, *[_message(queue, body).encode() for body in chosen])
+        again = [_message(queue, body, **SAME).encode() for body in bodies if _how(body) == "once"]
+        if again:
+            self._send_once([place], again, pipeline)
         pipeline.execute()
 
     def exchange(self, queue: str, room: int, done: Sequence[bytes]) -> list[bytes]:
@@ -159,9 +148,36 @@ class BellBroker(dramatiq.Broker):
     def put_back_orphans(self) -> int:
         """Let others have what processes without a heartbeat held; gives how many were gone.
 
-        Looks at their lists by name: a search (KEYS) would read the whole logical database.
+        Whatever of it killed its process is not to kill the next one at once: a job that lost its
+        worker has failed. Steps count their losses themselves, those are put back as they are.
+        Looks at lists by name: a search (KEYS) would read the whole logical database. Everything
+        is held by an heir meanwhile, so that somebody else goes on if we die or Postgres is away.
         """
-        return int(self._put_back_orphans([self.heartbeats], [NAMESPACE, GONE_SECONDS, *QUEUES]))
+        heir = uuid.uuid4().hex
+        told: list[Any] = [NAMESPACE, GONE_SECONDS, heir, *QUEUES]
+        gone, inherited = self._inherit([self.heartbeats], told)
+        try:
+            for queue, body in inherited:
+                self._settle(heir, queue.decode(), body)
+        except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
+            log.warning("orphans not settled yet", error=str(error).strip())
+        else:
+            self.client.zrem(self.heartbeats, heir)
+        return int(gone)
+
+    def _settle(self, heir: str, queue: str, body: bytes) -> None:
+        held = self.holding(queue, heir)
+        try:
+            message: dramatiq.Message[Any] = dramatiq.Message.decode(body)
+        except DecodeError:
+            log.error("message is not readable", queue=queue, body=body[:500])
+        else:
+            if message.actor_name == execute.name:
+                self._give_back([self.waiting(queue), held], [body])
+                return
+            log.warning("job lost its worker", task=message.actor_name, args=message.args)
+            note(queue, message.actor_name, message.args, message.kwargs, LOST)
+        self.client.lrem(held, 1, body)  # type: ignore[arg-type]
 
     def obeys(self) -> bool:
         """Whether Redis does such a thing as taking a message, just now."""
@@ -202,13 +218,18 @@ class BellBroker(dramatiq.Broker):
         self.listener.close()
 
 
-def _message(queue: str, body: dict[str, Any]) -> dramatiq.Message[None]:
+def _how(body: dict[str, Any]) -> str | None:
+    return next((how for how in ("first", "once") if body.get(how)), None)
+
+
+def _message(queue: str, body: dict[str, Any], **more: Any) -> dramatiq.Message[None]:
     return dramatiq.Message(
         queue_name=queue,
         actor_name=body["task"],
         args=tuple(body["args"]),
         kwargs=body["kwargs"],
         options={},
+        **more,
     )
 
 

@@ -6,6 +6,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import peewee
@@ -19,15 +20,13 @@ from models import (
     oidc,
     outbox,
     processes,
-    runs,
     spending,
     steps,
+    waiting,
     webhooks,
 )
-from models.base import db, now_ms
+from models.base import db
 from models.logs import log
-from models.runs import Run
-from models.steps import Step
 from tasks import failures as failure_tasks
 from tasks import logins
 from tasks import mail as mail_tasks
@@ -94,6 +93,7 @@ class Clock:
         cursor = connection.cursor()
         table = [
             *PERIODIC,
+            Periodic(1, lambda: sweep_requests(self.relay.broker.length)),
             Periodic(1, lambda: cursor.execute("SELECT 'leading'")),
             Periodic(5, lambda: processes.heartbeat(me)),
         ]
@@ -148,15 +148,26 @@ def sweep_leases() -> None:
         step_tasks.recover.enqueue_once(step.id, step.id)
 
 
-def sweep_requests() -> None:
-    """Ask again for due work whose request was lost on the way."""
+def sweep_requests(length: Callable[[str], int] = lambda queue: 0) -> None:
+    """Ask again for due work whose request was lost on the way.
+
+    `length` says how many requests wait in a queue. Steps that wait for workers which are busy
+    have theirs there, and more would help nobody: only what the queue is short of is asked for.
+    """
     with db.atomic():
-        for execution_id, queue in steps.forgotten(UNASKED_MS):
-            step_tasks.execute.on(queue).enqueue_once(execution_id, execution_id)
-        for execution_id in steps.overslept():
+        for execution_id in waiting.overslept():
             step_tasks.awaken.enqueue_once(execution_id, execution_id)
-        for run in idle_runs():
+        for run in waiting.idle_runs(UNASKED_MS):
             run_tasks.advance.enqueue_once(run.id, run.id, run.attempt)
+    with suppress(redis.RedisError):  # while it is away there is nothing to be had from it
+        missed = [
+            (queue, execution_id)
+            for queue, late in waiting.forgotten(UNASKED_MS).items()
+            for execution_id in late.first[: max(0, late.number - length(queue))]
+        ]
+        with db.atomic():
+            for queue, execution_id in missed:
+                step_tasks.execute.on(queue).enqueue_once(execution_id, execution_id)
 
 
 def sweep_swarms() -> None:
@@ -164,17 +175,9 @@ def sweep_swarms() -> None:
     swarm_tasks.sweep(UNASKED_MS)
 
 
-def idle_runs() -> list[Run]:
-    """Runs that should move but have no step under way or waiting."""
-    active = Step.select().where((Step.run == Run.id) & Step.state.in_(steps.ACTIVE))
-    still = Run.state.in_([runs.PENDING, runs.RUNNING]) & (Run.updated_at < now_ms() - UNASKED_MS)
-    return list(Run.select().where(still & ~peewee.fn.EXISTS(active)).limit(200))
-
-
 PERIODIC = (
     Periodic(0.5, sweep_leases),
     Periodic(0.5, spending.lose_abandoned),
-    Periodic(1, sweep_requests),
     Periodic(1, sweep_swarms),
     Periodic(1, failure_tasks.ask_again),
     Periodic(5, mail_tasks.ask_again),

@@ -2,121 +2,219 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from models import base, events, runs, steps
+from models import base, budgets, events, runs, spending, steps
+from models.budgets import Budget
 from models.errors import Conflict, NotFound
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.runs import Run
+from models.spending import Amount
 from models.steps import Step
+from tasks import forks
 from tasks import runs as commands
+from tests.models.spenders import ANNA, BEN, held
 from workers import boot
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as step_jobs
 from workers.pipelines.seat import Done
 
-ANNA = Principal("usr_anna", "user")
 OUTPUTS = {"task_breakdown_json": "[]", "validated_tasks_json": "[]"}
+FORM = {"task": "Build a todo app", "model_override": "scripted/demo"}
+MOST_RUNS = 3
+CLIENTS = strategies.sampled_from([ANNA, BEN])
+RUNS = strategies.integers(0, MOST_RUNS - 1)
+CENTS = strategies.integers(0, 120)  # of the hundred that a run may spend
+HEARING = ("claim", "claim", "claim late", "advance late")
+WORK = ("reserve", "reserve", "reserve", "pay", "pay", "complete", "fail", "give back", "die")
+STEPS = ("DECOMPOSE", "VALIDATE", "NOWHERE")
+COMMANDS = ("cancel", "pause", "pause now", "resume", "resume", "restart", "raise", *STEPS)
+BEGUN_ANEW = ("run_created", "human_intervention")
 
 
 class RunsLife(RuleBasedStateMachine):
-    """One run, pushed around by people, workers, a clock and crashes."""
+    """Some runs, pushed around by two clients, workers, a clock and crashes.
+
+    Each may spend a dollar, and whoever works on a step pays for calls of models.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        form = {"task": "Build a todo app", "model_override": "scripted/demo"}
-        self.run_id = commands.start(ANNA, Pipeline.get_by_id("planning"), form).id
+        self.run_ids: list[str] = []
         self.claims: list[tuple[Run, Step]] = []
-        self.over: dict[int, str] = {}
+        self.cancelled: list[tuple[str, int]] = []  # runs, and how many events each had by then
 
-    @property
-    def run(self) -> Run:
-        return Run.get_by_id(self.run_id)
+    def teardown(self) -> None:
+        for run_id in self.run_ids:  # the hands of agents are for the next example
+            with suppress(Conflict):
+                commands.cancel(run_id)
 
-    @rule()
-    def advance(self) -> None:
-        run_jobs.advance(self.run_id, self.run.attempt)
+    def run_of(self, which: int) -> Run:
+        return Run.get_by_id(self.run_ids[which % len(self.run_ids)])
 
-    @rule()
-    def advance_late(self) -> None:
-        run_jobs.advance(self.run_id, self.run.attempt - 1)
+    @initialize(client=CLIENTS)
+    def begin(self, client: Principal) -> None:
+        self.create(client)
+        self.take(0, "claim")
 
-    @rule()
-    def claim(self) -> None:
-        for step in Step.of(self.run):
+    @rule(client=CLIENTS)
+    def create(self, client: Principal) -> None:
+        if len(self.run_ids) < MOST_RUNS:
+            form = {**FORM, "limit_usd": 1}
+            run = commands.start(client, Pipeline.get_by_id("planning"), form)
+            self.run_ids.append(run.id)
+
+    @rule(which=RUNS, client=CLIENTS, step_id=strategies.sampled_from([None, "VALIDATE"]))
+    def fork(self, which: int, client: Principal, step_id: str | None) -> None:
+        if len(self.run_ids) < MOST_RUNS:
+            with suppress(Conflict, NotFound):
+                run = forks.fork(client, self.run_of(which), {"from_step": step_id})
+                self.run_ids.append(run.id)
+
+    @rule(which=RUNS, does=strategies.sampled_from(HEARING))
+    def take(self, which: int, does: str) -> None:
+        """A worker hears of a run, perhaps late, and takes the step that waits."""
+        run = self.run_of(which)
+        run_jobs.advance(run.id, run.attempt - ("late" in does))
+        for step in Step.of(run) if "claim" in does else ():
             if claimed := step_jobs.claim(step.id):
                 self.claims.append(claimed)
 
-    @rule(error=strategies.sampled_from([None, "broken"]), stale=strategies.booleans())
-    def settle(self, error: str | None, stale: bool) -> None:
-        if self.claims:
-            claimed = self.claims[0] if stale else self.claims.pop()
-            step_jobs.settle(*claimed, Done(error, step={"outputs": OUTPUTS}))
-
-    @rule()
-    def crash(self) -> None:
-        Step.update(leased_until=1).where(Step.state == steps.RUNNING).execute()
-        for step in steps.expired():
+    @rule(does=strategies.sampled_from(WORK), cents=CENTS, stale=strategies.booleans())
+    @precondition(lambda self: self.claims)
+    def work(self, does: str, cents: int, stale: bool) -> None:
+        """Whoever took a step last, or the one who first did, goes on with it."""
+        run, step = self.claims[0 if stale else -1]
+        if does == "give back":
+            step_jobs.give_back(run, step)
+        elif does == "die":
+            Step.update(leased_until=1).where(Step.lease_id == step.lease_id).execute()
             step_jobs.recover(step.id)
+            spending.lose_abandoned()
+        elif does == "reserve":
+            amount = Amount(Decimal(cents) / 100, 1)
+            while_held(step, lambda locked: spending.reserve(locked, step.id, amount))
+        elif does == "pay":
+            while_held(step, lambda locked: pay(locked, step, Decimal(cents) / 100))
+        else:
+            error = "broken" if does == "fail" else None
+            step_jobs.settle(run, step, Done(error, step={"outputs": OUTPUTS}))
 
-    @rule()
-    def drain(self) -> None:
-        if self.claims:
-            step_jobs.give_back(*self.claims.pop())
-
-    @rule(
-        command=strategies.sampled_from(
-            [commands.cancel, commands.pause, commands.resume, commands.restart]
-        )
-    )
-    def command(self, command: object) -> None:
-        with suppress(Conflict):
-            command(self.run_id)
-
-    @rule(step_id=strategies.sampled_from(["DECOMPOSE", "VALIDATE", "NOWHERE"]))
-    def restart_step(self, step_id: str) -> None:
+    @rule(which=RUNS, command=strategies.sampled_from(COMMANDS))
+    def ask(self, which: int, command: str) -> None:
+        """A person presses a button."""
+        run = self.run_of(which)
         with suppress(Conflict, NotFound):
-            commands.restart_step(self.run_id, step_id)
+            if command == "cancel":
+                self.cancelled.append((run.id, commands.cancel(run.id).event_seq))
+            elif command == "raise":
+                raise_limit(run)
+            elif command == "pause now":
+                commands.pause(run.id, now=True)
+            elif command in STEPS:
+                commands.restart_step(run.id, command)
+            else:
+                getattr(commands, command)(run.id)
 
     @invariant()
-    def at_most_one_step_is_active(self) -> None:
-        active = Step.select().where((Step.run == self.run_id) & Step.state.in_(steps.ACTIVE))
-        assert active.count() <= 1
+    def at_most_one_step_of_a_run_is_active(self) -> None:
+        mine = Step.run.in_(self.run_ids) & Step.state.in_(steps.ACTIVE)
+        active = Counter(step.run_id for step in Step.select(Step.run).where(mine))
+        assert all(count == 1 for count in active.values())
+
+    @invariant()
+    def a_step_has_at_most_one_owner(self) -> None:
+        """No two of the leases that were ever given out are the same, or live for one step."""
+        leases = [step.lease_id for _, step in self.claims]
+        assert len(set(leases)) == len(leases)
+        leased = Step.run.in_(self.run_ids) & Step.lease_id.is_null(False)
+        standing = {step.id: step.lease_id for step in Step.select().where(leased)}
+        owners = Counter(
+            step.id for _, step in self.claims if standing.get(step.id) == step.lease_id
+        )
+        assert all(count == 1 for count in owners.values())
 
     @invariant()
     def an_ended_run_has_a_time_and_nothing_under_way(self) -> None:
-        run = self.run
-        assert (run.completed_at is not None) == (run.state in runs.OVER)
-        if run.state in runs.OVER:
-            assert all(step.state not in steps.ACTIVE for step in Step.of(run))
+        at_work = Step.run.in_(self.run_ids) & Step.state.in_(steps.ACTIVE)
+        busy = {step.run_id for step in Step.select(Step.run).where(at_work)}
+        for run in Run.select().where(Run.id.in_(self.run_ids)):
+            assert (run.completed_at is not None) == (run.state in runs.OVER)
+            assert run.state not in runs.OVER or run.id not in busy
 
     @invariant()
-    def events_are_numbered_without_gaps(self) -> None:
-        told = events.after(self.run_id, 0, 10_000)
-        assert [event.seq for event in told] == list(range(1, self.run.event_seq + 1))
+    def histories_have_no_gaps_and_end_once(self) -> None:
+        for run in Run.select().where(Run.id.in_(self.run_ids)):
+            told = {event.seq: event.type for event in events.after(run.id, 0, 10_000)}
+            assert list(told) == list(range(1, run.event_seq + 1))
+            assert (told[run.event_seq] in events.FINAL) == (run.state in runs.OVER)
+            for seq, kind in told.items():
+                if kind in events.FINAL:
+                    assert told.get(seq + 1, BEGUN_ANEW[0]) in BEGUN_ANEW
 
     @invariant()
-    def nothing_is_told_after_the_end(self) -> None:
-        run = self.run
-        last = events.after(self.run_id, run.event_seq - 1, 1)[0].type
-        if run.state in runs.OVER:
-            assert last in events.FINAL
+    def nothing_happens_after_an_acknowledged_cancel(self) -> None:
+        """Unless a person begins the run anew."""
+        for run_id, seq in self.cancelled:
+            told = [event.type for event in events.after(run_id, seq, 1)]
+            assert told in ([], [BEGUN_ANEW[0]], [BEGUN_ANEW[1]])
+
+    @invariant()
+    def no_budget_goes_below_zero(self) -> None:
+        for budget in Budget.select().where(Budget.run.in_(self.run_ids)):
+            assert budget.spent_usd >= 0
+            assert budget.reserved_usd >= 0
+            assert budget.limit_usd is None or (
+                budget.limit_usd - budget.spent_usd - budget.reserved_usd >= 0
+            )
 
 
-def test_a_run_keeps_its_promises_whatever_happens_to_it(
+def while_held(step: Step, act: Callable[[Run], object]) -> None:
+    """What a worker does in the transaction of a step that is still its own."""
+    with base.db.atomic():
+        locked = step.held_run()
+        if locked is not None:
+            act(locked)
+
+
+def pay(run: Run, step: Step, usd: Decimal) -> None:
+    """A call takes at most what was set aside for it."""
+    text = "SELECT coalesce(min(usd), 0) FROM reservations WHERE execution_id = %s"
+    (most,) = base.db.execute_sql(text, (step.id,)).fetchone()
+    spending.settle(run, step.id, Amount(min(usd, most), 1))
+
+
+def raise_limit(run: Run) -> None:
+    with held(run) as locked:
+        budget = budgets.of_run(locked)
+        usd = budget.limit_usd if budget and budget.limit_usd else Decimal(0)
+        budgets.limit(locked, {"limit_usd": usd + 1})
+
+
+def test_runs_keep_their_promises_whatever_happens_to_them(
     database: str, pytestconfig: pytest.Config
 ) -> None:
     boot.load_performers()
     run_state_machine_as_test(
         RunsLife,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=25,
+            max_examples=16,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -11,15 +13,19 @@ import redis
 from dramatiq.middleware import Middleware
 
 from models import base, failures, outbox, processes
-from models.config import Misconfigured
+from models.config import Misconfigured, Settings
 from models.failures import Failure
-from tasks import QUEUES, TASKS, Task
+from models.pipelines import Pipeline
+from models.runs import Run
+from tasks import QUEUES, TASKS, Task, runs
 from tasks import failures as failure_tasks
 from tasks.steps import execute
-from tests.processes.product import until
+from tests.models.spenders import ANNA
+from tests.processes.product import DJINN, until
 from workers import boot, broker
 from workers.bell import BellConsumer
 from workers.broker import BellBroker, broker_url
+from workers.relay import Relay
 from workers.serving import BellWorker, Pools, refuse_eviction
 
 QUEUE = "short"
@@ -51,8 +57,8 @@ def jobs() -> Iterator[list[str]]:
     del TASKS["trap"], broker.PERFORMERS["trap"]
 
 
-def ask(asked: BellBroker, *what: str, queue: str = QUEUE) -> None:
-    asked.send(queue, [{"task": "trap", "args": [each], "kwargs": {}} for each in what])
+def ask(asked: BellBroker, *what: str, queue: str = QUEUE, name: str = "trap") -> None:
+    asked.send(queue, [{"task": name, "args": [each], "kwargs": {}} for each in what])
 
 
 def take(consumer: BellConsumer) -> str:
@@ -67,8 +73,9 @@ def died(asked: BellBroker) -> None:
 
 
 def test_orphans_come_back_by_the_first_look_not_by_luck(opened: Open) -> None:
+    """D1."""
     dead, alive = opened(), opened()
-    ask(dead, "a", "b", "c")
+    ask(dead, "a", "b", "c", name=execute.name)
     doomed = dead.consume(QUEUE, prefetch=2)
     assert [take(doomed), take(doomed)] == ["a", "b"]
     died(dead)
@@ -77,9 +84,32 @@ def test_orphans_come_back_by_the_first_look_not_by_luck(opened: Open) -> None:
     assert [take(heir) for _ in range(3)] == ["a", "b", "c"]
 
 
+def test_orphans_wait_with_an_heir_while_postgres_is_away(
+    opened: Open, database: str, stream: str
+) -> None:
+    """D1: and if the heir dies too, the next one looks after them."""
+    dead, alive = opened(), opened()
+    ask(dead, "a")
+    take(dead.consume(QUEUE, prefetch=1))
+    died(dead)
+    base.db.close_all()
+    base.connect("postgresql://nobody@127.0.0.1:1/nothing", 1)
+    assert alive.put_back_orphans() == 1
+    assert alive.client.zcard(alive.heartbeats) == 1
+    assert alive.put_back_orphans() == 0  # the heir is not dead yet
+    base.connect(database, 4)
+    (heir,) = alive.client.zrange(alive.heartbeats, 0, -1)
+    alive.client.zadd(alive.heartbeats, {heir: 1})
+    assert alive.put_back_orphans() == 1
+    with base.db.connection_context():
+        assert [row.error for row in Failure.select()] == [broker.LOST]
+    assert alive.client.keys("djinn:held:*") == []
+
+
 def test_a_retry_is_a_row_so_a_refusing_redis_cannot_lose_it(
     database: str, jobs: list[str]
 ) -> None:
+    """D2: of Dramatiq's middleware, which swallows a retry that Redis refuses, nothing is left."""
     assert not any(isinstance(each, Middleware) for each in BellBroker("redis://x/0").middleware)
     with pytest.raises(RuntimeError):
         broker.perform("trap", "raise it")
@@ -91,9 +121,9 @@ def test_a_retry_is_a_row_so_a_refusing_redis_cannot_lose_it(
 def test_a_paused_worker_and_its_heir_both_hold_a_job_and_only_the_heir_may_acknowledge_it(
     opened: Open,
 ) -> None:
-    """Both may finish; what they write is fenced by the lease, see tests of jobs/steps."""
+    """D3: both may finish; what they write is fenced by the lease, see tests of jobs/steps."""
     paused, heir = opened(), opened()
-    ask(paused, "a")
+    ask(paused, "a", name=execute.name)
     first, second = paused.consume(QUEUE, prefetch=1), heir.consume(QUEUE, prefetch=1)
     woken = next(first)
     assert woken is not None
@@ -105,21 +135,79 @@ def test_a_paused_worker_and_its_heir_both_hold_a_job_and_only_the_heir_may_ackn
     assert heir.client.llen(heir.holding(QUEUE)) == 1
 
 
-def test_no_master_stops_the_siblings_of_a_dead_process() -> None:
-    """One process per line of the Procfile: `djinn worker` never forks workers."""
-    assert "fork" not in boot.worker.__code__.co_names
-    assert not hasattr(boot, "multiprocessing")
+@pytest.mark.slow
+def test_no_master_stops_the_siblings_of_a_dead_process(
+    stream: str, database: str, settings: Settings
+) -> None:
+    """D4: one process per line of the Procfile; a sibling of one that is killed lives and works."""
+    command = [DJINN, "worker", "--queues", QUEUE]
+    dead, sibling = [subprocess.Popen(command, start_new_session=True) for _ in range(2)]
+    try:
+        until(lambda: processes.alive() == 2)
+        dead.kill()
+        dead.wait()
+        run = runs.start(ANNA, Pipeline.get_by_id("planning"), {"task": "x"})
+        Relay(stream, BellBroker(stream)).pass_on()
+        until(lambda: Run.get_by_id(run.id).state == "running", 20)
+        assert sibling.poll() is None
+    finally:
+        sibling.terminate()
+        assert sibling.wait(20) == 0
 
 
 def test_a_poisonous_job_is_given_up_after_some_tries_and_its_row_stays(
     database: str, jobs: list[str]
 ) -> None:
+    """D5, D14."""
     for _ in range(failures.MOST_TRIES):
         with pytest.raises(RuntimeError):
             broker.perform("trap", "raise it")
     (row,) = Failure.select()
     assert (row.tries, row.due_at) == (failures.MOST_TRIES, None)
     assert failures.due() == []
+
+
+def test_a_job_that_kills_its_process_is_tried_again_on_its_schedule_only(
+    database: str, stream: str, opened: Open, jobs: list[str]
+) -> None:
+    """D5: whoever sees to what a dead process held writes a failure down."""
+    alive = opened()
+    relay = Relay(stream, alive)
+    ask(alive, "kills")
+    for tries in range(1, failures.MOST_TRIES + 1):
+        doomed = opened()
+        take(doomed.consume(QUEUE, prefetch=1))
+        died(doomed)
+        assert alive.put_back_orphans() == 1
+        assert alive.length(QUEUE) == 0  # nobody gets it at once
+        row = Failure.get()
+        assert (row.task, row.tries, row.error) == ("trap", tries, broker.LOST)
+        failure_tasks.ask_again()
+        assert relay.pass_on() == 0  # it is not time
+        Failure.update(due_at=0).where(Failure.due_at.is_null(False)).execute()
+        failure_tasks.ask_again()
+        relay.pass_on()
+    assert row.due_at is None
+    assert alive.length(QUEUE) == 0
+
+
+def test_what_fails_again_and_again_is_not_asked_for_by_sweeps_besides(
+    database: str, jobs: list[str]
+) -> None:
+    """D5."""
+    trap = TASKS["trap"]
+    for _ in range(failures.HOPELESS):
+        trap.enqueue_once("k", "raise it")
+        assert base.db.execute_sql("DELETE FROM outbox").rowcount == 1
+        with pytest.raises(RuntimeError):
+            broker.perform("trap", "raise it")
+    trap.enqueue_once("k", "raise it")
+    trap.enqueue_once("l", "another")
+    assert base.db.execute_sql("DELETE FROM outbox").rowcount == 1
+    long_ago = base.now_ms() - 1000 * failures.LONGEST_WAIT - 1
+    Failure.update(due_at=None, failed_at=long_ago).execute()  # given up; but perhaps by now ...
+    trap.enqueue_once("k", "raise it")
+    assert base.db.execute_sql("DELETE FROM outbox").rowcount == 1
 
 
 def test_bytes_that_nobody_can_read_do_not_stop_the_queue(opened: Open) -> None:
@@ -132,6 +220,7 @@ def test_bytes_that_nobody_can_read_do_not_stop_the_queue(opened: Open) -> None:
 def test_stopping_takes_seconds_and_gives_back_what_was_not_begun(
     opened: Open, jobs: list[str], database: str
 ) -> None:
+    """D6: platforms kill after 30 s what Dramatiq would wait for ten minutes."""
     assert boot.DRAIN_MS < 20_000
     asked = opened()
     ask(asked, "long", "x", "y", queue="agents")
@@ -146,11 +235,12 @@ def test_stopping_takes_seconds_and_gives_back_what_was_not_begun(
 
 
 def test_no_time_limit_and_no_retries_of_dramatiq_bite_a_job(opened: Open) -> None:
-    """The deadline is the job's own: `keeper.holding` of workers.leases."""
+    """D7: the deadline is the job's own: `keeper.holding` of workers.leases."""
     assert opened().middleware == []
 
 
 def test_long_jobs_are_not_hoarded_beyond_the_threads(opened: Open) -> None:
+    """D8."""
     assert [BellWorker(opened(), queue, 8).queue_prefetch for queue in QUEUES] == [32, 8, 8]
     asked = opened()
     ask(asked, "a", "b", "c", queue="agents")
@@ -160,6 +250,7 @@ def test_long_jobs_are_not_hoarded_beyond_the_threads(opened: Open) -> None:
 
 
 def test_delays_of_any_length_live_in_postgres(database: str, opened: Open) -> None:
+    """D9: Dramatiq's end after seven days."""
     year = 365 * 86_400_000
     execute.enqueue_at(base.now_ms() + year, "exec_1")
     with base.db.atomic():
@@ -170,6 +261,7 @@ def test_delays_of_any_length_live_in_postgres(database: str, opened: Open) -> N
 
 
 def test_an_idle_worker_begins_at_once(opened: Open, jobs: list[str], database: str) -> None:
+    """D10."""
     worker, asked = BellWorker(opened(), QUEUE, 2), opened()
     worker.start()
     time.sleep(1.5)  # idle: sitting and listening
@@ -183,6 +275,7 @@ def test_an_idle_worker_begins_at_once(opened: Open, jobs: list[str], database: 
 def test_nothing_searches_the_keys_and_the_streams_live_elsewhere(
     opened: Open, stream: str
 ) -> None:
+    """D11."""
     asked = opened()
     for number in range(50):
         asked.client.set(f"other:{number}", "x")
@@ -193,6 +286,7 @@ def test_nothing_searches_the_keys_and_the_streams_live_elsewhere(
 
 
 def test_an_idle_queue_costs_about_one_command_a_second(opened: Open) -> None:
+    """D12."""
     asked = opened()
     consumer = asked.consume(QUEUE, prefetch=8)
     next(consumer)
@@ -210,6 +304,7 @@ def test_an_idle_queue_costs_about_one_command_a_second(opened: Open) -> None:
 def test_a_worker_that_hears_nothing_though_redis_serves_it_is_deaf(
     opened: Open, database: str
 ) -> None:
+    """D13."""
     asked, worker = opened(), BellWorker(opened(), QUEUE, 1)
     worker.start()
     until(lambda: worker.consumer is not None)
@@ -225,6 +320,7 @@ def test_a_worker_that_hears_nothing_though_redis_serves_it_is_deaf(
 def test_a_failed_job_is_tried_again_and_its_row_goes_with_the_success(
     database: str, jobs: list[str], work: Callable[[], int]
 ) -> None:
+    """D14: no dead letters that vanish after a week; a failure is a row until it is mended."""
     boot.load_performers()
     base.db.execute_sql("SELECT 1")
     failures.note(QUEUE, "trap", {"args": ["fine now"], "kwargs": {}}, "RuntimeError()")
@@ -236,6 +332,7 @@ def test_a_failed_job_is_tried_again_and_its_row_goes_with_the_success(
 
 
 def test_a_redis_that_evicts_requests_is_refused(stream: str) -> None:
+    """D15."""
     refuse_eviction(stream)
     with redis.Redis.from_url(stream) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
@@ -247,6 +344,7 @@ def test_a_redis_that_evicts_requests_is_refused(stream: str) -> None:
 
 
 def test_what_redis_forgot_is_not_needed_to_go_on(opened: Open) -> None:
+    """D15; what asks again for lost work is in test_sweeps."""
     asked = opened()
     consumer = asked.consume(QUEUE, prefetch=4)
     ask(asked, "a", "b")
@@ -259,6 +357,7 @@ def test_what_redis_forgot_is_not_needed_to_go_on(opened: Open) -> None:
 
 
 def test_a_request_is_sent_only_when_its_transaction_committed(database: str) -> None:
+    """D16."""
     with pytest.raises(RuntimeError), base.db.atomic():
         execute.enqueue("exec_1")
         raise RuntimeError("rolled back")
@@ -267,6 +366,7 @@ def test_a_request_is_sent_only_when_its_transaction_committed(database: str) ->
 
 
 def test_no_heartbeat_of_a_gone_worker_stays(database: str, stream: str, opened: Open) -> None:
+    """D17."""
     dead, alive = opened(), opened()
     dead.exchange(QUEUE, 0, [])
     died(dead)
@@ -301,3 +401,14 @@ def test_a_task_of_a_newer_version_leaves_a_row_and_is_not_lost(
     until(lambda: Failure.select().count() == 1, 5)
     worker.stop(2000)
     assert Failure.get().task == "tomorrow.shine"
+
+
+def test_every_trap_is_named_by_a_test() -> None:
+    """D1 to D17 of what Dramatiq's defaults do on Redis."""
+    told = [
+        each.__doc__ or ""
+        for name, each in globals().items()
+        if name.startswith("test_") and each is not test_every_trap_is_named_by_a_test
+    ]
+    named = set(re.findall(r"\bD\d+\b", " ".join(told)))
+    assert named >= {f"D{number}" for number in range(1, 18)}

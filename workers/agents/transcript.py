@@ -45,13 +45,7 @@ from workers.agents.tools.base import Awaited
 from workers.agents.voice import Voice
 from workers.halting import LOST, DeadlinePassed, Halt, Stopped
 from workers.leases import keeper
-from workers.llm.base import (
-    Message,
-    Model,
-    ModelError,
-    Options,
-    Result,
-)
+from workers.llm.base import Message, Model, ModelError, Options, Result
 
 BUDGET = "budget reached"
 BUSY_SECONDS = 0.5  # between looks whether other calls have left room in a budget
@@ -75,7 +69,8 @@ class Transcript:
         self._asked: Asking | None = None
         self._granted = Options()  # how the model may be asked
         self._sent = False  # whether what is held back was written, if perhaps not committed
-        self._sealing = False  # whether an act is sealed among it
+        self._further = False  # whether an act was done among it, which clears a suspect
+        self._unknown = False  # whether nobody knows what came of the latest act
         self._writes: list[Callable[[Run], object]] = []
 
     def open(self, messages: Sequence[Message], facts: dict[str, Any]) -> None:
@@ -242,7 +237,7 @@ class Transcript:
         launched = (entry.request or {}).get("launched")
         came = self.acts.came_of(event.call, asked_by, launched) if entry.tries else None
         if came is not None:
-            self._act = entry
+            self._act, entry.lost = entry, came.is_error  # what others did is known
             return self._returned(Returned(event.call, came, 0.0))
         self._claim(entry)
         return None
@@ -265,7 +260,9 @@ class Transcript:
 
     def _seal(self, row: dict[str, Any], *saved: str | None) -> None:
         entry = self._claimed()
-        self._sealing = True
+        heard_of_loss = self._unknown and entry.kind == ledger.MODEL
+        self._further = self._further or not (entry.lost or heard_of_loss)
+        self._unknown = entry.lost
         self._writes.append(lambda run: entry.seal(row, *saved))
 
     def _claimed(self) -> Entry:
@@ -283,12 +280,12 @@ class Transcript:
         return self._sent and self._act is not None and self._act.written()
 
     def _forget(self) -> None:
-        """What was held back is written: if that sealed an act, the step has come further."""
-        if self._sealing:
+        """What was held back is written: if an act was done, see `steps.POINT`, it came further."""
+        if self._further:
             keeper.suspects.discard(str(self.step.lease_id))
         self._writes.clear()
         self.telling.told.clear()
-        self._sent = self._sealing = False
+        self._sent = self._further = False
 
     @contextmanager
     def _held(self) -> Iterator[Run]:

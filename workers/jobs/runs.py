@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.base import db, now_ms
+from models.base import database_ms, db
 from models.config import settings
 from models.runs import Run
 from tasks import runs
@@ -28,4 +28,4 @@ def remove_workspace(run_id: str) -> None:
     try:
         workspaces.remove(settings().data / "workspaces", run_id)
     except workspaces.Busy:  # a cancelled step has not let go of it yet
-        runs.remove_workspace.enqueue_at(now_ms() + AGAIN_MS, run_id)
+        runs.remove_workspace.enqueue_at(database_ms() + AGAIN_MS, run_id)

@@ -56,8 +56,8 @@ def carry_out(run: Run, step: Step) -> None:
     """Let the agent work under the lease, then settle what came of it."""
     spec = definition_of(run.version_id).step(step.step_id)
     timeout = spec.timeout or settings().step_timeout
-    suspect = suspicious(step)
-    with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", timeout, suspect) as halt:
+    left, suspect = time_left(step, timeout), suspicious(step)
+    with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", left, suspect) as halt:
         try:
             seat = Rehearsal if run.kind == REPLAY else Sitting
             done = seat(settings(), run, step).work(halt)
@@ -147,6 +147,14 @@ def suspicious(step: Step) -> bool:
     return step.tries >= steps.MOST_TRIES - 1
 
 
+def time_left(step: Step, timeout: float) -> float:
+    """Seconds that may still be worked on the step: others may have worked on it before.
+
+    Waiting and being paused take none of them; a retry is a step of its own.
+    """
+    return max(0.0, timeout - step.worked_ms / 1000)
+
+
 def delegate(run: Run, step: Step, delegated: Awaited) -> None:
     """Have others do the work and let go of the worker until they are done."""
     with db.atomic():
@@ -189,11 +197,15 @@ def give_back(run: Run, step: Step, lost: str | None = None) -> None:
         if locked is None:
             return
         if lost is None:
-            step_tasks.requeue(step, "worker drained", step.tries - 1)
-        elif step.poisoned():
-            conduct.quarantine(locked, step, lost)
+            step.absolve()
+            step_tasks.requeue(step, "worker drained")
+            return
+        point = step.blame()
+        if step.poisoned:
+            often = f"{step.tries} times at the same point of {point}"
+            conduct.quarantine(locked, step, f"{lost}, {often}")
         else:
-            step_tasks.requeue(step, lost, step.tries)
+            step_tasks.requeue(step, lost)
 
 
 def hindered(error: Exception) -> Done:
@@ -251,7 +263,7 @@ def _begun(run: Run, step: Step) -> None:
     scripted = (step.model_used or "").startswith("scripted/")
     about = {"stepId": step.step_id, "agentId": step.agent_id, "sessionId": step.session_id}
     how = {"model": step.model_used, "scripted": scripted, "attempt": step.tries}
-    how["sealedActs"] = step.mark
+    how["sealedActs"] = step.mark  # but for those whose outcome is unknown
     which = {"visit": step.visit, "retryCount": step.retry, "executionId": step.id}
     run.record(("step_started", {**about, **how, **which}), session_id=step.session_id)
     work = {"runId": run.id, "stepId": step.step_id, "stepType": source}

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from models import activities, replays, runs, sessions, steps
-from models.base import database_ms, db, now_ms
+from models.base import NOW, database_ms, db
 from models.events import Happening
 from models.pipelines import definition_of
 from models.runs import Run
@@ -26,7 +26,7 @@ Decision = Dispatch | Finished | Failed
 def advance(run: Run) -> None:
     """Dispatch the run's next step or end it; nothing while it is paused or a step is active."""
     if run.state == runs.PENDING:
-        run.move(runs.RUNNING, started_at=now_ms())
+        run.move(runs.RUNNING, started_at=NOW)
         run.record(("run_started", {"pipelineId": run.pipeline_id, "attempt": run.attempt}))
         run.announce_state()
     if run.state == runs.RUNNING:
@@ -41,7 +41,7 @@ def advance(run: Run) -> None:
 
 def complete(run: Run, step: Step, **result: Any) -> None:
     """End a step well: outputs, text, commit, model; then move the run on."""
-    step.move(steps.COMPLETED, step.holding(), completed_at=now_ms(), **result)
+    step.move(steps.COMPLETED, step.holding(), completed_at=NOW, **result)
     executions = Step.of(run)
     decision = _decide(run, executions)
     told = {**_of(step), "outputs": step.outputs, "commitHash": step.commit}
@@ -52,7 +52,7 @@ def complete(run: Run, step: Step, **result: Any) -> None:
 
 def fail(run: Run, step: Step, error: str, **result: Any) -> None:
     """End a step badly; the engine decides whether it is tried again."""
-    result = {"error": error, "completed_at": now_ms(), **result}
+    result = {"error": error, "completed_at": NOW, **result}
     step.move(steps.FAILED, step.holding(), **result)
     executions = Step.of(run)
     decision = _decide(run, executions)
@@ -66,8 +66,7 @@ def fail(run: Run, step: Step, error: str, **result: Any) -> None:
 def quarantine(run: Run, step: Step, why: str) -> None:
     """End a run whose step broke its worker again and again; only a person starts it anew."""
     run.put(quarantined=True)
-    error = f"quarantined: {why}, {step.tries} times at the same point of step {step.step_id}"
-    fail(run, step, error, final=True)
+    fail(run, step, f"quarantined: {why}", final=True)
 
 
 def _decide(run: Run, executions: Sequence[Step]) -> Decision:
@@ -112,7 +111,6 @@ def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> None:
 def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
     definition = definition_of(run.version_id)
     spec = definition.step(decision.step_id)
-    now = now_ms()
     step = Step(
         id=Step.id.default(),
         run=run.id,
@@ -134,7 +132,7 @@ def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
         queue=steps.EXECUTORS if run.kind == runs.EXECUTOR else steps.AGENTS,
     )
     step.add()
-    run.put(current_step=spec.id, outputs=dict(decision.outputs), updated_at=now)
+    run.put(current_step=spec.id, outputs=dict(decision.outputs), updated_at=NOW)
     run.record(("step_queued", _of(step)))
     ask_for(step)
 
@@ -155,9 +153,8 @@ def _note_for(run: Run, step_id: str) -> str | None:
 
 
 def _finish(run: Run, decision: Finished) -> None:
-    now = now_ms()
-    run.move(runs.COMPLETED, outputs=dict(decision.outputs), completed_at=now, current_step=None)
-    duration = now - (run.started_at or run.created_at)
+    run.move(runs.COMPLETED, outputs=dict(decision.outputs), completed_at=NOW, current_step=None)
+    duration = (run.completed_at or 0) - (run.started_at or run.created_at)
     run.record(("run_complete", {"outputs": run.outputs, "durationMs": duration}))
     run.announce_state()
     run_ended(run)
@@ -167,7 +164,7 @@ def _give_up(run: Run, decision: Failed, executions: Sequence[Step]) -> None:
     outputs = dict(decision.outputs)
     if run.ordered and executions:  # its only step may have failed with a report
         outputs |= executions[-1].outputs
-    run.move(runs.FAILED, error=decision.error, outputs=outputs, completed_at=now_ms())
+    run.move(runs.FAILED, error=decision.error, outputs=outputs, completed_at=NOW)
     failure = {"error": decision.error, "stepId": decision.step_id, "cancelled": False}
     failure["quarantined"] = run.quarantined
     run.record(("run_failed", failure))
@@ -178,7 +175,7 @@ def _give_up(run: Run, decision: Failed, executions: Sequence[Step]) -> None:
 def _close(run: Run, step: Step, state: str) -> None:
     """End the step's session and write its agent's timeline."""
     sessions.close([step.id], state, step.error)
-    taken = now_ms() - (step.started_at or step.created_at)
+    taken = (step.completed_at or 0) - (step.started_at or step.created_at)
     about = {"runId": run.id, "stepId": step.step_id}
     session = {"sessionId": step.session_id, "durationMs": taken}
     if state == sessions.COMPLETED:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models import runs, swarms
-from models.base import now_ms
+from models.base import NOW
 from models.errors import DomainError
 from models.runs import Run
 from models.swarms import Swarm, SwarmTask
@@ -38,7 +38,7 @@ def advance(swarm: Swarm) -> None:
             end(swarm, tasks, swarms.FAILED, UNMERGED)
         return
     if swarm.state == swarms.PENDING:
-        swarm.move(swarms.RUNNING, started_at=now_ms())
+        swarm.move(swarms.RUNNING, started_at=NOW)
     _take_in(swarm, tasks)
     if swarm.late and any(task.state not in swarms.TASK_OVER for task in tasks):
         call_off(swarm, tasks, swarms.FAILED, TIMED_OUT)
@@ -48,7 +48,7 @@ def advance(swarm: Swarm) -> None:
     if all(task.state in swarms.TASK_OVER for task in tasks):
         _conclude(swarm, tasks)
     else:
-        swarm.put(updated_at=now_ms())
+        swarm.put(updated_at=NOW)
 
 
 def shared(tasks: Sequence[SwarmTask]) -> dict[str, list[SwarmTask]]:
@@ -78,7 +78,7 @@ def _take_in(swarm: Swarm, tasks: Sequence[SwarmTask]) -> None:
 
 
 def _ended(swarm: Swarm, task: SwarmTask, state: str, **came: Any) -> None:
-    task.move(state, completed_at=now_ms(), **came)
+    task.move(state, completed_at=NOW, **came)
     about = {**_of(task), "durationMs": task.duration_ms or 0, "status": state}
     outputs = task.outputs or {}
     if state == swarms.COMPLETED:
@@ -94,7 +94,7 @@ def _move_on(swarm: Swarm, tasks: Sequence[SwarmTask]) -> bool:
     due = plan.moves(tasks, states, swarm.max_concurrent)
     for key, reason in due.skip.items():
         task = by_key[key]
-        task.move(swarms.SKIPPED, error=reason, completed_at=now_ms())
+        task.move(swarms.SKIPPED, error=reason, completed_at=NOW)
         tell(swarm, "swarm_task_skipped", taskKey=key, taskTitle=task.title, reason=reason)
     for key in due.ready:
         if by_key[key].state == swarms.PENDING:
@@ -110,7 +110,7 @@ def _started(swarm: Swarm, task: SwarmTask, by_key: dict[str, SwarmTask]) -> boo
     except DomainError as error:
         _ended(swarm, task, swarms.FAILED, error=f"Spawn failed: {error}")
         return False
-    task.move(swarms.RUNNING, run_id=run.id, started_at=now_ms())
+    task.move(swarms.RUNNING, run_id=run.id, started_at=NOW)
     tell(swarm, "swarm_task_started", **_of(task))
     return True
 

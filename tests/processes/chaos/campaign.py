@@ -17,7 +17,7 @@ from tests.processes.chaos.faults_workers import poisoner
 from tests.processes.chaos.followers import Followers
 from tests.processes.chaos.judging import judge, stories, waits
 from tests.processes.chaos.load import Load
-from tests.processes.chaos.scenery import Scenery
+from tests.processes.chaos.scenery import Missed, Scenery
 from tests.processes.chaos.schedule import Planned
 from tests.processes.chaos.stage import Stage, stage
 from tests.processes.chaos.verdict import Verdict
@@ -83,7 +83,7 @@ def _strike(scenery: Scenery, campaign: Campaign, say: Say) -> int:
     began, scenery.began = time.monotonic(), time.time()
     ends = began + 60 * campaign.minutes if campaign.minutes else float("inf")
     locks = {need: threading.Lock() for fault in FAULTS.values() for need in fault.needs}
-    struck: list[Future[None]] = []
+    struck: list[Future[bool]] = []
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fault") as pool:
         try:
             for planned in campaign.plan():
@@ -91,16 +91,15 @@ def _strike(scenery: Scenery, campaign: Campaign, say: Say) -> int:
                 if time.monotonic() >= ends:
                     break
                 struck.append(pool.submit(_one, scenery, planned, locks, say, began))
-            for fault in struck:
-                fault.result()
+            return sum(fault.result() for fault in struck)
         finally:
             scenery.leaving.set()
-    return len(struck)
 
 
 def _one(
     scenery: Scenery, planned: Planned, locks: dict[str, threading.Lock], say: Say, began: float
-) -> None:
+) -> bool:
+    """Let one fault strike; whether it really did."""
     fault = FAULTS[planned.fault]
     with ExitStack() as alone:
         for need in fault.needs:
@@ -109,10 +108,12 @@ def _one(
         try:
             told = fault.act(scenery, random.Random(planned.seed))
         except OUTAGES as error:
-            told = f"could not: {str(error).strip()}"
+            told = Missed(f"could not: {str(error).strip()}")
         seconds = time.monotonic() - began - at
         when = f"{planned.at:8.1f} s  {at:7.1f} s +{seconds:4.1f}"
-        say(f"{when}  {planned.fault:4} {fault.title}: {told}")
+        missed = "MISSED, " if isinstance(told, Missed) else ""
+        say(f"{when}  {planned.fault:4} {fault.title}: {missed}{told}")
+    return not missed
 
 
 def _wait_until(scenery: Scenery, moment: float) -> None:

@@ -10,8 +10,10 @@ import time
 import psycopg2
 
 from tests.processes.chaos.load import Asked
-from tests.processes.chaos.scenery import Scenery, within
+from tests.processes.chaos.scenery import SPARED, Scenery, within
 
+MOVED = 6.0  # seconds until a run moves whose bell was lost: three times what it may take
+BOOT = 10.0  # seconds in which clocks are started again and lead
 KEY = "SELECT run_id FROM idempotency_keys WHERE key = %s"
 STATE = "SELECT state FROM runs WHERE id = %s"
 
@@ -30,7 +32,7 @@ def kill_clock(scenery: Scenery, dice: random.Random) -> str:
     """F16: SIGKILL one of the two clocks, the leading one as often as the other."""
     member = scenery.stage.fleet.take("clock", dice)
     if member is None:
-        return "nobody could be spared"
+        return SPARED
     scenery.stage.fleet.kill(member)
     return f"killed {member.name}"
 
@@ -50,7 +52,7 @@ def _kill_at_commit(scenery: Scenery, dice: random.Random, also_clocks: bool) ->
     fleet = scenery.stage.fleet
     member = fleet.take("web", dice)
     if member is None:
-        return "nobody could be spared"
+        return SPARED
     asked = scenery.load.take()
     connection = scenery.stage.database()
     try:
@@ -63,12 +65,31 @@ def _kill_at_commit(scenery: Scenery, dice: random.Random, also_clocks: bool) ->
         committed, bound = None, None
     finally:
         connection.close()
+    if committed is not None and bound:
+        _judge_bell(scenery, bound, MOVED + (BOOT if also_clocks else 0.0))
     scenery.load.create(asked)
     if bound and asked.id and bound != asked.id:
         scenery.load.complaints[f"the key of {bound} led to {asked.id}"] += 1
     told = "committed" if committed is not None else "not committed in time"
     again = "the same run" if bound == asked.id else "a run"
     return f"killed {member.name}: {told}; asked again: {again}"
+
+
+def _judge_bell(scenery: Scenery, run_id: str, at_most: float) -> None:
+    """The run must move on though nobody rang for it, unless a store is away as well."""
+    began = time.time()
+    try:
+        with scenery.stage.database() as connection, connection.cursor() as cursor:
+
+            def moved() -> bool:
+                cursor.execute(STATE, (run_id,))
+                return bool(cursor.fetchone() not in {("pending",), None})
+
+            seconds = within(at_most, moved)
+    except psycopg2.Error:
+        return
+    if seconds is None and not scenery.stage.outages.touch(began, time.time()):
+        scenery.late.append(f"F16: {run_id} has not moved after {at_most:.0f} s")
 
 
 class _Asking:

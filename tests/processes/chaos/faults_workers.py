@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.processes.chaos.fleet import Member
 from tests.processes.chaos.model import Asking
-from tests.processes.chaos.scenery import Scenery, waited_for, within
+from tests.processes.chaos.scenery import SPARED, Missed, Scenery, waited_for, within
 
 PATIENCE = 30.0  # seconds a platform waits after SIGTERM
 FAKETIME = "x86_64-linux-gnu aarch64-linux-gnu"
@@ -39,7 +39,7 @@ def kill_after_act(scenery: Scenery, dice: random.Random) -> str:
     scenery.stage.sink.on_act = strike
     otherwise = waited_for(happened, lambda: scenery.kill_worker(dice))
     scenery.stage.sink.on_act = None
-    return otherwise or f"killed {' '.join(told) or 'nobody: it was gone already'}"
+    return otherwise or (f"killed {told[0]}" if told else Missed("killed nobody: it was gone"))
 
 
 def kill_after_seal(scenery: Scenery, dice: random.Random) -> str:
@@ -78,7 +78,7 @@ def freeze(scenery: Scenery, dice: random.Random) -> str:
     """F05: SIGSTOP a worker past its leases, then let it go on."""
     member = scenery.stage.fleet.take("agents", dice)
     if member is None:
-        return "nobody could be spared"
+        return SPARED
     seconds = dice.uniform(10, 30)
     member.process.send_signal(signal.SIGSTOP)
     scenery.pause(seconds)
@@ -90,7 +90,7 @@ def freeze(scenery: Scenery, dice: random.Random) -> str:
 def poison(scenery: Scenery, dice: random.Random) -> str:
     """F06: a run whose every call of a model ends its worker with SIGSEGV."""
     asked = scenery.load.poison()
-    return f"{asked.id}"
+    return asked.id or Missed("nobody took it")
 
 
 def retire(scenery: Scenery, dice: random.Random) -> str:
@@ -100,7 +100,7 @@ def retire(scenery: Scenery, dice: random.Random) -> str:
     more = [fleet.add(kind) for _ in range(2)]
     member = fleet.take(kind, dice)
     if member is None:
-        return "nobody could be spared"
+        return SPARED
     seconds = [fleet.retire(member, PATIENCE)]
     scenery.pause(3)
     seconds += [fleet.retire(each, PATIENCE) for each in more if each.process.poll() is None]
@@ -112,7 +112,7 @@ def wrong_clock(scenery: Scenery, dice: random.Random) -> str:
     """F22: a worker whose clock jumps an hour ahead and an hour back."""
     library = faketime()
     if library is None:
-        return "not possible here: install libfaketime"
+        return Missed("not possible here: install libfaketime")
     fleet, clock = scenery.stage.fleet, scenery.stage.folder / f"clock-{dice.getrandbits(32):x}"
     clock.write_text("+0\n")
     member = fleet.add(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from models import base
+from models.invariants import breaches
 from tests.processes.chaos import mind
 from tests.processes.chaos.load import OVER
 from tests.processes.chaos.mind import Scene
+from tests.processes.chaos.model import PaidModel
 from tests.processes.chaos.scenery import Scenery
 from tests.processes.chaos.verdict import Verdict
 from tests.processes.chaos.watching import ownerless
+from tests.servers.provider import Answer
 
 ABOUT_FILES = re.compile(r"workspace|no space|disk|No such file", re.IGNORECASE)
 SLOW = 5.0  # seconds for which a recovery is told of
+CALL_TOKENS = sum(Answer.tokens)  # what the model counts for each call
 GRACE = 5.0  # seconds in which an acknowledged cancel must have stopped the agent
 HOUR = 3600.0
 RUNS = """
@@ -23,6 +29,12 @@ RUNS = """
         (SELECT string_agg(key || ': ' || error, '; ') FROM swarm_tasks
          WHERE swarm_id = swarms.id AND error IS NOT NULL),
         error, merges::text) FROM swarms"""
+INTERRUPTED = """
+    SELECT count(*) FROM sessions WHERE execution_id IS NOT NULL
+      AND state IN ('failed', 'cancelled')"""
+BUDGETS = """
+    SELECT run_id, limit_tokens, spent_tokens + reserved_tokens FROM budgets
+    WHERE run_id IS NOT NULL AND limit_tokens IS NOT NULL"""
 MARKERS = """
     SELECT marker, count(*) FROM (
         SELECT substring(task FROM 'chaos-[0-9]{6}-[0-9]+') AS marker FROM runs
@@ -63,7 +75,7 @@ def judge(scenery: Scenery, faults: int, cursor: Any) -> Verdict:
     verdict.missing_acts = [key for key in _owed(cursor.fetchall()) if not stage.sink.known(key)]
     verdict.acts_after_cancel = list(_late_acts(scenery, runs))
     verdict.unknown_outcomes = len(stage.model.unknown)
-    _judge_calls(verdict, stage.model.repeats(), cursor)
+    _judge_calls(verdict, stage.model, cursor)
     _judge_streams(verdict, scenery, runs)
     found = ownerless(cursor)
     verdict.ownerless = [f"{what}: {row}" for what, rows in found.items() for row in rows]
@@ -73,7 +85,9 @@ def judge(scenery: Scenery, faults: int, cursor: Any) -> Verdict:
         (verdict.recoveries if clean else verdict.compound).append(recovery.seconds)
         if clean and recovery.seconds > SLOW:
             print(f"note: {recovery.step} was taken over after {recovery.seconds:.1f} s")
-    verdict.drains = scenery.drains
+    verdict.drains, verdict.late = scenery.drains, scenery.late
+    _judge_budgets(verdict, stage.model.calls_of_runs(), cursor)
+    verdict.breaches = list(_breaches(stage.postgres.url))
     return verdict
 
 
@@ -127,9 +141,31 @@ def _late_acts(scenery: Scenery, runs: dict[str, Any]) -> Iterator[str]:
             yield f"{asked.id} acted {latest - cancelled:.1f} s after its cancel"
 
 
-def _judge_calls(verdict: Verdict, repeats: dict[str, list[float]], cursor: Any) -> None:
-    """A call asked again is excused when its first answer had not been sealed by then."""
-    for key, times in repeats.items():
+def _breaches(url: str) -> Iterator[str]:
+    """What the product's own checker of invariants finds."""
+    base.connect(url, 2)
+    with base.db.connection_context():
+        for breach in breaches():
+            yield f"{breach.invariant}: {', '.join(breach.rows)}"
+    base.db.close_all()
+
+
+def _judge_budgets(verdict: Verdict, calls: Counter[str], cursor: Any) -> None:
+    """No limit is passed, neither by what was written down nor by what the model was asked for."""
+    cursor.execute(BUDGETS)
+    for run_id, limit, spent in cursor.fetchall():
+        verdict.budgeted += 1
+        taken = calls[run_id] * CALL_TOKENS
+        if max(spent, taken) > limit:
+            verdict.overspent.append(f"{run_id}: {limit} allowed, {spent} counted, {taken} taken")
+
+
+def _judge_calls(verdict: Verdict, model: PaidModel, cursor: Any) -> None:
+    """A call asked again is excused when its first answer had not been sealed by then.
+
+    Each session that lost its worker, or was told to stop, may have had one call in flight.
+    """
+    for key, times in model.repeats().items():
         run, step, numbers, turn = key.rsplit(":", 3)
         attempt, visit, retry, execution = map(int, numbers.split("."))
         cursor.execute(SEALED, (run, attempt, step, visit, retry, execution))
@@ -139,6 +175,12 @@ def _judge_calls(verdict: Verdict, repeats: dict[str, list[float]], cursor: Any)
                 verdict.repeated_calls.append(f"{key} asked again though its answer was sealed")
             else:
                 verdict.repeated_in_flight += 1
+    cursor.execute(INTERRUPTED)
+    excused = cursor.fetchall()[0][0] + model.troubled
+    if verdict.repeated_in_flight > excused:
+        verdict.repeated_calls.append(
+            f"{verdict.repeated_in_flight} asked again in flight, {excused} sessions interrupted"
+        )
 
 
 def _straight(moment: float, about: float) -> float:

@@ -20,6 +20,7 @@ from tests.processes.product import scripted
 LET_BE, CANCEL, PAUSE, PAUSE_NOW, RESTART = "let be", "cancel", "pause", "pause now", "restart"
 FATES = (LET_BE,) * 14 + (CANCEL, PAUSE, PAUSE_NOW, RESTART)
 OVER = {"completed", "failed", "cancelled"}
+LIMITS = (None,) * 3 + (2_000, 40_000)  # tokens; the low one is reached by the first call
 KINDS = (THINK,) * 9 + (DO,) * 6 + (PLAY,) * 5 + (SWARM,) * 2
 PATIENCE = 60.0  # seconds in which a request must have got an answer
 CREATORS, MENDERS = 4, 3  # threads
@@ -38,6 +39,7 @@ class Asked:
     asked_at: float = 0.0
     cancelled_at: float | None = None  # when a cancel was acknowledged
     restarted: bool = False
+    raising: bool = False  # its limit is being raised
 
     @property
     def kind(self) -> str:
@@ -63,7 +65,10 @@ def draw(seed: int, number: int) -> Asked:
         "pipeline_id": f"{kind}-{dice.randint(1, LONGEST[kind])}",
         "task_description": scripted(marker, **steps) if kind == PLAY else marker,
     }
-    return Asked(number, f"key-{marker}", form, dice.choice(FATES))
+    fate, limit = dice.choice(FATES), dice.choice(LIMITS)
+    if kind != PLAY and fate == LET_BE and limit:
+        form["budget_tokens"] = limit
+    return Asked(number, f"key-{marker}", form, fate)
 
 
 class Load:
@@ -146,6 +151,8 @@ class Load:
         """Hear how the runs stand: ended ones make room for others."""
         for run_id, state in states.items():
             asked = self.open.get(run_id)
+            if asked is not None and state == "paused" and "budget_tokens" in asked.form:
+                self._raise_limit(asked)
             if asked is None or state not in OVER:
                 continue
             if asked.fate == RESTART:
@@ -154,6 +161,20 @@ class Load:
             elif asked.fate == LET_BE:
                 with self._lock:
                     del self.open[run_id]
+
+    def _raise_limit(self, asked: Asked) -> None:
+        """Let a run go on that has reached its limit; one at a time, for each run."""
+        if not asked.raising:
+            asked.raising = True
+            self._later(0.2, partial(self._resume_higher, asked))
+
+    def _resume_higher(self, asked: Asked) -> None:
+        asked.form["budget_tokens"] *= 4
+        higher = {"budget_tokens": asked.form["budget_tokens"]}
+        answer = self._insist("POST", f"/v1/runs/{asked.id}/resume", json=higher)
+        if answer is None or answer.status_code not in {200, 409}:
+            self._complain("resume higher", answer)
+        asked.raising = False
 
     def _create_runs(self) -> None:
         while not (self._leaving.is_set() or self._full.is_set()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -85,6 +85,14 @@ class PaidModel(Provider):
         """The calls asked for more than once, and when."""
         with self._asked_lock:
             return {key: list(times) for key, times in self.asked.items() if len(times) > 1}
+
+    def calls_of_runs(self) -> Counter[str]:
+        """How many calls each run was to pay for."""
+        with self._asked_lock:
+            calls: Counter[str] = Counter()
+            for key, times in self.asked.items():
+                calls[key.partition(":")[0]] += len(times)
+            return calls
 
     def _tell(self, asking: Asking) -> None:
         """Offer this call to who waits for one, oldest first; only one looks at a time."""

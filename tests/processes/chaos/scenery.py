@@ -16,6 +16,12 @@ from tests.processes.chaos.load import Load
 from tests.processes.chaos.stage import Stage
 from tests.processes.chaos.watching import Watch
 
+
+class Missed(str):
+    """What a fault tells that did not strike."""
+
+
+SPARED = Missed("nobody could be spared")
 OCCASION_SECONDS = 10.0  # how long a fault waits for the moment it is meant for
 
 
@@ -30,6 +36,7 @@ class Scenery:
     began: float = 0.0  # when the first fault's time began to run
     drains: list[float] = field(default_factory=list)
     disk_trouble: list[float] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)  # what took far longer than it may
     leaving: threading.Event = field(default_factory=threading.Event)
 
     def pause(self, seconds: float) -> None:
@@ -45,7 +52,7 @@ class Scenery:
         """SIGKILL any agents' worker that is not the last."""
         member = self.stage.fleet.take("agents", dice)
         if member is None:
-            return "nobody could be spared"
+            return SPARED
         self.stage.fleet.kill(member)
         return f"killed {member.name}"
 
@@ -54,7 +61,8 @@ def waited_for(happened: threading.Event, otherwise: Callable[[], str]) -> str:
     """Nothing to add when it happened in time, else what was done in its place."""
     if happened.wait(OCCASION_SECONDS):
         return ""
-    return f"no occasion came; {otherwise()}"
+    told = otherwise()
+    return type(told)(f"no occasion came; {told}")
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> float | None:

@@ -10,6 +10,7 @@ DRAIN_GOAL = 25.0
 MUST_BE_EMPTY = (
     *("lost", "double_runs", "duplicate_acts", "missing_acts", "acts_after_cancel"),
     *("repeated_calls", "sse_gaps", "sse_doubles", "ownerless", "complaints"),
+    *("breaches", "overspent", "late"),
 )
 NOTHING = "-"
 
@@ -36,6 +37,10 @@ class Verdict:
     sse_doubles: list[str] = field(default_factory=list)
     ownerless: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    breaches: list[str] = field(default_factory=list)
+    overspent: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    budgeted: int = 0  # runs that had a limit
     recoveries: list[float] = field(default_factory=list)
     compound: list[float] = field(default_factory=list)
     drains: list[float] = field(default_factory=list)
@@ -71,7 +76,9 @@ class Verdict:
             f"repeated_paid_calls={len(self.repeated_calls)} {in_flight}",
             f"sse_streams={self.streams} sse_cuts={self.cuts}",
             f"sse_gaps={len(self.sse_gaps)} sse_doubles={len(self.sse_doubles)}",
-            f"ownerless={len(self.ownerless)} complaints={len(self.complaints)}",
+            f"ownerless={len(self.ownerless)} breaches={len(self.breaches)}",
+            f"overspent={len(self.overspent)} (of {self.budgeted} with a limit)",
+            f"late={len(self.late)} complaints={len(self.complaints)}",
             f"recoveries={len(self.recoveries)}",
             f"recovery_p50={_seconds(self.recoveries, 0.5)}",
             f"recovery_p99={_seconds(self.recoveries, 0.99)}",

@@ -292,3 +292,51 @@ def test_three_workers_lost_in_the_first_model_call_are_one_too_many(
         expire(execution)
     run = Run.get_by_id(of(execution).run_id)
     assert (run.state, run.quarantined) == (runs.FAILED, True)
+
+
+def test_a_command_in_the_world_that_kills_its_worker_is_quarantined_by_name(
+    begin: Callable[[str], str], provider: Author
+) -> None:
+    """Each death is written down as an unknown outcome and answered by the model: no progress."""
+    Agent.update(config={"network": True}).where(Agent.id == "yukihiro").execute()
+    provider.lines = tuple(Answer(calls=(call("bash", command=f"true {n}"),)) for n in range(9))
+    execution = begin(OPENAI)
+    for number in range(steps.MOST_TRIES):
+        assert of(execution).state == steps.QUEUED
+        assert die(execution, 3 * number + 2, "after")  # the command has begun
+        expire(execution)
+    run = Run.get_by_id(of(execution).run_id)
+    assert (run.state, run.quarantined) == (runs.FAILED, True)
+    assert run.error == (
+        "quarantined: its worker was lost, 3 times at the same point of step DO (tool bash)"
+    )
+
+
+def test_a_command_that_kills_whenever_it_is_repeated_is_quarantined_whatever_comes_between(
+    begin: Callable[[str], str], provider: Author
+) -> None:
+    Agent.update(config={"network": True}).where(Agent.id == "yukihiro").execute()
+    kills, looks = call("bash", command="kills"), call("read", path="log.txt")
+    provider.lines = (Answer(calls=(kills,)), *[Answer(calls=(looks, kills))] * 9)
+    execution = begin(OPENAI)
+    for place in (2, 7, 12):
+        assert of(execution).state == steps.QUEUED
+        assert die(execution, place, "after")
+        expire(execution)
+    assert Run.get_by_id(of(execution).run_id).quarantined
+
+
+def test_a_step_that_comes_further_after_each_death_is_not_to_blame(
+    begin: Callable[[str], str], provider: Author
+) -> None:
+    Agent.update(config={"network": True}).where(Agent.id == "yukihiro").execute()
+    lines = [[call("read", path="a.txt"), call("bash", command=f"true {n}")] for n in range(8)]
+    lines.append([call("complete", outputs={"answer": "42"}, summary="did")])
+    provider.lines = tuple(Answer(calls=tuple(calls)) for calls in lines)
+    execution = begin(OPENAI)
+    for number in range(5):
+        assert die(execution, 4 + 4 * number, "after"), number
+        expire(execution)
+        assert (of(execution).state, of(execution).tries) == (steps.QUEUED, 1)
+    carried_out(execution)
+    assert Run.get_by_id(of(execution).run_id).state == runs.COMPLETED

@@ -1,0 +1,92 @@
+"""Steps that wait for somebody: those refused a hand, and those whose requests were lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from models.base import CLOCK, db
+from models.runs import Run
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many steps of a queue wait for a worker, and the ids of the first of them."""
+
+    number: int
+    first: Sequence[str]
+
+
+def refused(agent_id: str, limit: int) -> list[str]:
+    """The ids of the agent's steps that were due and refused, the most urgent and oldest first.
+
+    One that is due from the start (`due_at` 0) is on its way to a worker. The caller holds the
+    agent's lock: whoever is being refused at this moment has been written down.
+    """
+    rows = db.now(
+        f"""
+        SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
+        WHERE steps.agent_id = %s AND steps.queue = 'agents'
+          AND steps.state = 'queued' AND runs.state = 'running'
+          AND steps.due_at BETWEEN 1 AND {CLOCK}
+        ORDER BY steps.priority DESC, steps.created_at, steps.id LIMIT %s
+        """,  # noqa: S608
+        (agent_id, limit),
+    )
+    return [step_id for (step_id,) in rows]
+
+
+def forgotten(older_than_ms: int, limit: int = 200) -> Mapping[str, Waiting]:
+    """By queue, the due steps that nobody takes though their agents have hands.
+
+    Either their requests wait as they do, or those were lost: Redis knows how many it has.
+    """
+    rows = db.execute_sql(
+        f"""
+        WITH waiting AS (
+            SELECT steps.queue, steps.id, count(*) OVER (PARTITION BY steps.queue) AS number,
+                row_number() OVER (PARTITION BY steps.queue
+                    ORDER BY steps.priority DESC, steps.created_at, steps.id) AS place
+            FROM steps JOIN runs ON runs.id = steps.run_id
+                LEFT JOIN agents ON agents.id = steps.agent_id
+                LEFT JOIN (
+                    SELECT agent_id, count(*) AS steps FROM steps
+                    WHERE state = 'running' AND queue = 'agents' GROUP BY agent_id
+                ) AS busy ON busy.agent_id = steps.agent_id
+            WHERE steps.state = 'queued' AND runs.state = 'running'
+              AND (steps.queue = 'executors'
+                   OR coalesce(busy.steps, 0) < coalesce(agents.concurrent_steps, 2))
+              AND greatest(steps.due_at, steps.updated_at) + %s < {CLOCK}
+        )
+        SELECT queue, max(number), array_agg(id ORDER BY place)
+        FROM waiting WHERE place <= %s GROUP BY queue
+        """,  # noqa: S608
+        (older_than_ms, limit),
+    )
+    return {queue: Waiting(number, first) for queue, number, first in rows}
+
+
+def overslept(limit: int = 200) -> list[str]:
+    """The ids of waiting steps that nobody woke although what they wait for has ended."""
+    rows = db.execute_sql(
+        """
+        SELECT steps.id FROM steps
+            LEFT JOIN runs AS delegate ON delegate.id = steps.waits_for
+        WHERE steps.state = 'waiting' AND steps.waits_for NOT LIKE 'swarm%%'
+          AND (delegate.id IS NULL OR delegate.state IN ('completed', 'failed', 'cancelled'))
+        LIMIT %s
+        """,
+        (limit,),
+    )
+    return [step_id for (step_id,) in rows]
+
+
+def idle_runs(older_than_ms: int, limit: int = 200) -> Sequence[Run]:
+    """Runs that should move but have no step under way or waiting."""
+    text = f"""
+        SELECT * FROM runs WHERE state IN ('pending', 'running') AND updated_at + %s < {CLOCK}
+            AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
+                AND steps.state IN ('queued', 'running', 'waiting'))
+        LIMIT %s
+    """  # noqa: S608
+    return Run.read(text, older_than_ms, limit)
