@@ -26,6 +26,8 @@ PARTIAL = (
     "runs_active",
     "swarms_active",
     "api_keys_one_per_agent",
+    "project_workflows_one_default",
+    "task_runs_one_running",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")
