@@ -60,3 +60,7 @@ class Unavailable(DomainError):
     """A part this needs is not available right now; try again."""
 
     after = 2
+
+
+class Unreachable(DomainError):
+    """Something outside this server that this needs did not answer as it should."""

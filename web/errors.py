@@ -23,6 +23,7 @@ STATUS: Mapping[type[errors.DomainError], int] = {
     errors.TooLarge: 413,
     errors.Invalid: 422,
     errors.TooMany: 429,
+    errors.Unreachable: 502,
     errors.Unavailable: 503,
 }
 PLACES = {"json": "body", "querystring": "query", "query": "query", "headers": "header"}
