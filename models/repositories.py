@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from peewee import CharField, ForeignKeyField
@@ -14,6 +14,7 @@ from models.lifecycle import StateField, Stateful
 from models.projects import Project
 
 QUEUED, CLONED, FAILED = "queued", "cloned", "failed"
+OVERDUE_MS = 15 * 60 * 1000  # after which a look that was asked for has got lost
 LONGEST = 1024
 SCP = re.compile(r"git@(?P<host>[A-Za-z0-9.-]+):(?P<path>[A-Za-z0-9_./-]+)", re.ASCII)
 SHORT = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", re.ASCII)
@@ -47,6 +48,13 @@ class Repository(Stateful):
         """The repository of a project, None when it has none."""
         text = "SELECT * FROM project_repositories WHERE project_id = %s"
         return next(iter(cls.read(text, project_id)), None)
+
+
+def overdue() -> list[str]:
+    """The projects whose repositories nobody has looked at although that was asked for."""
+    late = (Repository.state == QUEUED) & (Repository.updated_at < now_ms() - OVERDUE_MS)
+    rows: Any = Repository.select(Repository.project).where(late).limit(100).tuples()
+    return [project_id for (project_id,) in rows]
 
 
 def normalised(told: str | None, name: str = "repository") -> str | None:

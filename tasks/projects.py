@@ -239,6 +239,13 @@ def refresh_repository(project: Project) -> Repository:
         return _ask_for(project, str(project.repository))
 
 
+def ask_again() -> None:
+    """Have looked at what was to be looked at, where the request got lost on its way."""
+    with db.atomic():
+        for project_id in repositories.overdue():
+            setup_repository.enqueue_once(project_id, project_id)
+
+
 def tell(project: Project, kind: str, **data: Any) -> None:
     """Tell the streams what happened to a project."""
     about = {"projectId": project.id, **data}

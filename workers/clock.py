@@ -18,6 +18,7 @@ from models.logs import log
 from models.runs import Run
 from models.steps import Step
 from tasks import failures as failure_tasks
+from tasks import projects as project_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
@@ -162,5 +163,6 @@ PERIODIC = (
     Periodic(1, sweep_requests),
     Periodic(1, sweep_swarms),
     Periodic(1, failure_tasks.ask_again),
+    Periodic(60, project_tasks.ask_again),
     Periodic(600, idempotency.forget_old),
 )
