@@ -272,6 +272,31 @@ def end_of(column_id: str) -> int:
     return int(db.now(text, (column_id,)).fetchone()[0])
 
 
+def left_by(task_id: str) -> list[dict[str, str]]:
+    """The files that the last runs of a task and of what it depends on left, its own last."""
+    rows = db.now(_LEFT, {"task": task_id})
+    return [
+        {"branch": branch, "commit": commit, "snapshot": snapshot}
+        for branch, commit, snapshot in rows
+    ]
+
+
+_LEFT = """
+    SELECT task_branch, workspace_commit, workspace_snapshot FROM (
+        SELECT DISTINCT ON (task_runs.task_id) task_runs.task_id,
+            runs.task_branch, workspace_commit, workspace_snapshot
+        FROM task_runs JOIN runs ON runs.id = run_id
+        WHERE workspace_commit IS NOT NULL AND workspace_snapshot IS NOT NULL
+            AND runs.task_branch IS NOT NULL
+            AND (task_runs.task_id = %(task)s OR task_runs.status = 'completed'
+                AND task_runs.task_id IN (
+                    SELECT from_task_id FROM dependency_edges
+                    WHERE to_task_id = %(task)s AND type = 'blocks'))
+        ORDER BY task_runs.task_id, task_runs.started_at DESC
+    ) AS last ORDER BY task_id = %(task)s, task_id LIMIT 20
+"""
+
+
 def tallies(project_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """How many tasks of each project have each status, by the project's id."""
     columns = (Task.project, Task.status)

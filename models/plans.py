@@ -54,8 +54,11 @@ def answered(outputs: Mapping[str, str]) -> Plan:
     for names in LISTS:
         texts = [outputs[name] for name in names if outputs.get(name)]
         rows = _rows(texts[0]) if texts else []
-        found += [planned for row in rows if (planned := _read(row, len(found))) is not None]
-    return without_circles(linked(found[:MOST]))
+        for row in rows:
+            planned = _read(row, len(found))
+            if planned is not None:
+                found.append(planned)
+    return without_circles(linked(_distinct(found[:MOST])))
 
 
 def linked(tasks: Sequence[Planned]) -> Plan:
@@ -122,6 +125,17 @@ def _graph(tasks: Sequence[Planned]) -> dict[str, list[str]]:
         if task.parent is not None:
             graph[task.parent].append(task.key)
     return graph
+
+
+def _distinct(tasks: Sequence[Planned]) -> list[Planned]:
+    """The same with a key of its own for whoever has one that was taken."""
+    taken: set[str] = set()
+    named = []
+    for place, task in enumerate(tasks):
+        key = f"{task.key}#{place}" if task.key in taken else task.key
+        taken.add(key)
+        named.append(replace(task, key=key))
+    return named
 
 
 def _rows(text: str) -> list[Mapping[str, Any]]:

@@ -32,6 +32,8 @@ def add(project_id: str, form: Mapping[str, Any]) -> Task:
         refuse_more(project_id)
         lane, status = _place(desk, form)
         parent = form.get("parent_task_id")
+        if form.get("assigned_agent"):
+            _refuse_unknown_agent(form["assigned_agent"])
         task = drafted(desk, form, status)
         desk.refuse_crowd(task, lane)
         if parent is not None:
@@ -164,6 +166,13 @@ def branch_of(task: Task) -> tuple[str, bool]:
         branch = branches.task_branch(fresh.id, fresh.title)
         fresh.put(metadata={**fresh.metadata, "git_branch": branch}, updated_at=now_ms())
     return branch, True
+
+
+def leave_workspace(task: Task, agent_id: str) -> None:
+    """Tell the streams that an agent is done with the files of a task."""
+    with db.atomic():
+        desk = Desk(task.project_id)
+        desk.tell("task_workspace_remove_requested", agentId=agent_id, taskId=task.id)
 
 
 def depend(task: Task, from_task_id: str, kind: str) -> Dependency:

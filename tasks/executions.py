@@ -214,6 +214,7 @@ def _belonging(project: Project, task: Task) -> dict[str, Any]:
         "task_id": task.id,
         "task_branch": task.branch or branches.task_branch(task.id, task.title),
         "workspace_type": project.workspace_type,
+        "meta": {"starts": board.left_by(task.id)},
     }
 
 

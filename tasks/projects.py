@@ -11,6 +11,7 @@ from models.agents import Agent
 from models.base import db, now_ms
 from models.board import Column
 from models.errors import Conflict, Forbidden, Invalid, Malformed, NotFound
+from models.pipelines import Pipeline
 from models.policies import WorkflowPolicy
 from models.principals import Principal
 from models.projects import Project, ProjectAgent, ProjectMember
@@ -62,6 +63,9 @@ def create(principal: Principal, form: Mapping[str, Any]) -> Project:
 def change(project: Project, form: Mapping[str, Any]) -> Project:
     """Change what a project is; another repository is looked at anew."""
     columns = {name: value for name, value in form.items() if name not in {"state", "repository"}}
+    pipeline_id = columns.get("default_pipeline_id")
+    if pipeline_id and not Pipeline.select().where(Pipeline.id == pipeline_id).exists():
+        raise Pipeline.missing(pipeline_id)
     with db.atomic():
         project = Project.locked(project.id)
         if columns:

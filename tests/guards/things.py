@@ -12,9 +12,12 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
+from models.board import Column, Dependency, Task
 from models.llm_calls import LlmCall
+from models.projects import ProjectAgent, ProjectWorkflow
 from models.sessions import Session
 from models.steps import Step
+from models.templates import ProjectTemplate
 from tests.conftest import PROJECT
 
 AGENT = "yukihiro"
@@ -26,14 +29,22 @@ TASK = {
     "task_id": "T1",
     "execution_prompt": "Do it",
 }
+_TASK = "/v1/projects/<project_id>/tasks/<task_id>"
 BODIES: dict[str, Any] = {
     "PUT /v1/pipelines/<pipeline_id>": {
         "yaml_content": "id: bugfix\nname: x\nagents: []\nsteps: []"
     },
     "POST /v1/runs": {"pipeline_id": "bugfix", "task": "x"},
     "POST /v1/runs/<run_id>/fork": {},
+    "POST /v1/projects/<project_id>/members": {"userId": "usr_admin"},
+    f"POST {_TASK}/move": {"columnId": "col_shared"},
+    f"POST {_TASK}/dependencies": {"fromTaskId": "task_other"},
 }
-QUERIES: dict[str, dict[str, str]] = {"DELETE /v1/runs": {"status": "completed"}}
+QUERIES: dict[str, dict[str, str]] = {
+    "DELETE /v1/runs": {"status": "completed"},
+    f"DELETE {_TASK}/workspace": {"agent_id": AGENT},
+    f"POST {_TASK}/run-completed": {"run_id": "none", "status": "completed"},
+}
 OTHERS = {"/v1/spawn-executor/<run_id>": {"run_id": "executor_id"}}  # another kind than usual
 
 
@@ -68,7 +79,32 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     return {**SHIPPED, **made, **named, **_made(owner)}
 
 
-MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = []  # of the other nouns
+def _board(owner: FlaskClient) -> dict[str, str]:
+    """A board in the project, with an agent on it; fixed ids, so that bodies can name them."""
+    column = Column(id="col_shared", project=PROJECT, name="Ready", position=0)
+    column.task_statuses = ["ready", "done"]
+    column.add()
+    about = {"project": PROJECT, "column": column.id, "status": "ready"}
+    for name in ("task_shared", "task_other", "task_last"):
+        Task(id=name, title=name, **about).add()
+    between = {"from_task": "task_shared", "to_task": "task_last"}
+    Dependency(id="dep_shared", project=PROJECT, **between).add()
+    ProjectAgent(project=PROJECT, agent_id=AGENT).add()
+    workflow = {"name": "Usual", "pipeline_id": "bugfix"}
+    ProjectWorkflow(id="wf_shared", project=PROJECT, **workflow).add()
+    template = {"slug": "own", "name": "Own", "created_by": "usr_owner"}
+    ProjectTemplate(id="tmpl_own", **template).add()
+    return {
+        "column_id": column.id,
+        "task_id": "task_shared",
+        "dependency_id": "dep_shared",
+        "workflow_id": "wf_shared",
+        "template_id": "tmpl_own",
+        "member_id": "usr_teammate",
+    }
+
+
+MAKERS: list[Callable[[FlaskClient], Mapping[str, str]]] = [_board]  # of the other nouns
 
 
 def _made(owner: FlaskClient) -> dict[str, str]:

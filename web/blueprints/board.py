@@ -10,12 +10,11 @@ from flask.views import MethodView
 from models.board import Column, Dependency, Task
 from models.projects import Project
 from tasks import board, columns
-from web.resources import Blueprint, Order, only, page, visible, within
+from web.resources import Blueprint, only, page, visible, within
 from web.schemas import board as wire
 from web.security import for_agents
 
 blueprint = Blueprint("board", "Boards and their tasks")
-PLACED = Order((Task.column_position, Task.id), descending=False)
 
 
 @blueprint.route("/projects/<project_id>/tasks")
@@ -26,7 +25,9 @@ class Tasks(MethodView):
         """Tasks of a board by their place in the column."""
         project = visible(Project, project_id, Project.id)
         mine = Task.select().where(Task.project == project.id)
-        return [wire.shown(task) for task in page(only(mine, form, wire.FILTERS), form, PLACED)]
+        return [
+            wire.shown(task) for task in page(only(mine, form, wire.FILTERS), form, wire.PLACED)
+        ]
 
     @blueprint.arguments(wire.NewTaskForm)
     @blueprint.response(200, wire.NewTask)
@@ -114,6 +115,23 @@ class Branch(MethodView):
     def get(self, project_id: str, task_id: str) -> Any:
         """The git branch that the task is worked on."""
         return wire.branch(visible(Project, project_id), within(Task, task_id, project_id))
+
+
+@blueprint.route("/projects/<project_id>/tasks/<task_id>/workspace")
+class Workspace(MethodView):
+    @blueprint.arguments(wire.ClaimForm)
+    @blueprint.response(200, wire.WorkspaceReady)
+    def post(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
+        """Where a task is worked on: its branch, and the files of its last run on this machine."""
+        return wire.workspace(within(Task, task_id, project_id), form["agent_id"])
+
+    @blueprint.arguments(wire.WorkspaceForm, location="query")
+    @blueprint.response(200, wire.WorkspaceRemoved)
+    def delete(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
+        """Say that an agent is done with a task's files; those of runs go with the runs."""
+        task = within(Task, task_id, project_id)
+        board.leave_workspace(task, form["agent_id"])
+        return {"status": "remove_requested", "task_id": task.id, "agent_id": form["agent_id"]}
 
 
 @blueprint.route("/projects/<project_id>/ready-tasks")

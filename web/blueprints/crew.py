@@ -7,11 +7,14 @@ from typing import Any
 from flask import g
 from flask.views import MethodView
 
+from models.agents import Agent
 from models.projects import Project
 from tasks import projects
-from web.resources import Blueprint, governed, visible
+from web.resources import Blueprint, governed, only, page, visible
 from web.schemas import projects as wire
-from web.schemas.board import Done
+from web.schemas.board import FILTERS, PLACED, Done, TaskView, shown
+from web.schemas.crew import AgentTasksForm, tasks_of
+from web.security import for_agents
 
 blueprint = Blueprint("crew", "Who works on a project")
 
@@ -31,13 +34,25 @@ class Members(MethodView):
         return wire.members(project_id)
 
 
-@blueprint.route("/projects/<project_id>/members/<user_id>")
+@blueprint.route("/projects/<project_id>/members/<member_id>")
 class Member(MethodView):
     @blueprint.response(200, Done)
-    def delete(self, project_id: str, user_id: str) -> Any:
+    def delete(self, project_id: str, member_id: str) -> Any:
         """Take a person off the project."""
-        projects.remove_member(g.principal, governed(project_id), user_id)
+        projects.remove_member(g.principal, governed(project_id), member_id)
         return {"status": "removed"}
+
+
+@blueprint.route("/agents/<agent_id>/projects/<project_id>/tasks")
+class AgentTasks(MethodView):
+    @for_agents
+    @blueprint.arguments(AgentTasksForm, location="query")
+    @blueprint.response(200, TaskView(many=True))
+    def get(self, form: dict[str, Any], agent_id: str, project_id: str) -> Any:
+        """The tasks of a project that are the agent's or nobody's."""
+        project = visible(Project, project_id, Project.id)
+        found = tasks_of(visible(Agent, agent_id, Agent.id).id, project.id)
+        return [shown(task) for task in page(only(found, form, FILTERS), form, PLACED)]
 
 
 @blueprint.route("/projects/<project_id>/agents")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flask import current_app
 from marshmallow import ValidationError, fields, validate
 
 from models import board, readiness, stages
 from models.base import IDENTIFIER
 from models.board import BLOCKS, INFORMS, PRIORITIES, Column, Dependency, Task, TaskRun
+from models.config import Settings
 from models.errors import Malformed
 from models.plans import MOST, MOST_HOURS
 from models.projects import Project
@@ -17,7 +19,7 @@ from models.stages import WORK_TYPES
 from tasks.board import Claim, branch_of
 from tasks.moving import Desk, standing
 from web.bodies import Flag, Form, Text, Whole
-from web.resources import PageForm
+from web.resources import Order, PageForm
 from web.schemas.base import Free, derived, made
 
 LONGEST = 200_000
@@ -202,6 +204,27 @@ Branch = made(
 )
 
 
+WorkspaceReady = made(
+    "TaskWorkspace",
+    {
+        "status": fields.String(metadata={"example": "ready"}),
+        **{name: fields.String() for name in ("task_id", "agent_id", "branch")},
+        "worktree_path": fields.String(
+            allow_none=True,
+            metadata={"example": None, "description": "The last run's, if this machine has it"},
+        ),
+        "already_existed": fields.Boolean(),
+    },
+)
+WorkspaceRemoved = made(
+    "TaskWorkspaceRemoved",
+    {
+        "status": fields.String(metadata={"example": "remove_requested"}),
+        **{name: fields.String() for name in ("task_id", "agent_id")},
+    },
+)
+
+
 class ColumnForm(Form):
     """A column of a board."""
 
@@ -227,7 +250,10 @@ class NewTaskForm(Form):
     description = fields.String(allow_none=True, validate=validate.Length(max=LONGEST))
     priority = fields.String(allow_none=True, validate=validate.OneOf(PRIORITIES))
     assigned_agent = fields.String(
-        data_key="assignedAgent", allow_none=True, validate=validate.Length(max=IDENTIFIER)
+        data_key="assignedAgent",
+        allow_none=True,
+        validate=validate.Length(max=IDENTIFIER),
+        metadata={"example": "yukihiro"},
     )
     workflow_id = fields.String(data_key="workflowId", allow_none=True, metadata={"example": None})
     parent_task_id = fields.String(
@@ -251,7 +277,10 @@ class TaskChange(Form):
     status = fields.String(allow_none=True, validate=STATUS, metadata={"example": "ready"})
     priority = fields.String(allow_none=True, validate=validate.OneOf(PRIORITIES))
     assigned_agent = fields.String(
-        data_key="assignedAgent", allow_none=True, validate=validate.Length(max=IDENTIFIER)
+        data_key="assignedAgent",
+        allow_none=True,
+        validate=validate.Length(max=IDENTIFIER),
+        metadata={"example": "yukihiro"},
     )
     workflow_id = fields.String(data_key="workflowId", allow_none=True, metadata={"example": None})
     tags = tags(allow_none=True)
@@ -270,6 +299,12 @@ class ClaimForm(Form):
     """Who wants the task."""
 
     agent_id = Text(data_key="agentId", required=True, validate=ID)
+
+
+class WorkspaceForm(Form):
+    """Whose files they are."""
+
+    agent_id = fields.String(required=True, validate=ID, metadata={"example": "yukihiro"})
 
 
 class TransitionForm(Form):
@@ -322,6 +357,7 @@ class ReadyForm(Form):
     work_types = Words()
 
 
+PLACED = Order((Task.column_position, Task.id), descending=False)
 FILTERS = {
     "status": Task.status.__eq__,
     "priority": Task.priority.__eq__,
@@ -419,3 +455,19 @@ def branch(project: Project, task: Task) -> dict[str, Any]:
     name, fresh = branch_of(task)
     told = {"task_id": task.id, "project_id": project.id}
     return {**told, "branch": name, "created": fresh}
+
+
+def workspace(task: Task, agent_id: str) -> dict[str, Any]:
+    """Where a task is worked on; each run has files of its own, beginning where the last ended."""
+    name, fresh = branch_of(task)
+    settings: Settings = current_app.extensions["settings"]
+    last = TaskRun.select().where(TaskRun.task == task.id).order_by(TaskRun.started_at.desc())
+    trees = [settings.data / "workspaces" / each.run_id / "tree" for each in last.limit(1)]
+    return {
+        "status": "ready",
+        "task_id": task.id,
+        "agent_id": agent_id,
+        "branch": name,
+        "worktree_path": next((str(tree) for tree in trees if tree.is_dir()), None),
+        "already_existed": not fresh,
+    }

@@ -116,7 +116,9 @@ class ExecuteForm(Form):
     """How a task is to be worked on; without a body as its workflow or project says."""
 
     workflow_id = fields.String(data_key="workflowId", allow_none=True, metadata={"example": None})
-    pipeline_id = fields.String(data_key="pipelineId", allow_none=True, validate=ID)
+    pipeline_id = fields.String(
+        data_key="pipelineId", allow_none=True, validate=ID, metadata={"example": "engineering"}
+    )
     context = fields.String(allow_none=True, validate=validate.Length(max=LONGEST_TASK))
     model_override = fields.String(
         data_key="modelOverride", allow_none=True, validate=MODEL, metadata={"example": None}

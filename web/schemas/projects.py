@@ -271,7 +271,9 @@ class WorkflowForm(Form):
     """A pipeline for tasks of a kind."""
 
     name = Text(required=True, validate=NAME)
-    pipeline_id = Text(data_key="pipelineId", required=True, validate=ID)
+    pipeline_id = Text(
+        data_key="pipelineId", required=True, validate=ID, metadata={"example": "engineering"}
+    )
     is_default = Flag(data_key="isDefault", load_default=False)
     task_filter = fields.Dict(
         data_key="taskFilter", load_default=dict, metadata={"example": {"tags": ["bug"]}}
@@ -283,7 +285,9 @@ class WorkflowChange(Form):
     """What is to be different about a workflow."""
 
     name = fields.String(allow_none=True, validate=NAME)
-    pipeline_id = fields.String(data_key="pipelineId", allow_none=True, validate=ID)
+    pipeline_id = fields.String(
+        data_key="pipelineId", allow_none=True, validate=ID, metadata={"example": "engineering"}
+    )
     is_default = Flag(data_key="isDefault", allow_none=True)
     task_filter = fields.Dict(
         data_key="taskFilter", allow_none=True, metadata={"example": {"tags": ["bug"]}}
@@ -389,7 +393,7 @@ def workflows(project_id: str) -> list[ProjectWorkflow]:
 
 def members(project_id: str) -> list[dict[str, Any]]:
     """The people of a project, in the order they came."""
-    mine = ProjectMember.select(ProjectMember, User.email, User.display_name).join(User)
+    mine = ProjectMember.select(ProjectMember, User.id, User.email, User.display_name).join(User)
     order = (ProjectMember.added_at, User.id)
     return [
         {

@@ -10,7 +10,7 @@ import pytest
 from models import config
 from models.blobs import Blobs
 from tests.workers.workspaces.served import serving
-from workers.workspaces import Origin, Saved, WorkspaceError, open_workspace, origins
+from workers.workspaces import Origin, Saved, Start, WorkspaceError, open_workspace, origins
 
 
 def git(folder, *arguments):
@@ -203,3 +203,16 @@ def test_an_empty_repository_begins_with_nothing(root, blobs, tmp_path):
     assert origins.look(root.parent, Origin(empty)).commit is None
     with open_workspace(root, "run_1", None, blobs, Origin(empty)) as workspace:
         assert workspace.head() is None
+
+
+def test_work_that_others_left_is_merged_into_what_the_project_is_now(root, blobs, project):
+    origin = Origin(project)
+    with open_workspace(root, "run_1", None, blobs, origin) as workspace:
+        (workspace.tree / "new.py").write_text("x")
+        saved = Saved(workspace.commit("x", "yukihiro", "exec_1"), workspace.snapshot(blobs))
+    (project / "since.py").write_text("y")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "since")
+    with open_workspace(root, "run_2", [Start("feat/x", saved)], blobs, origin) as workspace:
+        assert {path.name for path in workspace.tree.iterdir()} >= {"main.py", "new.py", "since.py"}
+        assert workspace.conflicts == ()
