@@ -16,7 +16,7 @@ from peewee import BigIntegerField, CharField, SchemaManager, TextField
 
 from models.database import Database
 from models.errors import NotFound
-from models.prepared import Connection
+from models.prepared import Connection, Params
 
 db = Database(None)
 
@@ -179,6 +179,11 @@ class Model(peewee.Model):
     @classmethod
     def read(cls, sql: str, *params: Any) -> list[Self]:
         """The rows that a prepared statement gives, with the columns that it names."""
+        return cls.read_named(sql, params)
+
+    @classmethod
+    def read_named(cls, sql: str, params: Params) -> list[Self]:
+        """The same with the parameters in a sequence, or in a mapping by their names."""
         cursor = db.now(sql, params)
         fields = cls._meta.columns
         columns = [column.name for column in cursor.description]

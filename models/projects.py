@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Self
 
-from peewee import CharField, CompositeKey, ForeignKeyField
+from peewee import BooleanField, CharField, CompositeKey, ForeignKeyField
 
 from models.accounts import User
 from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, db, id_field, now_ms
@@ -15,6 +15,9 @@ from models.principals import Principal
 ACTIVE, PAUSED, COMPLETED, ARCHIVED = "active", "paused", "completed", "archived"
 STATES = (ACTIVE, PAUSED, COMPLETED, ARCHIVED)
 OWNER, MEMBER = "owner", "member"  # roles of people
+LEAD, REVIEWER = "lead", "reviewer"  # roles of agents, beside members
+AGENT_ROLES = (LEAD, MEMBER, REVIEWER)
+MOST_MEMBERS = 500
 
 
 class Project(Stateful):
@@ -51,11 +54,29 @@ class Project(Stateful):
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
-        """Its owner, its members and admins."""
+        """Its owner, its members, admins, and agents by their keys where they are assigned."""
         query = cls.select()
         if principal.is_admin:
             return query
+        if principal.agent_id is not None:
+            crew = ProjectAgent.select(ProjectAgent.project)
+            return query.where(cls.id.in_(crew.where(ProjectAgent.agent_id == principal.agent_id)))
         return query.where((cls.owner_id == principal.id) | cls.id.in_(joined_by(principal)))
+
+    @classmethod
+    def locked(cls, project_id: str) -> Self:
+        """The project under the lock of whoever changes its board; NotFound when it is gone.
+
+        A run is locked before its project, never after.
+        """
+        text = "SELECT * FROM projects WHERE id = %s FOR NO KEY UPDATE"
+        for row in cls.read(text, project_id):
+            return row
+        raise cls.missing(project_id)
+
+    def run_by(self, principal: Principal) -> bool:
+        """Whether somebody may decide over the project itself and who belongs to it."""
+        return principal.is_admin or self.owner_id == principal.id
 
 
 class ProjectMember(Model):
@@ -73,6 +94,40 @@ class ProjectMember(Model):
     class Meta:
         table_name = "project_members"
         primary_key = CompositeKey("project", "user")
+
+
+class ProjectAgent(Model):
+    """An agent that works on a project."""
+
+    project_id: str
+
+    project = ForeignKeyField(Project, on_delete="CASCADE", index=False)
+    agent_id = CharField(max_length=IDENTIFIER, index=True)
+    role = CharField(max_length=16, default=MEMBER)
+    assigned_by = CharField(max_length=IDENTIFIER, null=True)
+    assigned_at = Moment(default=now_ms)
+
+    class Meta:
+        table_name = "project_agents"
+        primary_key = CompositeKey("project", "agent_id")
+
+
+class ProjectWorkflow(Model):
+    """Which pipeline works on tasks of a kind; one of a project's may be its default."""
+
+    label = "Workflow"
+    project_id: str
+
+    id = id_field("wf_")
+    project = ForeignKeyField(Project, on_delete="CASCADE", index=True)
+    name = CharField(max_length=256)
+    pipeline_id = CharField(max_length=IDENTIFIER)
+    is_default = BooleanField(default=False)
+    task_filter = JsonField(default=dict)
+    trigger = CharField(max_length=32, default="manual")
+
+    class Meta:
+        table_name = "project_workflows"
 
 
 def joined_by(principal: Principal) -> Any:

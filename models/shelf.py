@@ -1,7 +1,8 @@
 """Putting a library of agents and pipelines on the shelf: from a folder into Postgres.
 
-A folder holds `agents/<id>/*.md + config.yml` and `pipelines/*.yml`. What ships with the product
-is loaded by every migration; what a person has changed since is left as it is.
+A folder holds `agents/<id>/*.md + config.yml` and `pipelines/*.yml`. What ships with the product,
+`templates/*.yml` of boards among it, is loaded by every migration; what a person has changed since
+is left as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from models.agents import Agent
 from models.base import db
 from models.errors import Invalid
 from models.pipelines import Pipeline
+from models.templates import ProjectTemplate
 
 SHIPPED = Path(__file__).parent / "library"
 TEXT_LIMIT = 1024 * 1024
@@ -35,6 +37,10 @@ def load(folder: Path, shipped: bool = False) -> list[str]:
         known = agents.known()
         files = sorted((folder / "pipelines").glob("*.y*ml"))
         loaded += [_load_pipeline(path, known, shipped) for path in files]
+        if shipped:
+            loaded += [
+                _load_template(path) for path in sorted((folder / "templates").glob("*.yml"))
+            ]
     return loaded
 
 
@@ -67,6 +73,11 @@ def _load_pipeline(path: Path, known: set[str], shipped: bool) -> str:
         return f"pipeline {parsed.definition.id} (kept as changed here)"
     Pipeline.store(parsed.definition.id, text, parsed, shipped)
     return f"pipeline {parsed.definition.id}"
+
+
+def _load_template(path: Path) -> str:
+    stored = ProjectTemplate.ship(_mapping(path))
+    return f"template {path.stem}" + ("" if stored else " (kept as changed here)")
 
 
 def _changed_since(model: Any, key: str) -> bool:

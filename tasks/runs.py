@@ -18,8 +18,9 @@ from models.sessions import Session
 from models.steps import Step
 from models.swarms import TASK_OVER, SwarmTask
 from tasks import task
+from tasks.endings import run_ended
+from tasks.outcomes import run_begun_again
 from tasks.steps import cancel_active, interrupt
-from tasks.swarms import run_ended
 
 BATCH = 500  # runs deleted in one transaction
 
@@ -138,6 +139,7 @@ def restart(run_id: str, note: str | None = None) -> Run:
             meta=_apart(run),
         )
         run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
+        run_begun_again(run)
         advance.enqueue(run.id, run.attempt)
         run.announce_state()
     return run
@@ -153,6 +155,7 @@ def restart_step(run_id: str, step_id: str, note: str | None = None) -> Run:
         if run.state != runs.RUNNING:
             anew: Any = {"error": None, "completed_at": None, "quarantined": False}
             run.move(runs.RUNNING, **anew, pause_reason=None)
+            run_begun_again(run)
             run.announce_state()
         context = {"action": "restart", "context": note}
         run.record(("human_intervention", {"stepId": undone.step_id, **context}))

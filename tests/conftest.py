@@ -23,6 +23,7 @@ from models.agents import Agent
 from models.config import Settings
 from models.pipelines import Pipeline
 from models.projects import Project, ProjectMember
+from models.templates import ProjectTemplate
 from tests.servers.github import github  # noqa: F401
 from web import create_app
 from web.feed import Feed
@@ -36,7 +37,8 @@ VAULT_KEYS = f"tests:{'5e' * 32}"
 CAST = ("owner", "teammate", "stranger", "admin")  # `usr_owner` calls with the key `djb_owner` ...
 PROJECT = "proj_shared"  # of the owner and the teammate
 TEMPLATE = "djinn_template"
-KEPT = ("agents", "pipelines", "pipeline_versions", "schema_migration")  # all else is emptied
+SHELF = ("agents", "pipelines", "pipeline_versions", "project_templates")
+KEPT = (*SHELF, "schema_migration")  # all else is emptied
 # Tables that have rows, which are few: TRUNCATE would make new files for all of them.
 EMPTY = """
 DO $$ DECLARE name text; found bool; BEGIN
@@ -158,9 +160,11 @@ def database(addresses: dict[str, str]) -> Iterator[str]:
     base.connect(addresses["postgres"], 20)  # a test may have pointed it elsewhere
     with base.db.connection_context():
         base.db.execute_sql(EMPTY, (list(KEPT),))
-        if any(model.select().where(~model.shipped).exists() for model in (Agent, Pipeline)):
-            Agent.delete().execute()
-            Pipeline.delete().execute()
+        others = [model.select().where(~model.shipped) for model in (Agent, Pipeline)]
+        own = ~ProjectTemplate.is_builtin | ProjectTemplate.customized
+        if any(each.exists() for each in (*others, ProjectTemplate.select().where(own))):
+            for model in (Agent, Pipeline, ProjectTemplate):
+                model.delete().execute()
             shelf.load_shipped()
     base.db.close_all()
 

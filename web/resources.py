@@ -15,7 +15,8 @@ from flask import after_this_request, g, request
 from marshmallow import Schema, fields, validate
 
 from models.base import Model, clean
-from models.errors import Invalid
+from models.errors import Forbidden, Invalid
+from models.projects import Project
 from web.bodies import LARGEST, Form, Reader
 from web.schemas.base import example_of
 
@@ -72,6 +73,23 @@ def visible(model: type[Row], key: str, *columns: Any) -> Row:
     for row in model.read(sql, *params):
         return row
     raise model.missing(key)
+
+
+def within(model: type[Row], key: str, project_id: str) -> Row:
+    """A row of a project, if it is there and the caller may see the project; else NotFound."""
+    visible(Project, project_id, Project.id)
+    text = f'SELECT * FROM "{model._meta.table_name}" WHERE id = %s AND project_id = %s'  # noqa: S608
+    for row in model.read(text, key, project_id):
+        return row
+    raise model.missing(key)
+
+
+def governed(project_id: str) -> Project:
+    """A project that the caller may decide over; Forbidden when they only work on it."""
+    project = visible(Project, project_id)
+    if not project.run_by(g.principal):
+        raise Forbidden("Only the owner of the project and admins may do this")
+    return project
 
 
 def listed(model: Any, schema: type[Schema]) -> Any:

@@ -30,6 +30,7 @@ from models.logs import log
 from tasks import failures as failure_tasks
 from tasks import logins
 from tasks import mail as mail_tasks
+from tasks import projects as project_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
@@ -183,6 +184,7 @@ PERIODIC = (
     Periodic(5, mail_tasks.ask_again),
     Periodic(600, mail.forget_old),
     Periodic(3600, update_tasks.ask),
+    Periodic(60, project_tasks.ask_again),
     Periodic(600, idempotency.forget_old),
     Periodic(600, logins.forget_old),
     Periodic(60, oidc.forget_old),

@@ -28,6 +28,8 @@ PARTIAL = (
     "api_keys_one_per_agent",
     "sessions_chats",
     "webhook_events_waiting",
+    "project_workflows_one_default",
+    "task_runs_one_running",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

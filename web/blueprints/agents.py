@@ -14,6 +14,7 @@ from models.runs import Run
 from tasks import agents
 from web.resources import Blueprint, Order, PageForm, newest_first, page, visible
 from web.schemas import agents as wire
+from web.schemas import crew
 from web.security import admin
 
 blueprint = Blueprint("agents", "Who does the work")
@@ -116,6 +117,5 @@ class PulseStatus(MethodView):
 class AgentProjects(MethodView):
     @blueprint.response(200, wire.AgentProject(many=True))
     def get(self, agent_id: str) -> Any:
-        """The projects the agent works in; there are none yet."""
-        visible(Agent, agent_id)
-        return []
+        """The projects the agent works on, as far as the caller may see them."""
+        return crew.projects_of(visible(Agent, agent_id, Agent.id).id)

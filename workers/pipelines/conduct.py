@@ -15,8 +15,8 @@ from models.events import Happening
 from models.pipelines import definition_of
 from models.runs import Run
 from models.steps import Step
+from tasks.endings import run_ended
 from tasks.steps import ask_for, release_hands
-from tasks.swarms import run_ended
 from workers.pipelines.engine import Dispatch, Failed, Finished, Notice, Outcome, next_step
 from workers.pipelines.retracing import retraced
 

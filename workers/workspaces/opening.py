@@ -72,7 +72,8 @@ def _build(workspace: Workspace, saved: Beginning, blobs: Blobs, origin: Origin 
     if isinstance(saved, Saved):
         starts.gather(workspace, saved, (), blobs)
     elif saved:
-        starts.gather(workspace, saved[0].saved, saved, blobs)
+        head = workspace.head()  # the origin's, of which nothing needs to be fetched
+        starts.gather(workspace, Saved(head, "") if head else saved[0].saved, saved, blobs)
     if workspace.head() is not None:
         workspace.git("reset", "--hard", "--quiet")
 

@@ -5,23 +5,47 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpcore2
+
+from models import outbound
+from models.addresses import refused
+from models.config import settings
 from workers.workspaces import locks, trees
-from workers.workspaces.git import Git, WorkspaceError
+from workers.workspaces.git import ASKED, Git, WorkspaceError
 from workers.workspaces.workspace import BASE, Workspace
 
 SECONDS = 600.0
-REMOTE = re.compile(r"(https?|ssh|git)://[^\s]+", re.ASCII)
+LOOK_SECONDS = 20.0
+SLOWEST = ("http.lowSpeedLimit=1000", "http.lowSpeedTime=60")  # bytes a second, for so long
+REMOTE = re.compile(r"https?://[^\s]+", re.ASCII)
+MOST_BRANCHES = 500
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a project's code lives (a folder or a URL) and the branch that runs start from."""
+    """Where a project's code lives (a folder or a URL) and the branch that runs start from.
+
+    Without a branch it is the one that the repository itself names. `password` opens it.
+    """
 
     repository: Path | str
-    branch: str
+    branch: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look at a repository found; of an empty one neither branch nor commit."""
+
+    branch: str | None
+    commit: str | None
+    branches: tuple[Mapping[str, str], ...] = ()
 
 
 def clone(workspace: Workspace, origin: Origin) -> None:
@@ -30,15 +54,37 @@ def clone(workspace: Workspace, origin: Origin) -> None:
     A clone of its own, hard-linked to the mirror, and not a linked worktree: the sandbox can
     show it whole and read-only, and no run can hurt another's.
     """
+    with _mirror(workspace.folder.parent.parent, workspace.tree, origin) as git:
+        branch = origin.branch or _refreshed_head(git, _address(origin.repository))
+        if branch is not None:
+            git("check-ref-format", "--branch", branch)
+            _branch_off(workspace, git.git_dir, branch)
+
+
+def look(data: Path, origin: Origin) -> Seen:
+    """Bring this machine's mirror up to date; tells what is there. Raises WorkspaceError."""
+    folder = data / "repositories"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _mirror(data, folder, origin) as git:
+        head = origin.branch or _refreshed_head(git, _address(origin.repository))
+        shape = "--format=%(refname:lstrip=2) %(objectname)"
+        listed = git("for-each-ref", f"--count={MOST_BRANCHES}", shape, "refs/heads")
+    found = dict(line.rsplit(" ", 1) for line in listed.splitlines())
+    branches = tuple({"name": name, "commit": commit} for name, commit in found.items())
+    return Seen(head, found.get(head or ""), branches)
+
+
+@contextmanager
+def _mirror(data: Path, tree: Path, origin: Origin) -> Iterator[Git]:
+    """This machine's mirror of the origin, up to date, while nobody else changes it."""
     address = _address(origin.repository)
     key = hashlib.sha256(address.encode()).hexdigest()
-    mirror = workspace.folder.parent.parent / "repositories" / f"{key}.git"
+    mirror = data / "repositories" / f"{key}.git"
     lock = locks.acquire(mirror.with_suffix(".lock"), SECONDS)
     try:
-        git = Git(mirror, workspace.tree, lock)
-        git("check-ref-format", "--branch", origin.branch)
+        git = Git(mirror, tree, lock, password=origin.password)
         _refresh(git, address)
-        _branch_off(workspace, mirror, origin.branch)
+        yield git
     finally:
         os.close(lock)
 
@@ -57,22 +103,55 @@ def _refresh(git: Git, address: str) -> None:
     if not (git.git_dir / "whole").exists():
         trees.delete(git.git_dir)
         _transport(
-            git, "clone", "--quiet", "--mirror", "--template=", "--", address, str(git.git_dir)
+            git,
+            address,
+            *("clone", "--quiet", "--mirror", "--template=", "--", address, str(git.git_dir)),
         )
         (git.git_dir / "whole").touch()
         return
-    _transport(git, "fetch", "--quiet", "--prune", "--", address, "+refs/heads/*:refs/heads/*")
+    fetched = ("fetch", "--quiet", "--prune", "--", address, "+refs/heads/*:refs/heads/*")
+    _transport(git, address, *fetched)
 
 
-def _transport(git: Git, *arguments: str) -> None:
-    allowed = [f"protocol.{name}.allow=always" for name in ("file", "http", "https", "ssh", "git")]
-    options = [word for setting in allowed for word in ("-c", setting)]
-    git(*options, *arguments, seconds=SECONDS)
+def _refreshed_head(git: Git, address: str) -> str | None:
+    """The branch that the repository calls its own; None while it has no commit."""
+    told = ("ls-remote", "--symref", "--", address, "HEAD")
+    said = _transport(git, address, *told, seconds=LOOK_SECONDS)
+    found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", said, re.MULTILINE)
+    return found[1] if found else None
+
+
+def _transport(git: Git, address: str, *arguments: str, seconds: float = SECONDS) -> str:
+    """Let git speak with an address, by nothing but the protocol that belongs to it."""
+    remote = REMOTE.fullmatch(address)
+    protocol = address.partition(":")[0] if remote else "file"
+    options = [f"protocol.{protocol}.allow=always"]
+    if remote:
+        options += ["http.followRedirects=false", *SLOWEST, *_judged(address)]
+    if git.password is not None:
+        options.append(f"credential.helper={ASKED}")
+    flags = [word for option in options for word in ("-c", option)]
+    return git(*flags, *arguments, seconds=seconds)
+
+
+def _judged(address: str) -> list[str]:
+    """Settings that lead git to the very addresses that were judged; WorkspaceError for others."""
+    parts = urlsplit(address)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        places = outbound.resolved(host, port)
+    except httpcore2.ConnectError as error:
+        raise WorkspaceError(f"{host} does not resolve") from error
+    if any(refused(place, settings().private_networks) for place in places):
+        raise WorkspaceError(f"{host} leads into a network that may not be asked from here")
+    known = ",".join(f"[{place}]" if ":" in place else place for place in places)
+    return [f"http.curloptResolve={host}:{port}:{known}"]
 
 
 def _branch_off(workspace: Workspace, mirror: Path, branch: str) -> None:
     _transport(
         workspace.git,
+        str(mirror),
         *("clone", "--quiet", "--bare", "--no-tags", "--single-branch", f"--branch={branch}"),
         *("--template=", "--", str(mirror), str(workspace.git_dir)),
     )

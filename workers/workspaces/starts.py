@@ -28,11 +28,12 @@ def gather(workspace: Workspace, first: Saved, starts: Sequence[Start], blobs: B
     """Put the branch on `first` with the starts merged into it in order.
 
     One that conflicts is left out: it is in `workspace.conflicts`, its commit at `LEFT/<name>`.
-    The same starts make the same commit on every machine. The work tree is the caller's to fill.
+    A saved commit without a snapshot is here already. The same starts make the same commit on every
+    machine. The work tree is the caller's to fill.
     """
     _check_names(workspace.git, [start.name for start in starts])
     wanted = [first, *(start.saved for start in starts)]
-    for snapshot in dict.fromkeys(saved.snapshot for saved in wanted):
+    for snapshot in dict.fromkeys(saved.snapshot for saved in wanted if saved.snapshot):
         workspace.unbundle(snapshot, blobs)
     commits = [saved.commit for saved in wanted]
     if missing := set(commits) - workspace.known(commits):

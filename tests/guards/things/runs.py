@@ -46,4 +46,4 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     executor = owner.post("/v1/spawn-executor/execute", json=order).json["run_id"]
     made = {"run_id": run, "executor_id": executor, "swarm_id": swarm, "item_id": item}
     made |= {"session_id": session.id, "call_id": call.id}
-    return {**made, "step_id": "FIX", "project_id": PROJECT, "task_id": "T1"}
+    return {**made, "step_id": "FIX", "project_id": PROJECT}

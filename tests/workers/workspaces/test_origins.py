@@ -7,8 +7,10 @@ import subprocess
 
 import pytest
 
+from models import config
 from models.blobs import Blobs
-from workers.workspaces import Origin, Saved, WorkspaceError, open_workspace
+from tests.workers.workspaces.served import serving
+from workers.workspaces import Origin, Saved, Start, WorkspaceError, open_workspace, origins
 
 
 def git(folder, *arguments):
@@ -87,6 +89,9 @@ def test_a_snapshot_holds_only_the_run_s_own_commits_and_opens_elsewhere(
     [
         ("/nowhere", "trunk"),
         ("ext::sh -c true", "trunk"),
+        ("ssh://127.0.0.1/x", "trunk"),
+        ("git://127.0.0.1/x", "trunk"),
+        ("file:///etc", "trunk"),
         ("--upload-pack=true", "trunk"),
         (None, "absent"),
         (None, "--help"),
@@ -123,3 +128,91 @@ def test_a_submodule_an_agent_filled_runs_nothing_on_the_host(root, blobs, proje
     with open_workspace(root, "run_1", Saved(commit, "b" * 64), blobs) as workspace:
         assert workspace.head() == commit
     assert not ran.exists()
+
+
+@pytest.fixture
+def served(project, tmp_path):
+    """The project as a web server's files."""
+    bare = tmp_path / "web" / "todo.git"
+    git(project, "clone", "-q", "--bare", str(project), str(bare))
+    git(bare, "update-server-info")
+    return bare.parent
+
+
+@pytest.fixture
+def neighbours(monkeypatch):
+    """Private networks may be asked: the loopback is one."""
+    monkeypatch.setenv("ALLOW_PRIVATE_NETWORKS", "true")
+    config.settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+def test_a_look_over_http_tells_branches_and_a_run_begins_there(
+    root, blobs, project, served, neighbours
+):
+    with serving(served) as server:
+        origin = Origin(f"{server.url}/todo.git")
+        seen = origins.look(root.parent, origin)
+        head = git(project, "rev-parse", "trunk")
+        assert (seen.branch, seen.commit) == ("trunk", head)
+        assert seen.branches == ({"name": "trunk", "commit": head},)
+        with open_workspace(root, "run_1", None, blobs, origin) as workspace:
+            assert workspace.head() == head
+
+
+def test_a_password_opens_the_repository_and_stands_nowhere(
+    root, blobs, served, neighbours, tmp_path
+):
+    secret = "a-token-nobody-may-read"
+    with serving(served, password=secret) as server:
+        url = f"{server.url}/todo.git"
+        with pytest.raises(WorkspaceError):
+            origins.look(root.parent, Origin(url))
+        assert origins.look(root.parent, Origin(url, password=secret)).branch == "trunk"
+        with pytest.raises(WorkspaceError) as refusal:
+            origins.look(tmp_path / "other", Origin(url, password=secret + "x"))
+    assert secret not in str(refusal.value)
+    assert secret not in repr(Origin(url, password=secret))
+    kept = [path for path in root.parent.rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if secret.encode() in path.read_bytes()]
+
+
+def test_private_networks_are_not_asked(root, served):
+    with serving(served) as server:
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            with pytest.raises(WorkspaceError, match="may not be asked"):
+                origins.look(root.parent, Origin(f"{url}/todo.git"))
+        assert server.asked == []
+
+
+def test_a_redirect_is_not_followed(root, served, neighbours):
+    with serving(served) as inside, serving(served, elsewhere=inside.url) as outside:
+        with pytest.raises(WorkspaceError):
+            origins.look(root.parent, Origin(f"{outside.url}/todo.git"))
+        assert outside.asked
+        assert inside.asked == []
+
+
+def test_an_empty_repository_begins_with_nothing(root, blobs, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    git(empty, "init", "-q", "--bare", "-b", "trunk")
+    assert origins.look(root.parent, Origin(empty)).commit is None
+    with open_workspace(root, "run_1", None, blobs, Origin(empty)) as workspace:
+        assert workspace.head() is None
+
+
+def test_work_that_others_left_is_merged_into_what_the_project_is_now(root, blobs, project):
+    origin = Origin(project)
+    with open_workspace(root, "run_1", None, blobs, origin) as workspace:
+        (workspace.tree / "new.py").write_text("x")
+        saved = Saved(workspace.commit("x", "yukihiro", "exec_1"), workspace.snapshot(blobs))
+    (project / "since.py").write_text("y")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "since")
+    with open_workspace(root, "run_2", [Start("feat/x", saved)], blobs, origin) as workspace:
+        assert {path.name for path in workspace.tree.iterdir()} >= {"main.py", "new.py", "since.py"}
+        assert workspace.conflicts == ()

@@ -1,0 +1,75 @@
+"""What could be begun on a board: in one look, whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.base import db
+from models.kanban import Board
+
+COLUMNS = (
+    *("id", "title", "description", "status", "priority", "assigned_agent", "tags"),
+    *("estimated_hours", "work_type", "completed_stages"),
+)
+SHORT = ("id", "title", "status", "priority")
+
+
+def ready(project_id: str, board: Board, form: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Tasks that wait for nothing and nobody, most urgent first, with those that wait for them.
+
+    `form` says for whom (`agent_id`: theirs and nobody's), which statuses (by default those from
+    which work may begin), which kinds of work, and how many (`limit`).
+    """
+    asked = form.get("statuses")
+    rows = db.now(
+        _READY,
+        {
+            "project": project_id,
+            "statuses": list(asked if asked is not None else board.means.claimable),
+            "done": list(board.means.terminal_done),
+            "agent": form.get("agent_id"),
+            "kinds": form.get("work_types"),
+            "limit": form["limit"],
+        },
+    )
+    return [
+        {**dict(zip(COLUMNS, row[:-1], strict=True)), "blocking_tasks": row[-1] or []}
+        for row in rows
+    ]
+
+
+def in_progress(project_id: str, statuses: Sequence[str], limit: int) -> list[dict[str, Any]]:
+    """Tasks in these statuses, most urgent first, with those that wait for them."""
+    rows = db.now(_BEGUN, {"project": project_id, "statuses": list(statuses), "limit": limit})
+    return [{**dict(zip(SHORT, row[:-1], strict=True)), "blocks": row[-1] or []} for row in rows]
+
+
+_WAITING = """
+    (SELECT json_agg(json_build_object('id', w.id, 'title', w.title, 'status', w.status))
+     FROM (SELECT later.id, later.title, later.status
+           FROM dependency_edges JOIN tasks AS later ON later.id = to_task_id
+           WHERE from_task_id = tasks.id AND type = 'blocks'
+           ORDER BY later.priority, later.id LIMIT 50) AS w)
+"""
+_CHOSEN = """
+    WHERE project_id = %(project)s AND status = ANY(%(statuses)s::text[])
+"""
+_READY = f"""
+    SELECT {", ".join(f"tasks.{name}" for name in COLUMNS)}, {_WAITING}
+    FROM tasks {_CHOSEN}
+        AND run_id IS NULL
+        AND (assigned_agent IS NULL OR %(agent)s::text IS NULL OR assigned_agent = %(agent)s::text)
+        AND (%(kinds)s::text[] IS NULL OR work_type IS NULL OR work_type = ANY(%(kinds)s::text[]))
+        AND NOT EXISTS (SELECT FROM tasks AS child WHERE child.parent_task_id = tasks.id)
+        AND NOT EXISTS (
+            SELECT FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
+            WHERE to_task_id IN (tasks.id, tasks.parent_task_id) AND type = 'blocks'
+                AND NOT blocker.status = ANY(%(done)s::text[]))
+    ORDER BY priority, column_position, id LIMIT %(limit)s::bigint
+"""  # noqa: S608
+_BEGUN = f"""
+    SELECT {", ".join(f"tasks.{name}" for name in SHORT)}, {_WAITING}
+    FROM tasks {_CHOSEN}
+    ORDER BY priority, column_position, id LIMIT %(limit)s::bigint
+"""  # noqa: S608

@@ -1,0 +1,12 @@
+"""What the end of a run brings about elsewhere, in the same transaction."""
+
+from __future__ import annotations
+
+from models.runs import Run
+from tasks import outcomes, swarms
+
+
+def run_ended(run: Run) -> None:
+    """A run is over or about to be deleted: swarms and planners go on, its task moves."""
+    swarms.run_ended(run)
+    outcomes.run_ended(run)

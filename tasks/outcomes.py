@@ -1,0 +1,113 @@
+"""What the run of a task means for its board, written in the transaction in which the run ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models import board, plans, runs
+from models.base import db, now_ms
+from models.board import Task, TaskRun
+from models.errors import DomainError
+from models.kanban import Board
+from models.logs import log
+from models.runs import Run
+from tasks.moving import Desk
+from tasks.planting import plant
+
+PLANS = "plans_project"  # in a run's meta: the project whose tasks it plans
+PLANTED = "planted"  # in a run's meta: how many tasks came of it; a restart plants no second time
+
+
+def run_ended(run: Run) -> None:
+    """A run is over: its task moves on, and what it planned comes on the board.
+
+    The caller holds the run's lock and nothing of a board.
+    """
+    if run.task_id is not None:
+        execution = TaskRun.of_run(run.id)
+        if execution is not None and execution.status == board.WORKING:
+            _settle(run, execution)
+    if run.meta.get(PLANS) and run.state == runs.COMPLETED and PLANTED not in run.meta:
+        _harvest(run, run.meta[PLANS])
+
+
+def run_begun_again(run: Run) -> None:
+    """A run that was over goes on: so does its task, unless somebody has gone on with that."""
+    execution = TaskRun.of_run(run.id) if run.task_id is not None else None
+    if execution is None or execution.status == board.WORKING or not execution.latest():
+        return
+    task, desk = _held(execution)
+    if task is None or task.run_id is not None:
+        return
+    execution.put(status=board.WORKING, completed_at=None)
+    desk.move(task, desk.board.working or task.status, reason="run_restarted", run_id=run.id)
+
+
+def settle_from_outside(task: Task, run_id: str, state: str) -> str | None:
+    """An engine elsewhere says how a task's run ended; why that was ignored, None when not."""
+    run = Run.find(run_id)
+    if state not in (board.COMPLETED, board.FAILED, board.CANCELLED):
+        return f"status {state} is no end"
+    if run is not None and run.active:
+        return f"run {run_id} is still {run.state}"
+    with db.atomic():
+        desk = Desk(task.project_id)
+        fresh = desk.task(task.id)
+        if fresh.run_id != run_id:
+            return f"{task.id} is not worked on by {run_id}"
+        execution = TaskRun.of_run(run_id)
+        came_from = execution.from_status if execution else fresh.status
+        if execution is not None:
+            execution.put(status=state, completed_at=now_ms())
+        _land(desk, fresh, run_id, state, came_from)
+    return None
+
+
+def _settle(run: Run, execution: TaskRun) -> None:
+    task, desk = _held(execution)
+    execution.put(status=run.state, completed_at=now_ms())
+    if task is not None and task.run_id == run.id:
+        _land(desk, task, run.id, run.state, execution.from_status)
+
+
+def _held(execution: TaskRun) -> tuple[Task | None, Any]:
+    task = Task.find(execution.task_id)
+    if task is None:
+        return None, None
+    desk = Desk(task.project_id)
+    return desk.task(task.id), desk
+
+
+def _land(desk: Desk, task: Task, run_id: str, state: str, came_from: str) -> None:
+    """Put the task where the end of its run leads it; a cancelled one goes back where it was."""
+    target = landing(desk.board, state, came_from) or task.status
+    desk.move(task, target, reason=f"run_{state}", run_id=None)
+    if not desk.board.done(target):
+        desk.settle({}, {task.id})  # nobody judged it while the run was at work
+    ended = "completed" if state == board.COMPLETED else "failed"
+    about = {"taskId": task.id, "runId": run_id, "status": task.status}
+    desk.tell(f"task_execution_{ended}", **about, cancelled=state == board.CANCELLED)
+
+
+def landing(layout: Board, state: str, came_from: str) -> str | None:
+    """The status to which the end of a run leads a task."""
+    ends = {board.COMPLETED: "terminal_done", board.FAILED: "terminal_fail"}
+    end = layout.first(ends[state]) if state in ends else None
+    if end is not None:
+        return end
+    return came_from if came_from in layout.statuses else layout.ready
+
+
+def _harvest(run: Run, project_id: str) -> None:
+    """Put what a planning run answered on the board; whatever is wrong with it, the run ends."""
+    try:
+        with db.atomic():
+            desk = Desk(project_id)
+            planted = plant(desk, plans.answered(run.outputs))
+            told = {"runId": run.id, "pipeline": run.pipeline_id}
+            created = {"tasksCreated": len(planted.ids), "skipped": list(planted.skipped)}
+            desk.tell("project_planning_completed", **told, **created)
+            run.put(meta={**run.meta, PLANTED: len(planted.ids)})
+    except DomainError as error:
+        log.warning("the plan could not be put on the board", run=run.id, error=str(error))
+        run.record(("warning", {"message": f"The plan could not be put on the board: {error}"}))

@@ -1,0 +1,321 @@
+"""Executions, plans and imports on the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import fields, validate
+
+from models import board, plans, schedule
+from models.base import IDENTIFIER
+from models.board import PRIORITIES, Dependency, Task
+from models.plans import Planned
+from models.projects import Project
+from models.runs import Run
+from tasks.executions import PLANNING, Executed
+from tasks.planting import Planted
+from web.bodies import Form, Text
+from web.schemas.base import Free, Milliseconds, derived, made
+from web.schemas.board import HOURS, ID, LONGEST, TITLE, DependencyView, Hours, tags
+from web.schemas.runs import LONGEST_TASK
+
+MODEL = validate.Length(max=256)
+USUAL_HOURS = 4.0  # of a task that says nothing
+
+Executing = made(
+    "TaskExecuting",
+    {
+        "status": fields.String(metadata={"example": "executing"}),
+        "task_id": fields.String(),
+        **derived(Run, "pipeline_id", "agent_id", run_id="id"),
+    },
+)
+ExecutedReady = made(
+    "ExecutedReady",
+    {
+        "status": fields.String(metadata={"example": "executed"}),
+        "executed": fields.Integer(),
+        "skipped": fields.Integer(),
+        "tasks": fields.List(fields.Nested(Executing)),
+        "skipped_tasks": fields.List(
+            Free(metadata={"example": {"task_id": "task_1", "reason": "finn is at work"}})
+        ),
+    },
+)
+RunCompleted = made(
+    "TaskRunCompleted",
+    {
+        "status": fields.String(metadata={"example": "updated"}),
+        "task_status": fields.String(metadata={"example": "done"}),
+        "reason": fields.String(),
+    },
+)
+Imported = made(
+    "TasksImported",
+    {
+        "status": fields.String(metadata={"example": "imported"}),
+        "tasks_created": fields.Integer(),
+        "dependencies_created": fields.Integer(),
+        "skipped_dependencies": fields.List(fields.String(metadata={"example": "Login: Sesion"})),
+        "task_ids": fields.List(fields.String()),
+        "title_to_id": fields.Dict(metadata={"example": {"Add the login page": "task_1"}}),
+    },
+)
+Planning = made(
+    "PlanningStarted",
+    {
+        "status": fields.String(metadata={"example": "planning_started"}),
+        "project_id": fields.String(),
+        "run_id": fields.String(),
+        "pipeline_id": fields.String(metadata={"example": "planning"}),
+    },
+)
+Reflowed = made("Reflowed", {"moved": fields.Integer(), "promoted": fields.Integer()})
+GraphNode = made(
+    "DependencyGraphNode",
+    derived(Task, "id", "title", "status", "priority", "assigned_agent", "estimated_hours"),
+)
+Graph = made(
+    "DependencyGraph",
+    {
+        "nodes": fields.List(fields.Nested(GraphNode)),
+        "edges": fields.List(fields.Nested(DependencyView)),
+        "critical_path": fields.List(fields.String()),
+        "topological_order": fields.List(fields.String()),
+    },
+)
+TimelineTask = made(
+    "TimelineTask",
+    {
+        **derived(Task, "id", "title", "status", "priority", "assigned_agent"),
+        "tags": fields.List(fields.String()),
+        "estimated_hours": fields.Float(),
+        "dependencies": fields.List(fields.String()),
+        "scheduled_start": Milliseconds(),
+        "scheduled_end": Milliseconds(),
+        "duration_days": fields.Float(),
+        "actual": fields.Boolean(metadata={"description": "Whether it is done already"}),
+        "is_critical": fields.Boolean(),
+    },
+)
+Timeline = made(
+    "ProjectTimeline",
+    {
+        "tasks": fields.List(fields.Nested(TimelineTask)),
+        "project_start": Milliseconds(),
+        "project_end": Milliseconds(),
+        "total_hours": fields.Float(),
+        "total_days": fields.Float(),
+        "critical_path": fields.List(fields.String()),
+        "hours_per_day": fields.Float(),
+    },
+)
+
+
+class ExecuteForm(Form):
+    """How a task is to be worked on; without a body as its workflow or project says."""
+
+    workflow_id = fields.String(data_key="workflowId", allow_none=True, metadata={"example": None})
+    pipeline_id = fields.String(
+        data_key="pipelineId", allow_none=True, validate=ID, metadata={"example": "engineering"}
+    )
+    context = fields.String(allow_none=True, validate=validate.Length(max=LONGEST_TASK))
+    model_override = fields.String(
+        data_key="modelOverride", allow_none=True, validate=MODEL, metadata={"example": None}
+    )
+    key_user_id = fields.String(
+        data_key="keyUserId",
+        allow_none=True,
+        validate=validate.Length(max=IDENTIFIER),
+        metadata={"example": None, "description": "Oneself, or who pays for the project"},
+    )
+
+
+class ExecuteAgentForm(Form):
+    """Which agent is to work on a task alone."""
+
+    agent_id = Text(data_key="agentId", required=True, validate=ID)
+    model_override = fields.String(
+        data_key="modelOverride", allow_none=True, validate=MODEL, metadata={"example": None}
+    )
+    key_user_id = fields.String(
+        data_key="keyUserId", allow_none=True, validate=ID, metadata={"example": None}
+    )
+
+
+class ExecuteReadyForm(Form):
+    """How many tasks may begin at most."""
+
+    max_tasks = fields.Integer(load_default=5, validate=validate.Range(1, 50))
+
+
+class RunCompletedForm(Form):
+    """Which run has ended, and how."""
+
+    run_id = fields.String(required=True)
+    status = fields.String(required=True)
+
+
+class ImportedForm(Form):
+    """A task that is to be; dependencies are titles of others."""
+
+    title = Text(required=True, validate=TITLE)
+    description = fields.String(load_default="", validate=validate.Length(max=LONGEST))
+    priority = fields.String(load_default="P2", validate=validate.OneOf(PRIORITIES))
+    tags = tags(load_default=list)
+    estimated_hours = Hours(data_key="estimatedHours", allow_none=True, validate=HOURS)
+    dependencies = fields.List(
+        fields.String(),
+        load_default=list,
+        validate=validate.Length(max=100),
+        metadata={"example": []},
+    )
+
+
+class ImportForm(Form):
+    """A plan."""
+
+    tasks = fields.List(
+        fields.Nested(ImportedForm), required=True, validate=validate.Length(1, plans.MOST)
+    )
+
+
+class PlanForm(Form):
+    """Which pipeline plans, and what it should know beside the project's own words."""
+
+    pipeline_id = fields.String(
+        data_key="pipelineId", load_default=PLANNING, validate=ID, metadata={"example": PLANNING}
+    )
+    context = fields.String(allow_none=True, validate=validate.Length(max=LONGEST_TASK))
+
+
+class TimelineForm(Form):
+    """How long a day of work is."""
+
+    hours_per_day = fields.Float(load_default=8.0, validate=validate.Range(0.25, 24.0))
+
+
+def executing(task: Task, run: Run) -> dict[str, Any]:
+    """The answer to whoever had a task executed."""
+    return {"status": "executing", "task_id": task.id, **run.__data__}
+
+
+def executed(found: Executed) -> dict[str, Any]:
+    """What became of all that was ready."""
+    return {
+        "status": "executed" if found.started else "no_ready_tasks",
+        "executed": len(found.started),
+        "skipped": len(found.skipped),
+        "tasks": [executing(task, run) for task, run in found.started],
+        "skipped_tasks": [{"task_id": task, "reason": why} for task, why in found.skipped],
+    }
+
+
+def plan_of(form: dict[str, Any]) -> plans.Plan:
+    """The plan that somebody sends."""
+    tasks = [
+        Planned(
+            key=f"#{place}",
+            title=told["title"],
+            description=told["description"],
+            priority=told["priority"],
+            tags=tuple(told["tags"]),
+            hours=told.get("estimated_hours"),
+            needs=tuple(told["dependencies"]),
+        )
+        for place, told in enumerate(form["tasks"])
+    ]
+    return plans.linked(tasks)
+
+
+def imported(planted: Planted) -> dict[str, Any]:
+    """What came of a plan."""
+    return {
+        "status": "imported",
+        "tasks_created": len(planted.ids),
+        "dependencies_created": planted.dependencies,
+        "skipped_dependencies": list(planted.skipped),
+        "task_ids": list(planted.ids.values()),
+        "title_to_id": planted.titles,
+    }
+
+
+def graph(project: Project) -> dict[str, Any]:
+    """A board as a graph, with its longest way."""
+    tasks, edges = _read(project)
+    found = schedule.scheduled(_jobs(tasks, edges, 1.0))
+    return {
+        "nodes": tasks,
+        "edges": edges,
+        "critical_path": list(found.critical),
+        "topological_order": list(found.order),
+    }
+
+
+def timeline(project: Project, hours_per_day: float) -> dict[str, Any]:
+    """When each task could be done, if everything went side by side from the project's start."""
+    tasks, edges = _read(project)
+    found = schedule.scheduled(_jobs(tasks, edges, USUAL_HOURS))
+    done = board.layout(project).means.terminal_done
+    needs = _needs(edges)
+    begin, critical = project.created_at, set(found.critical)
+    return {
+        "tasks": [
+            {
+                **task,
+                "tags": task["tags"],
+                "estimated_hours": task["estimated_hours"] or USUAL_HOURS,
+                "dependencies": needs.get(task["id"], []),
+                "scheduled_start": schedule.moment(begin, slot.start, hours_per_day),
+                "scheduled_end": schedule.moment(begin, slot.end, hours_per_day),
+                "duration_days": (slot.end - slot.start) / hours_per_day,
+                "actual": task["status"] in done,
+                "is_critical": task["id"] in critical,
+            }
+            for task, slot in ((task, found.slots[task["id"]]) for task in tasks)
+        ],
+        "project_start": begin,
+        "project_end": schedule.moment(begin, found.hours, hours_per_day),
+        "total_hours": found.hours,
+        "total_days": found.hours / hours_per_day,
+        "critical_path": list(found.critical),
+        "hours_per_day": hours_per_day,
+    }
+
+
+SEEN = ("id", "title", "status", "priority", "assigned_agent", "tags", "estimated_hours")
+
+
+def _read(project: Project) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    columns = [Task._meta.fields[name] for name in SEEN]
+    mine = Task.select(*columns).where(Task.project == project.id)
+    tasks = [task.__data__ for task in mine.order_by(Task.column_position, Task.id)]
+    edges = Dependency.select().where(Dependency.project == project.id)
+    return tasks, [
+        {
+            "id": edge.id,
+            "project_id": edge.project_id,
+            "from_task_id": edge.from_task_id,
+            "to_task_id": edge.to_task_id,
+            "type": edge.type,
+        }
+        for edge in edges.order_by(Dependency.id)
+    ]
+
+
+def _needs(edges: list[dict[str, Any]]) -> dict[str, list[str]]:
+    needs: dict[str, list[str]] = {}
+    for edge in edges:
+        if edge["type"] == board.BLOCKS:
+            needs.setdefault(edge["to_task_id"], []).append(edge["from_task_id"])
+    return needs
+
+
+def _jobs(
+    tasks: list[dict[str, Any]], edges: list[dict[str, Any]], usual: float
+) -> list[schedule.Job]:
+    needs = _needs(edges)
+    return [
+        schedule.Job(task["id"], task["estimated_hours"] or usual, tuple(needs.get(task["id"], ())))
+        for task in tasks
+    ]
