@@ -17,13 +17,11 @@ from flask.testing import FlaskClient
 from models import base
 from models.config import Settings
 from tests.guards import canaries, things
+from tests.guards.access import CALLERS, bodies, rules, streams
 from tests.guards.canaries import Flock, Place, Upload
-from tests.guards.test_matrix import CALLERS, bodies, cast, streams
-from tests.guards.test_routes import rules
 from tests.guards.things import administration
 from workers.broker import broker_url
 
-__all__ = ["cast"]  # a fixture
 PAGES = {"/docs", "/docs/<name>"}
 Work = Callable[..., int]
 

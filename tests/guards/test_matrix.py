@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -15,58 +13,20 @@ from flask.testing import FlaskClient
 
 from models import base
 from models.accounts import ApiKey, Challenge, User, UserSession, digest
-from tests.conftest import AUTH_KEY, TOKEN
+from tests.conftest import AUTH_KEY
 from tests.guards import things
-from tests.guards.test_routes import rules
+from tests.guards.access import CALLERS, PAGES, bodies, rules, streams, table
 from tests.servers.github import Github
 from web import tokens
-from web.security import mark
 
-CALLERS = ("owner", "teammate", "stranger", "admin", "agent", "service", "none")
-TABLE = Path(__file__).parent / "access.txt"
 DOOR = {401, 403, 404}
-PAGES = {"/openapi.json", "/docs", "/docs/<name>"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """What each caller of a route is to meet: `ok` is anything but a closed door."""
-
-    route: str
-    met: dict[str, str]
-
-
-def table() -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The classes (what each caller meets) and the class of every route."""
-    classes, routes = {}, {}
-    for line in TABLE.read_text().splitlines():
-        words = line.partition("#")[0].split()
-        if words and words[0] == "class":
-            classes[words[1]] = words[2:]
-        elif words:
-            method, rule, kind = words
-            routes[f"{method} {rule}"] = kind
-    return classes, routes
 
 
 def test_every_route_has_a_row_and_every_row_a_route(app: Flask):
     classes, routes = table()
-    assert {f"{method} {rule}" for rule, method in rules(app)} - {
-        f"GET {page}" for page in PAGES
-    } == set(routes)
+    assert {f"{method} {rule}" for rule, method in rules(app)} - PAGES == set(routes)
     assert set(routes.values()) <= set(classes)
     assert all(len(met) == len(CALLERS) for met in classes.values())
-
-
-@pytest.fixture
-def cast(github: Github, as_caller: Callable[[str | None], FlaskClient]) -> dict[str, FlaskClient]:
-    """A client for each caller, where our App is known to a GitHub."""
-    with base.db.connection_context():
-        told = {"name": "agent", "key_prefix": "djb_agent", "agent_id": things.AGENT}
-        ApiKey(key_hash=digest("djb_agent_key"), is_service_key=True, **told).add()
-    tokens = {name: f"djb_{name}" for name in CALLERS}
-    tokens |= {"agent": "djb_agent_key", "service": TOKEN, "none": None}
-    return {name: as_caller(tokens[name]) for name in CALLERS}
 
 
 @pytest.mark.timeout(300)
@@ -79,7 +39,7 @@ def test_everybody_meets_what_the_table_says(
     wrong = []
     for rule, method in rules(app):
         route = f"{method} {rule.rule}"
-        if rule.rule in PAGES:
+        if route in PAGES:
             continue
         for caller, expected in zip(CALLERS, classes[routes[route]], strict=True):
             path = things.address(rule.rule, made)
@@ -98,29 +58,6 @@ def undone(client: FlaskClient, method: str, path: str, streams: bool, sent: dic
         answer.close()
         trial.rollback()
     return int(answer.status_code)
-
-
-def streams(app: Flask, endpoint: str) -> bool:
-    return bool(mark(app.view_functions[endpoint], "GET", "streams", False))
-
-
-def bodies(app: Flask) -> dict[str, dict[str, Any]]:
-    """What to send to each route: the example of the document, or a body of our own."""
-    document = app.test_client().get("/openapi.json").json
-    found: dict[str, dict[str, Any]] = {}
-    for path, method, operation in operations(document):
-        content = operation.get("requestBody", {}).get("content", {})
-        route = f"{method.upper()} {path.replace('{', '<').replace('}', '>')}"
-        if "application/json" in content:
-            found[route] = {"json": content["application/json"].get("example", {})}
-    return found | {route: {"json": body} for route, body in things.BODIES.items()} | things.UPLOADS
-
-
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in document["paths"].items():
-        for method, operation in item.items():
-            if method != "parameters":
-                yield path, method, operation
 
 
 def test_no_token_that_is_not_good_opens_a_door(

@@ -72,7 +72,7 @@ class Secrets(MethodView):
         return list(WebhookSecret.visible_to(g.principal).order_by(WebhookSecret.created_at))
 
     @admin
-    @blueprint.arguments(wire.SecretForm)
+    @blueprint.arguments(wire.WebhookSecretForm)
     @blueprint.response(200, wire.SecretItem)
     def put(self, form: dict[str, Any]) -> Any:
         """Let an installation sign with a secret of its own, and with no other."""

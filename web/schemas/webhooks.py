@@ -88,7 +88,7 @@ class LogForm(PageForm):
     limit = fields.Integer(load_default=50, validate=validate.Range(0, MOST))
 
 
-class SecretForm(Form):
+class WebhookSecretForm(Form):
     """The secret of an installation that does not share the App's."""
 
     installation_id = Whole(required=True, validate=validate.Range(1, LARGEST))
