@@ -19,8 +19,11 @@ NOBODYS = (  # the hash of random bytes that nobody kept
 _elsewhere: Callable[..., Any] | None = None
 
 
-def hash_elsewhere(run: Callable[..., Any]) -> None:
-    """Let `run(work, *arguments)` do what takes 50 ms, where the calling thread serves others."""
+def hash_elsewhere(run: Callable[..., Any] | None) -> None:
+    """Let `run(work, *arguments)` do what takes 50 ms, where the calling thread serves others.
+
+    None: here.
+    """
     global _elsewhere
     _elsewhere = run
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import peewee
+import psycopg2
 import redis
 from playhouse.pool import MaxConnectionsExceeded
 
@@ -26,7 +27,12 @@ BLOCK_MS = 1_000
 READ = 500  # entries in one turn
 ASKED = 500  # runs in one question
 COUNTED = frozenset({"run_created", "run_updated", "run_status_changed"})
-AWAY = (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded)
+AWAY = (
+    peewee.OperationalError,
+    peewee.InterfaceError,
+    psycopg2.InterfaceError,  # an answer was still to be read
+    MaxConnectionsExceeded,
+)
 
 
 class Feed:

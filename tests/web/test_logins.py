@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import audit, passwords
+from models import audit, config, passwords
 from models.accounts import RefreshToken, User, UserSession, successor
 from models.base import db, now_ms
 from models.config import Settings
@@ -23,6 +24,15 @@ def ada(app: Flask) -> Person:
     person = Person(app)
     assert person.log_in().status_code == 200
     return person
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The environment to change; settings are read anew."""
+    config.settings.cache_clear()
+    yield monkeypatch
+    monkeypatch.undo()
+    config.settings.cache_clear()
 
 
 def empty() -> None:
@@ -88,11 +98,10 @@ def test_a_setup_that_makes_no_sense_is_422_and_repeats_no_password(
 
 
 def test_a_setup_token_must_be_repeated(
-    settings: Settings, app: Flask, nobody: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    app: Flask, nobody: FlaskClient, environment: pytest.MonkeyPatch
 ):
     empty()
-    told = replace(settings, setup_token="wish upon a star")
-    monkeypatch.setattr(logins, "settings", lambda: told)
+    environment.setenv("SETUP_TOKEN", "wish upon a star")
     assert nobody.post("/v1/auth/setup", json=SETUP).status_code == 403
     wrong = SETUP | {"setupToken": "wish upon a stär"}
     assert nobody.post("/v1/auth/setup", json=wrong).status_code == 403
@@ -126,7 +135,7 @@ def test_whoever_cannot_log_in_hears_the_same_whatever_was_wrong(app: Flask):
     assert len({answer.json["detail"] for answer in answers}) == 1
 
 
-def test_whoever_cannot_log_in_costs_the_same_work(app: Flask, monkeypatch: pytest.MonkeyPatch):
+def test_whoever_cannot_log_in_costs_the_same_work(app: Flask, request: pytest.FixtureRequest):
     work: list[str] = []
 
     def counted(done, *arguments):
@@ -134,7 +143,8 @@ def test_whoever_cannot_log_in_costs_the_same_work(app: Flask, monkeypatch: pyte
         return done(*arguments)
 
     ada = Person(app)
-    monkeypatch.setattr(passwords, "_elsewhere", counted)
+    passwords.hash_elsewhere(counted)
+    request.addfinalizer(lambda: passwords.hash_elsewhere(None))
     ada.log_in("wrong")
     ada.email = "nobody@cast.example"
     ada.log_in("wrong")
@@ -339,13 +349,11 @@ def test_services_and_the_anonymous_say_who_they_are(
 
 
 def test_without_a_signing_key_nobody_is_half_logged_in(
-    settings: Settings, database: str, stream: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, database: str, stream: str, environment: pytest.MonkeyPatch
 ):
-    from models import accounts
-
-    bare = replace(settings, auth_enabled=False, auth_secret=None)
-    monkeypatch.setattr(accounts, "settings", lambda: bare)
+    environment.delenv("AUTH_SECRET_KEY")
     empty()
+    bare = replace(settings, auth_enabled=False, auth_secret=None)
     client = create_app(bare).test_client()
     assert client.post("/v1/auth/setup", json=SETUP).status_code == 503
     login = {"email": "a@b.c", "password": PASSWORD}
