@@ -74,14 +74,15 @@ def fetch_json(
     form: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     most_bytes: int = MOST_BYTES,
+    seconds: float = SECONDS,
     gate: Gate | None = None,
 ) -> Any:
     """The JSON at `url`, by POST when there is a form.
 
     Raises Unreachable: Refused for where it leads, Declined for any status but 2xx. The answer is
-    whole within SECONDS or not at all, however slowly it comes.
+    whole within `seconds` or not at all, however slowly it comes.
     """
-    gate = replace(gate or Gate(), until=time.monotonic() + SECONDS)
+    gate = replace(gate or Gate(), until=time.monotonic() + seconds)
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
     method = "GET" if form is None else "POST"
     try:

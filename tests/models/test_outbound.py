@@ -182,16 +182,15 @@ def test_an_answer_that_is_no_json_or_packed_is_declined(outside: Outside):
             outbound.fetch_json(outside.url, gate=HOME)
 
 
-def test_an_answer_that_drips_is_over_in_time(monkeypatch: pytest.MonkeyPatch):
+def test_an_answer_that_drips_is_over_in_time():
     def drip() -> Iterator[bytes]:
         while True:
             time.sleep(0.05)
             yield b" "
 
-    monkeypatch.setattr(outbound, "SECONDS", 0.4)
     began = time.monotonic()
     with Outside(lambda _: Answer(drip())) as server, pytest.raises(Unreachable):
-        outbound.fetch_json(server.url, gate=HOME)
+        outbound.fetch_json(server.url, seconds=0.4, gate=HOME)
     assert time.monotonic() - began < 2
 
 
