@@ -63,15 +63,14 @@ class Connection(OfProject, Model):
 
     @classmethod
     def open_to(cls, agent_id: str) -> list[Self]:
-        """The working connections of the projects that an agent is assigned to."""
+        """The working connections of the projects that an agent works on or is assigned to."""
         text = """
-            SELECT * FROM project_github WHERE is_active AND EXISTS (
-                SELECT 1 FROM project_github_agents AS assigned
-                WHERE assigned.project_id = project_github.project_id
-                    AND assigned.agent_id = %s)
+            SELECT * FROM project_github WHERE is_active AND project_id IN (
+                SELECT project_id FROM project_github_agents WHERE agent_id = %s
+                UNION SELECT project_id FROM project_agents WHERE agent_id = %s)
             ORDER BY connected_at, id
         """
-        return cls.read(text, agent_id)
+        return cls.read(text, agent_id, agent_id)
 
 
 class InstallState(Model):

@@ -144,13 +144,6 @@ def withdrawn(installation_id: int, full_names: Iterable[str], before: int) -> N
     _part(mine & Connection.repo_key.in_(keys), before)
 
 
-def pull_request_merged(connection: Connection, request: Mapping[str, Any]) -> None:
-    """Move the task of a merged pull request: `number`, `url`, `branch`, `merged_at` (ms).
-
-    The board is not there yet: until then the event alone is kept, and can be replayed.
-    """
-
-
 def _part(which: Any, before: int) -> None:
     """Delete connections that were made before an event, which may come late."""
     gone = Connection.delete().where(which & (Connection.connected_at < before))

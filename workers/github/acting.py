@@ -15,6 +15,7 @@ from models.errors import NotFound
 from models.github import Connection
 from models.webhooks import WebhookEvent
 from tasks import assignments, github
+from tasks.pull_requests import pull_request_merged
 from workers.github import orders, routing
 from workers.github.facts import Facts, items, text
 
@@ -59,7 +60,7 @@ def act(event: WebhookEvent, payload: Mapping[str, Any], facts: Facts, whom: Con
         if facts.kind == "push":
             github.pushed(connection, event.received_at)
         if facts.change == ("pull_request", "closed") and facts.merged:
-            github.pull_request_merged(connection, merged(event, payload, facts))
+            pull_request_merged(connection.project_id, **merged(event, payload, facts))
         mine = [row for row in whom.assigned if row.project_id == connection.project_id]
         _call(connection, event, facts, mine)
 

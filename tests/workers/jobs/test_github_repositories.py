@@ -8,11 +8,12 @@ from flask.testing import FlaskClient
 
 from models import base
 from models.github import Connection
-from models.projects import Project
+from models.projects import Project, ProjectAgent
 from models.runs import Run
 from models.webhooks import WebhookEvent
 from tests.conftest import PROJECT
 from tests.servers import github_events as told
+from tests.web.boards import Crew
 from tests.workers.jobs.telling import Deliver, assign, connection
 from workers.jobs import github as jobs
 
@@ -90,3 +91,31 @@ def test_an_installation_speaks_of_its_own_repositories_alone(
     work()
     assert Run.select().count() == 0
     assert Connection.get().last_push_at is None
+
+
+def test_a_merged_pull_request_closes_the_task_of_its_branch(
+    deliver: Deliver, connected: Connection, work: Callable[..., int], owner: FlaskClient
+):
+    crew = Crew(owner)
+    Connection.update(project=crew.id).execute()
+    branch = told.merged()["pull_request"]["head"]["ref"]
+    task = crew.add("Remember who logged in", metadata={"git_branch": branch})
+    event = deliver("pull_request", told.pull_request("closed"), "only closed")
+    work()
+    assert crew.status(task) != "done"
+    event = deliver("pull_request", told.merged())
+    work()
+    assert crew.status(task) == "done"
+    facts = crew.task(task)["metadata"]
+    assert (facts["pr_number"], facts["pr_merged_at"]) == (7, 1_795_253_400_000)
+    WebhookEvent.update(processed=False).execute()
+    jobs.process(event)
+    assert crew.status(task) == "done"
+
+
+def test_an_agent_on_the_board_works_on_the_projects_repository(
+    connected: Connection, owner: FlaskClient
+):
+    assert not Connection.open_to("finn")
+    ProjectAgent(project=PROJECT, agent_id="finn").add()
+    assert [row.project_id for row in Connection.open_to("finn")] == [PROJECT]
