@@ -10,7 +10,7 @@ from peewee import BooleanField, CharField, CompositeKey, ForeignKeyField
 from models.accounts import User
 from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, db, id_field, now_ms
 from models.lifecycle import StateField, Stateful
-from models.principals import Principal
+from models.principals import ANONYMOUS, SERVICE, Principal
 
 ACTIVE, PAUSED, COMPLETED, ARCHIVED = "active", "paused", "completed", "archived"
 STATES = (ACTIVE, PAUSED, COMPLETED, ARCHIVED)
@@ -73,6 +73,16 @@ class Project(Stateful):
         for row in cls.read(text, project_id):
             return row
         raise cls.missing(project_id)
+
+    def worked_on_by(self, owner_id: str | None) -> bool:
+        """Whether the owner of a run may see this project: as a member, or as an admin."""
+        if owner_id in (self.owner_id, ANONYMOUS.id, SERVICE.id):
+            return True
+        member = (ProjectMember.project == self.id) & (ProjectMember.user == owner_id)
+        admin = (User.id == owner_id) & User.is_admin
+        return bool(
+            ProjectMember.select().where(member).exists() or User.select().where(admin).exists()
+        )
 
     def run_by(self, principal: Principal) -> bool:
         """Whether somebody may decide over the project itself and who belongs to it."""

@@ -52,24 +52,32 @@ _WAITING = """
            WHERE from_task_id = tasks.id AND type = 'blocks'
            ORDER BY later.priority, later.id LIMIT 50) AS w)
 """
-_CHOSEN = """
-    WHERE project_id = %(project)s AND status = ANY(%(statuses)s::text[])
-"""
+# Status by status, each along the index and no further than needed: whatever the board's size.
 _READY = f"""
     SELECT {", ".join(f"tasks.{name}" for name in COLUMNS)}, {_WAITING}
-    FROM tasks {_CHOSEN}
-        AND run_id IS NULL
-        AND (assigned_agent IS NULL OR %(agent)s::text IS NULL OR assigned_agent = %(agent)s::text)
-        AND (%(kinds)s::text[] IS NULL OR work_type IS NULL OR work_type = ANY(%(kinds)s::text[]))
-        AND NOT EXISTS (SELECT FROM tasks AS child WHERE child.parent_task_id = tasks.id)
-        AND NOT EXISTS (
-            SELECT FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
-            WHERE to_task_id IN (tasks.id, tasks.parent_task_id) AND type = 'blocks'
-                AND NOT blocker.status = ANY(%(done)s::text[]))
+    FROM unnest(%(statuses)s::text[]) AS wanted (status), LATERAL (
+        SELECT * FROM tasks AS one
+        WHERE one.project_id = %(project)s AND one.status = wanted.status
+            AND run_id IS NULL
+            AND (assigned_agent IS NULL OR %(agent)s::text IS NULL
+                OR assigned_agent = %(agent)s::text)
+            AND (%(kinds)s::text[] IS NULL OR work_type IS NULL
+                OR work_type = ANY(%(kinds)s::text[]))
+            AND NOT EXISTS (SELECT FROM tasks AS child WHERE child.parent_task_id = one.id)
+            AND NOT EXISTS (
+                SELECT FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
+                WHERE to_task_id = one.id AND type = 'blocks'
+                    AND NOT blocker.status = ANY(%(done)s::text[]))
+            AND NOT EXISTS (
+                SELECT FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
+                WHERE to_task_id = one.parent_task_id AND type = 'blocks'
+                    AND NOT blocker.status = ANY(%(done)s::text[]))
+        ORDER BY priority, column_position, id LIMIT %(limit)s::bigint
+    ) AS tasks
     ORDER BY priority, column_position, id LIMIT %(limit)s::bigint
 """  # noqa: S608
 _BEGUN = f"""
     SELECT {", ".join(f"tasks.{name}" for name in SHORT)}, {_WAITING}
-    FROM tasks {_CHOSEN}
+    FROM tasks WHERE project_id = %(project)s AND status = ANY(%(statuses)s::text[])
     ORDER BY priority, column_position, id LIMIT %(limit)s::bigint
 """  # noqa: S608

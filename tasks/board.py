@@ -168,7 +168,7 @@ def branch_of(task: Task) -> tuple[str, bool]:
     return branch, True
 
 
-def leave_workspace(task: Task, agent_id: str) -> None:
+def leave_workspace(task: Task, agent_id: str | None) -> None:
     """Tell the streams that an agent is done with the files of a task."""
     with db.atomic():
         desk = Desk(task.project_id)

@@ -9,7 +9,7 @@ from typing import Any
 from models import board, branches
 from models.agents import Agent
 from models.base import db, dumps
-from models.board import Task, TaskRun
+from models.board import Task
 from models.errors import Conflict, DomainError, Forbidden, Malformed
 from models.pipelines import Pipeline
 from models.principals import Principal
@@ -17,7 +17,7 @@ from models.projects import Project, ProjectWorkflow
 from models.runs import Run
 from tasks import executors, runs
 from tasks.moving import Desk
-from tasks.outcomes import PLANS
+from tasks.outcomes import PLANS, begin
 
 PLANNING = "planning"
 EXECUTE = "execute"
@@ -48,7 +48,7 @@ def execute(principal: Principal, task: Task, form: Mapping[str, Any]) -> tuple[
             **_belonging(desk.project, task),
         }
         run = runs.start(principal, pipeline, asked)
-        _begun(desk, task, run)
+        begin(desk, task, run)
     return task, run
 
 
@@ -70,7 +70,11 @@ def execute_agent(
             "timeout_seconds": SECONDS,
         }
         run = executors.spawn(principal.id, order, **belonging)
-        _begun(desk, task, run, assigned_agent=task.assigned_agent or agent_id)
+        task = desk.task(task.id)  # which the executor may have begun with already
+        if task.run_id != run.id:
+            begin(desk, task, run)
+        if task.assigned_agent is None:
+            task.put(assigned_agent=agent_id)
     return task, run
 
 
@@ -150,21 +154,6 @@ def _refuse_foreign_keys(principal: Principal, project: Project, user_id: str | 
     if user_id in (None, principal.id, project.key_user_id) or principal.is_admin:
         return
     raise Forbidden("You may only spend your own keys, or those offered to the project")
-
-
-def _begun(desk: Desk, task: Task, run: Run, **also: Any) -> None:
-    TaskRun(
-        id=TaskRun.id.default(),
-        task=task.id,
-        run=run.id,
-        pipeline_id=run.pipeline_id,
-        from_status=task.status,
-    ).add()
-    metadata = {**task.metadata, "git_branch": run.task_branch}
-    target = desk.board.working or task.status
-    desk.move(task, target, reason="execution_started", run_id=run.id, metadata=metadata, **also)
-    about = {"taskId": task.id, "runId": run.id, "pipelineId": run.pipeline_id}
-    desk.tell("task_execution_started", **about)
 
 
 def _pipeline(desk: Desk, task: Task, form: Mapping[str, Any]) -> Pipeline:

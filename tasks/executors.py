@@ -12,6 +12,7 @@ from models.base import db, dumps
 from models.definitions import AgentSpec, Definition, StepSpec
 from models.errors import Conflict
 from models.runs import COMPLETED, EXECUTOR, OVER, Run
+from tasks.outcomes import attach
 from tasks.runs import advance
 
 PREFIX = "pulse_exec_"
@@ -129,6 +130,7 @@ def _asked_for(run: Run, limits: Mapping[str, Any]) -> Run:
     run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
     spawned = {"executorSessionId": run.id, "promptPreview": run.task[:200]}
     activities.note(str(run.agent_id), run.owner_id, run.id, ("executor_spawned", spawned))
+    attach(run)
     advance.enqueue(run.id, run.attempt)
     return run
 

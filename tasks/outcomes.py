@@ -18,6 +18,37 @@ PLANS = "plans_project"  # in a run's meta: the project whose tasks it plans
 PLANTED = "planted"  # in a run's meta: how many tasks came of it; a restart plants no second time
 
 
+def begin(desk: Desk, task: Task, run: Run) -> None:
+    """Write down that a run works on a task from now on, until it ends."""
+    TaskRun(
+        id=TaskRun.id.default(),
+        task=task.id,
+        run=run.id,
+        pipeline_id=run.pipeline_id,
+        from_status=task.status,
+    ).add()
+    metadata = {"git_branch": run.task_branch, **task.metadata}
+    target = desk.board.working or task.status
+    desk.move(task, target, reason="execution_started", run_id=run.id, metadata=metadata)
+    about = {"taskId": task.id, "runId": run.id, "pipelineId": run.pipeline_id}
+    desk.tell("task_execution_started", **about)
+
+
+def attach(run: Run) -> None:
+    """An executor begins: where its labels name a task that its owner works on, it works on that.
+
+    One that others work on, or that could not be begun, is left alone.
+    """
+    task = Task.find(run.task_id) if run.task_id else None
+    if task is None or task.project_id != run.project_id:
+        return
+    desk = Desk(task.project_id)
+    task = desk.task(task.id)
+    free = task.run_id is None and desk.board.startable(task.status)
+    if free and desk.project.worked_on_by(run.owner_id) and not board.is_container(task.id):
+        begin(desk, task, run)
+
+
 def run_ended(run: Run) -> None:
     """A run is over: its task moves on, and what it planned comes on the board.
 

@@ -260,3 +260,37 @@ def test_an_engine_elsewhere_says_how_a_run_ended(crew: Crew, engine: FlaskClien
     with db.connection_context():
         assert TaskRun.select().count() == 1
     assert crew.task(task)["run_id"] == run
+
+
+def test_a_swarm_works_through_the_board_and_its_executors_move_the_tasks(
+    crew: Crew, work: Work, stranger: FlaskClient
+):
+    first, second, outside = crew.add("First"), crew.add("Second"), crew.add("Outside")
+    crew.wait(second, first)
+    crew.to(outside, "in_progress")
+    parent = crew.add("Parent")
+    part = crew.add("Part", parentTaskId=parent)
+    crew.wait(part, outside)
+    chosen = {"taskIds": [first, second, part, parent]}
+    told = crew.client.post(f"{crew.path}/swarm-preview", json=chosen).json
+    assert [each["key"] for each in told["tasks"]] == [first, second]
+    assert (told["root_tasks"], told["max_depth"]) == ([first], 1)
+    assert [each["task_id"] for each in told["skipped_tasks"]] == [part]
+    begun = crew.client.post(f"{crew.path}/swarm-execute", json={"agentId": "finn", **chosen}).json
+    assert begun["status"] == "dispatched"
+    work(1)
+    assert (crew.status(first), crew.status(second)) == ("in_progress", "backlog")
+    work()
+    assert (crew.status(first), crew.status(second)) == ("done", "done")
+    (swarm,) = crew.client.get(f"{crew.path}/swarms").json["swarms"]
+    assert (swarm["swarm_id"], swarm["status"]) == (begun["swarm_id"], "completed")
+    assert crew.task(second)["run_history"][0]["status"] == "completed"
+    refused = crew.client.post(f"{crew.path}/swarm-execute", json={"agentId": "finn", **chosen})
+    assert refused.status_code == 400
+
+
+def test_a_strangers_executor_moves_no_task_whose_name_it_takes(crew: Crew, stranger: FlaskClient):
+    task = crew.add("One")
+    order = {"agent_id": "finn", "project_id": crew.id, "task_id": task, "execution_prompt": "x"}
+    assert stranger.post("/v1/spawn-executor/execute", json=order).status_code == 200
+    assert (crew.status(task), crew.task(task)["run_history"]) == ("ready", [])

@@ -130,8 +130,9 @@ class Workspace(MethodView):
     def delete(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Say that an agent is done with a task's files; those of runs go with the runs."""
         task = within(Task, task_id, project_id)
-        board.leave_workspace(task, form["agent_id"])
-        return {"status": "remove_requested", "task_id": task.id, "agent_id": form["agent_id"]}
+        agent_id = form.get("agent_id", task.assigned_agent)
+        board.leave_workspace(task, agent_id)
+        return {"status": "remove_requested", "task_id": task.id, "agent_id": agent_id}
 
 
 @blueprint.route("/projects/<project_id>/ready-tasks")

@@ -9,9 +9,19 @@ from flask.views import MethodView
 
 from models.board import Task
 from models.projects import Project
-from tasks import executions, outcomes, planting
-from web.resources import Blueprint, visible, within
+from models.swarms import Swarm
+from tasks import board_swarms, executions, outcomes, planting
+from web.resources import Blueprint, newest_first, only, page, visible, within
 from web.schemas import executions as wire
+from web.schemas.swarms import (
+    FILTERS,
+    LISTED,
+    Dispatched,
+    SwarmsForm,
+    SwarmStates,
+    dispatched,
+    states,
+)
 from web.security import internal
 
 blueprint = Blueprint("executions", "Work on tasks, and plans")
@@ -90,6 +100,37 @@ class Reflow(MethodView):
         """Put what waits back to the start, and what is free on ready."""
         moved, promoted = planting.reflow(visible(Project, project_id, Project.id).id)
         return {"moved": moved, "promoted": promoted}
+
+
+@blueprint.route("/projects/<project_id>/swarm-preview")
+class PreviewSwarm(MethodView):
+    @blueprint.arguments(wire.SwarmPreviewForm, required=False)
+    @blueprint.response(200, wire.SwarmPreview)
+    def post(self, form: dict[str, Any], project_id: str) -> Any:
+        """What a swarm would work on, and what it would leave out."""
+        project = visible(Project, project_id)
+        return wire.preview(board_swarms.drafted(project, form.get("task_ids")))
+
+
+@blueprint.route("/projects/<project_id>/swarm-execute")
+class ExecuteSwarm(MethodView):
+    @blueprint.arguments(wire.BoardSwarmForm)
+    @blueprint.response(200, Dispatched)
+    def post(self, form: dict[str, Any], project_id: str) -> Any:
+        """Have a swarm of one agent's executors work through the board."""
+        swarm, _ = board_swarms.launch(g.principal, visible(Project, project_id), form)
+        return dispatched(swarm)
+
+
+@blueprint.route("/projects/<project_id>/swarms")
+class Swarms(MethodView):
+    @blueprint.arguments(SwarmsForm, location="query")
+    @blueprint.response(200, SwarmStates)
+    def get(self, form: dict[str, Any], project_id: str) -> Any:
+        """The caller's swarms that work on the project, newest first."""
+        project = visible(Project, project_id, Project.id)
+        mine = wire.swarms_of(Swarm.visible_to(g.principal).select(*LISTED), project)
+        return {"swarms": states(page(only(mine, form, FILTERS), form, newest_first(Swarm)))}
 
 
 @blueprint.route("/projects/<project_id>/dependency-graph")

@@ -220,7 +220,8 @@ WorkspaceRemoved = made(
     "TaskWorkspaceRemoved",
     {
         "status": fields.String(metadata={"example": "remove_requested"}),
-        **{name: fields.String() for name in ("task_id", "agent_id")},
+        "task_id": fields.String(),
+        "agent_id": fields.String(allow_none=True, metadata={"example": "yukihiro"}),
     },
 )
 
@@ -302,9 +303,9 @@ class ClaimForm(Form):
 
 
 class WorkspaceForm(Form):
-    """Whose files they are."""
+    """Whose files they are; by default those of the agent that has the task."""
 
-    agent_id = fields.String(required=True, validate=ID, metadata={"example": "yukihiro"})
+    agent_id = fields.String(validate=ID, metadata={"example": "yukihiro"})
 
 
 class TransitionForm(Form):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import fields, pre_load, validate
 
-from models import board, plans, schedule
+from models import board, dag, plans, schedule
 from models.base import IDENTIFIER
 from models.board import PRIORITIES, Dependency, Task
 from models.plans import Planned
 from models.projects import Project
 from models.runs import Run
+from models.swarms import Swarm, SwarmTask
+from tasks.board_swarms import Draft
 from tasks.executions import PLANNING, Executed
 from tasks.planting import Planted
-from web.bodies import Form, Text
+from web.bodies import Form, Text, Whole
 from web.schemas.base import Free, Milliseconds, derived, made
 from web.schemas.board import HOURS, ID, LONGEST, TITLE, DependencyView, Hours, tags
 from web.schemas.runs import LONGEST_TASK
@@ -71,6 +73,20 @@ Planning = made(
     },
 )
 Reflowed = made("Reflowed", {"moved": fields.Integer(), "promoted": fields.Integer()})
+SwarmPreview = made(
+    "BoardSwarmPreview",
+    {
+        "tasks": fields.List(
+            Free(metadata={"example": {"key": "task_1", "title": "Login", "dependencies": []}})
+        ),
+        "total_tasks": fields.Integer(),
+        "root_tasks": fields.List(fields.String(metadata={"example": "task_1"})),
+        "max_depth": fields.Integer(),
+        "skipped_tasks": fields.List(
+            Free(metadata={"example": {"task_id": "task_9", "reason": "the swarm is full"}})
+        ),
+    },
+)
 GraphNode = made(
     "DependencyGraphNode",
     derived(Task, "id", "title", "status", "priority", "assigned_agent", "estimated_hours"),
@@ -187,6 +203,39 @@ class PlanForm(Form):
         data_key="pipelineId", load_default=PLANNING, validate=ID, metadata={"example": PLANNING}
     )
     context = fields.String(allow_none=True, validate=validate.Length(max=LONGEST_TASK))
+
+
+class SwarmPreviewForm(Form):
+    """Which tasks are meant; by default all that could be begun."""
+
+    task_ids = fields.List(
+        fields.String(validate=ID),
+        data_key="taskIds",
+        allow_none=True,
+        validate=validate.Length(1, 100),
+        metadata={"example": None},
+    )
+
+
+class BoardSwarmForm(SwarmPreviewForm):
+    """Which agent's executors are to work through the tasks."""
+
+    agent_id = Text(data_key="agentId", required=True, validate=ID)
+    max_concurrent = Whole(data_key="maxConcurrent", validate=validate.Range(1, 8))
+    deviation_rules = fields.String(
+        data_key="deviationRules", validate=validate.Length(max=LONGEST_TASK)
+    )
+    global_timeout_seconds = Whole(
+        data_key="globalTimeoutSeconds",
+        validate=validate.Range(60, 3600),
+        metadata={"example": 1800},
+    )
+
+    @pre_load
+    def other_name(self, data: Any, **_: Any) -> Any:
+        if isinstance(data, dict) and "agent_id" in data:
+            return {"agentId": data["agent_id"], **data}
+        return data
 
 
 class TimelineForm(Form):
@@ -319,3 +368,23 @@ def _jobs(
         schedule.Job(task["id"], task["estimated_hours"] or usual, tuple(needs.get(task["id"], ())))
         for task in tasks
     ]
+
+
+def preview(draft: Draft) -> dict[str, Any]:
+    """What a swarm would work on."""
+    nodes = [SwarmTask(key=each["key"], dependencies=each["dependencies"]) for each in draft.tasks]
+    return {
+        "tasks": [
+            {name: each[name] for name in ("key", "title", "dependencies")} for each in draft.tasks
+        ],
+        "total_tasks": len(nodes),
+        "root_tasks": dag.roots(nodes),
+        "max_depth": dag.depth(nodes),
+        "skipped_tasks": draft.skipped,
+    }
+
+
+def swarms_of(mine: Any, project: Project) -> Any:
+    """The swarms that work on tasks of a project, among those the caller may see."""
+    there = SwarmTask.select(SwarmTask.swarm).where(SwarmTask.project_id == project.id)
+    return mine.where(Swarm.id.in_(there))
