@@ -8,7 +8,7 @@ from typing import Any
 
 import peewee
 
-from models import audit, passwords
+from models import audit, passwords, waitlist
 from models.accounts import ApiKey, User, plain_email
 from models.base import db, now_ms
 from models.errors import Conflict, Forbidden, Invalid, Malformed, NotFound, Unauthenticated
@@ -28,14 +28,25 @@ TAKEN = {
 
 def create(principal: Principal | None, form: Mapping[str, Any]) -> User:
     """Make an account; Conflict when somebody has the email already."""
+    user = prepared(form)
+    with claiming(), db.atomic():
+        enter(principal, user)
+    return user
+
+
+def prepared(form: Mapping[str, Any]) -> User:
+    """An account that is still to be entered: hashing its password takes a while."""
     columns = {name: form.get(name) for name in ("display_name", "is_admin")}
     password_hash = passwords.hashed(form["password"])
-    user = User(email=plain_email(form["email"]), password_hash=password_hash, **columns)
-    with _claiming(), db.atomic():
-        user.add()
-        told = {"email": user.email, "is_admin": user.is_admin}
-        audit.record(principal, "user.created", user.id, **told)
-    return user
+    return User(email=plain_email(form["email"]), password_hash=password_hash, **columns)
+
+
+def enter(principal: Principal | None, user: User) -> None:
+    """Enter an account, in the current transaction; whoever waited for one waits no longer."""
+    user.add()
+    waitlist.registered(user.email)
+    told = {"email": user.email, "is_admin": user.is_admin}
+    audit.record(principal, "user.created", user.id, **told)
 
 
 def change(principal: Principal, user_id: str, form: Mapping[str, Any]) -> User:
@@ -46,7 +57,7 @@ def change(principal: Principal, user_id: str, form: Mapping[str, Any]) -> User:
     changes = {name: form[name] for name in (*OWN, *RIGHTS) if name in form}
     if form.get("password"):
         changes["password_hash"] = passwords.hashed(form["password"])
-    with _claiming(), db.atomic():
+    with claiming(), db.atomic():
         if not changes.keys().isdisjoint(RIGHTS):
             db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (logins.ADMINS,))
         user = User.locked(user_id)
@@ -123,7 +134,7 @@ def _apply(principal: Principal, user: User, changes: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _claiming() -> Iterator[None]:
+def claiming() -> Iterator[None]:
     """Say of what is unique whose it is already."""
     try:
         yield

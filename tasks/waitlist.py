@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from models import audit, mail
+from models.accounts import User
 from models.base import db
 from models.config import settings
 from models.errors import Conflict
 from models.mail import EmailSettings, Letter
 from models.principals import Principal
 from models.waitlist import REGISTERED, Entry
+from tasks import accounts
 from tasks import mail as letters
 
 SUBJECT = "Your invitation to DjinnBot"
@@ -38,6 +43,19 @@ def invite(principal: Principal, entry_id: str) -> Letter:
         letter = letters.post(entry.email, SUBJECT, TEXT.format(link=link), entry.id)
         audit.record(principal, "waitlist.invited", entry.id, email=entry.email)
         return letter
+
+
+def register(token: str, form: Mapping[str, Any]) -> User:
+    """Make the account that an invitation is for, and use the invitation up.
+
+    Malformed when it is worth nothing, or not any more; Conflict when its address has an account.
+    """
+    email = Entry.bearing(token).email
+    user = accounts.prepared({**form, "email": email, "is_admin": False})
+    with accounts.claiming(), db.atomic():
+        Entry.bearing(token)  # of two who use it at once the second finds it used
+        accounts.enter(user.principal(), user)
+    return user
 
 
 def remove(principal: Principal, entry: Entry) -> None:

@@ -27,6 +27,8 @@ vault = typer.Typer(help="The secrets this server keeps, and their keys.", no_ar
 app.add_typer(vault, name="vault")
 audit = typer.Typer(help="The log of who changed what.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+user = typer.Typer(help="Who has an account.", no_args_is_help=True)
+app.add_typer(user, name="user")
 
 Data = Annotated[
     Path | None,
@@ -257,6 +259,18 @@ def vault_status(data: Data = None) -> None:
     from workers.commands import database as command
 
     raise typer.Exit(command.vault(_texts({"DJINN_DATA_PATH": data})))
+
+
+@user.command("create")
+def create_user(
+    email: Annotated[str, typer.Argument(help="Address by which they log in.")],
+    is_admin: Annotated[bool, typer.Option("--admin", help="May do everything.")] = False,
+    data: Data = None,
+) -> None:
+    """Make an account; its password is asked for, or read from stdin."""
+    from workers.commands import database as command
+
+    raise typer.Exit(command.create_user(_texts({"DJINN_DATA_PATH": data}), email, is_admin))
 
 
 @audit.command("verify")

@@ -11,8 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models import waitlist
+from models.accounts import User
 from models.audit import Entry as AuditEntry
-from models.base import db
+from models.base import db, now_ms
 from models.mail import EmailSettings, Letter
 from models.waitlist import Entry
 from tests.servers.mail import MailServer, mail_server
@@ -94,11 +95,27 @@ def test_what_is_no_address_is_refused(nobody: FlaskClient, admin: FlaskClient, 
     assert entries(admin) == []
 
 
+def at(app: Flask, number: int) -> FlaskClient:
+    """Somebody at an address of their own."""
+    client = app.test_client()
+    client.environ_base["REMOTE_ADDR"] = f"192.0.2.{number}"
+    return client
+
+
 def test_twenty_at_once_are_on_the_list_once(app: Flask, admin: FlaskClient):
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: join(app.test_client()).status_code, range(20)))
+        answers = list(pool.map(lambda number: join(at(app, number)).status_code, range(20)))
     assert answers == [200] * 20
     assert len(entries(admin)) == 1
+
+
+def test_one_address_asks_five_times_an_hour(app: Flask, admin: FlaskClient):
+    asked = [join(at(app, 1), f"{number}@example.org") for number in range(6)]
+    assert [answer.status_code for answer in asked] == [*[200] * 5, 429]
+    assert int(asked[5].headers["Retry-After"]) > 0
+    other_path = at(app, 1).post("/v1/waitlist/join", json={"email": ADA})
+    assert other_path.status_code == 429
+    assert join(at(app, 2)).status_code == 200
 
 
 def test_the_list_has_an_end_that_nobody_sees(
@@ -139,7 +156,7 @@ def test_an_invitation_is_mailed_and_counts_once_it_has_left(
 
 def link(letter: Any) -> str:
     text = letter.get_body(("plain",)).get_content()
-    return next(line for line in text.split("\n") if line.startswith("http"))
+    return next(line for line in text.splitlines() if line.startswith("http"))
 
 
 def test_nobody_is_invited_without_a_mail_server(admin: FlaskClient, ada: str):
@@ -147,6 +164,66 @@ def test_nobody_is_invited_without_a_mail_server(admin: FlaskClient, ada: str):
     assert answer.status_code == 400
     assert "not configured" in answer.json["detail"]
     assert admin.post("/v1/waitlist/none/invite").status_code == 404
+
+
+@pytest.fixture
+def token(admin: FlaskClient, configured: None, post: MailServer, ada: str, work: Work) -> str:
+    """What the link in Ada's letter ends with."""
+    admin.post(f"/v1/waitlist/{ada}/invite")
+    work()
+    return link(post.letters[0]).partition("#token=")[2]
+
+
+def register(client: FlaskClient, token: str, **more: Any) -> Any:
+    form = {"token": token, "password": "correct horse", **more}
+    return client.post("/v1/waitlist/register", json=form)
+
+
+def test_whoever_was_invited_registers_and_logs_in(
+    nobody: FlaskClient, admin: FlaskClient, token: str
+):
+    answer = register(nobody, token, displayName="Ada")
+    assert (answer.status_code, answer.json["status"]) == (200, "registered")
+    (entry,) = entries(admin)
+    assert (entry["status"], entry["registeredAt"] is not None) == ("registered", True)
+    user = nobody.post("/v1/auth/login", json={"email": ADA, "password": "correct horse"}).json
+    assert (user["user"]["displayName"], user["user"]["isAdmin"]) == ("Ada", False)
+    again = register(nobody, token)
+    assert (again.status_code, User.select().where(User.email == ADA).count()) == (400, 1)
+
+
+def test_of_many_who_use_one_link_at_once_one_registers(app: Flask, token: str):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: register(at(app, n), token).status_code, range(8)))
+    assert sorted(answers) == [200, *[400] * 7]
+
+
+def test_a_link_is_worth_nothing_once_it_is_old_replaced_or_made_up(
+    nobody: FlaskClient, admin: FlaskClient, post: MailServer, ada: str, token: str, work: Work
+):
+    assert register(nobody, "x" * 43).status_code == 400
+    assert register(nobody, token, password="short").status_code == 422
+    admin.post(f"/v1/waitlist/{ada}/invite")
+    assert register(nobody, token).status_code == 400
+    work()
+    newer = link(post.letters[1]).partition("#token=")[2]
+    Entry.update(token_ends_at=now_ms()).execute()
+    assert register(nobody, newer).status_code == 400
+    assert entries(admin)[0]["status"] == "invited"
+
+
+def test_an_invitation_makes_no_second_account(nobody: FlaskClient, admin: FlaskClient, token: str):
+    User.update(email=ADA).where(User.id == "usr_owner").execute()
+    assert register(nobody, token).status_code == 409
+
+
+def test_an_account_that_an_admin_makes_ends_the_wait(
+    nobody: FlaskClient, admin: FlaskClient, token: str
+):
+    form = {"email": ADA.upper(), "password": "correct horse"}
+    assert admin.post("/v1/users", json=form).status_code == 201
+    assert entries(admin)[0]["status"] == "registered"
+    assert register(nobody, token).status_code == 400
 
 
 def test_whoever_is_taken_off_the_list_is_not_written_to(

@@ -10,11 +10,13 @@ import pytest
 
 COMMANDS = [
     *("up", "run", "fork", "replay", "tail", "migrate"),
-    *("web", "clock", "worker", "library", "doctor", "vault", "audit"),
+    *("web", "clock", "worker", "library", "doctor", "vault", "audit", "user"),
 ]
 
 
-def djinn(*words: str, data: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+def djinn(
+    *words: str, data: Path | None = None, said: str | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command in an environment that has nothing but what is said here."""
     base = {"PATH": os.defpath, "HOME": "/nonexistent", "COLUMNS": "100"}
     if data:
@@ -22,7 +24,14 @@ def djinn(*words: str, data: Path | None = None, **env: str) -> subprocess.Compl
     argv = [sys.executable, "-m", "workers.cli", *words]
     root = Path(__file__).parents[2]
     return subprocess.run(
-        argv, env=base | env, cwd=root, capture_output=True, text=True, timeout=60, check=False
+        argv,
+        env=base | env,
+        cwd=root,
+        input=said,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

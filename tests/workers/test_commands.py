@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models import audit
+from models import audit, passwords
 from models.accounts import User
 from models.base import db
 from models.mail import EmailSettings
@@ -79,3 +79,18 @@ def test_the_doctor_says_what_nobody_could_log_in_without(theirs: dict[str, str]
     without = djinn("doctor", **theirs | {"SECRET_ENCRYPTION_KEYS": "", "AUTH_ENABLED": "0"}).stdout
     assert "no SECRET_ENCRYPTION_KEYS" in without
     assert "whoever reaches this server is its admin" in without
+
+
+def test_the_first_admin_is_made_without_a_browser(theirs: dict[str, str]):
+    words = ("user", "create", "Ada@Example.org", "--admin")
+    made = djinn(*words, said="correct horse\n", **theirs)
+    assert (made.returncode, "ada@example.org has an account" in made.stderr) == (0, True)
+    with db.connection_context():
+        ada = User.select().where(User.email == "ada@example.org").get()
+        assert (ada.is_admin, passwords.matches(ada.password_hash, "correct horse")) == (True, True)
+        assert audit.Entry.select().get().actor == "system"
+    again = djinn(*words, said="correct horse\n", **theirs)
+    assert (again.returncode, "already" in again.stderr) == (2, True)
+    assert djinn("user", "create", "ada", said="correct horse\n", **theirs).returncode == 2
+    short = djinn("user", "create", "a@b", said="short\n", **theirs)
+    assert (short.returncode, "at least 8" in short.stderr) == (2, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import g
 from flask.views import MethodView
 
 from models import notifications
@@ -13,7 +12,7 @@ from models.notifications import Notification
 from tasks import notifications as commands
 from web.resources import Blueprint, Order, listed, newest_first, only, page, visible
 from web.schemas import admin as wire
-from web.security import admin
+from web.security import admin, operators
 
 blueprint = Blueprint("admin", "Administration")
 
@@ -50,11 +49,12 @@ class Notifications(MethodView):
         told = told.where(~Notification.was_read) if form["unread_only"] else told
         return page(told, form, newest_first(Notification))
 
+    @operators
     @blueprint.arguments(wire.NotificationForm)
     @blueprint.response(200, wire.NotificationView)
     def post(self, form: dict[str, Any]) -> Any:
-        """Tell the admins something: for the engine, and for admins."""
-        return commands.create(g.principal, form)
+        """Tell the admins something."""
+        return commands.create(form)
 
 
 @blueprint.route("/admin/notifications/<notification_id>/dismiss")

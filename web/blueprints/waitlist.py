@@ -9,9 +9,10 @@ from flask.views import MethodView
 
 from models import waitlist
 from models.mail import EmailSettings
-from models.waitlist import INVITED, Entry
+from models.waitlist import INVITED, REGISTERED, Entry
 from tasks import mail
 from tasks import waitlist as commands
+from web import throttles
 from web.resources import Blueprint, PageForm, listed, newest_first, page, visible
 from web.schemas import waitlist as wire
 from web.security import admin, public
@@ -30,6 +31,7 @@ class Waitlist(MethodView):
         return page(listed(Entry, wire.EntryView), form, newest_first(Entry))
 
     @public
+    @throttles.at_most("5 per hour", "waitlist")
     @blueprint.arguments(wire.JoinForm)
     @blueprint.response(200, wire.Joined)
     def post(self, email: str) -> Any:
@@ -41,12 +43,25 @@ class Waitlist(MethodView):
 @blueprint.route("/waitlist/join")
 class Join(MethodView):
     @public
+    @throttles.at_most("5 per hour", "waitlist")
     @blueprint.arguments(wire.JoinForm)
     @blueprint.response(200, wire.Joined)
     def post(self, email: str) -> Any:
         """The same for clients that know it under this name."""
         waitlist.join(email)
         return {"status": "ok", "message": THANKS}
+
+
+@blueprint.route("/waitlist/register")
+class Register(MethodView):
+    @public
+    @throttles.at_most("10 per hour", "register")
+    @blueprint.arguments(wire.RegisterForm)
+    @blueprint.response(200, wire.Registered)
+    def post(self, form: dict[str, Any]) -> Any:
+        """Use an invitation: make the account that it is for, and log in with it afterwards."""
+        user = commands.register(form.pop("token"), form)
+        return {"status": REGISTERED, "email": user.email, "userId": user.id}
 
 
 @blueprint.route("/waitlist/<entry_id>")

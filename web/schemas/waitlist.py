@@ -14,6 +14,7 @@ from models.waitlist import Entry
 from tasks.mail import MASK
 from web.bodies import Flag, Form, Text, Whole
 from web.schemas.base import derived, made
+from web.schemas.logins import Password
 
 HOST = validate.Regexp(r"[A-Za-z0-9._:-]{0,256}\Z", error="Must be the name of a host.")
 ONE_LINE = validate.Regexp(r"[^\x00-\x1f\x7f]*\Z", error="Must be one line.")
@@ -31,6 +32,9 @@ _STATUS = {
 }
 Joined = made("WaitlistJoined", {**_STATUS, "message": fields.String()})
 Invited = made("WaitlistInvited", {**_STATUS, "email": fields.String(), "jobId": fields.String()})
+Registered = made(
+    "WaitlistRegistered", {**_STATUS, "email": fields.String(), "userId": fields.String()}
+)
 Deleted = made("WaitlistDeleted", {**_STATUS, "id": fields.String()})
 Saved = made("EmailSettingsSaved", _STATUS)
 Tested = made("EmailSettingsTested", {**_STATUS, "recipient": fields.String()})
@@ -72,6 +76,20 @@ class JoinForm(Form):
                 f"email: must be an email address of at most {LONGEST_EMAIL} characters"
             )
         return email
+
+
+class RegisterForm(Form):
+    """An invitation, and the account that it is used for."""
+
+    token = fields.String(
+        required=True,
+        validate=validate.Length(1, 256),
+        metadata={"description": "What the link in the letter ends with", "example": "x" * 43},
+    )
+    password = Password(required=True)
+    display_name = fields.String(
+        data_key="displayName", allow_none=True, validate=validate.Length(max=LONGEST_NAME)
+    )
 
 
 class EmailSettingsForm(Form):

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import typer
+
 from models.config import Settings, environment
+from models.errors import Malformed
 from workers.commands.complaints import plainly, say
 from workers.local.folder import InUse
 from workers.local.machine import own_keys
@@ -46,6 +49,12 @@ def audit(given: Mapping[str, str], head: str | None) -> int:
     """Check the audit log's chain; gives the exit code, 1 when it is broken."""
     argv = ["audit", "verify", *(["--head", head] if head else [])]
     return plainly(lambda: _on_a_database(given, argv, lambda: _audit(head)))
+
+
+def create_user(given: Mapping[str, str], email: str, is_admin: bool) -> int:
+    """Make an account, whose password is asked for or read from stdin; gives the exit code."""
+    argv = ["user", "create", email, *(["--admin"] if is_admin else [])]
+    return plainly(lambda: _on_a_database(given, argv, lambda: _create_user(email, is_admin)))
 
 
 def _migrate() -> int:
@@ -109,6 +118,29 @@ def _audit(head: str | None) -> int:
     else:
         say(f"{found.entries} entries hold; keep this head elsewhere: {found.head}")
     return 1 if found.broken is not None or not found.complete else 0
+
+
+def _create_user(email: str, is_admin: bool) -> int:
+    from models import mail, passwords
+    from tasks import accounts
+
+    if not mail.is_address(email):
+        raise Malformed(f"{email!r} is no email address")
+    password = _asked_password()
+    if not passwords.LEAST <= len(password) <= passwords.MOST:
+        raise Malformed(f"A password has at least {passwords.LEAST} characters")
+    form = {"email": email, "password": password, "is_admin": is_admin}
+    with _connected():
+        user = accounts.create(None, form)
+    say(f"{user.email} has an account: {user.id}")
+    return 0
+
+
+def _asked_password() -> str:
+    """What a person types twice, unseen; else the first line of what comes in."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 @contextmanager
