@@ -58,10 +58,10 @@ def _judged(what: str, code: int) -> Unreachable:
 
 
 def _converse(settings: EmailSettings, message: EmailMessage) -> None:
-    login = settings.smtp_username, _password(settings)
+    login = (settings.smtp_username, _password(settings)) if settings.smtp_username else None
     server = _connected(settings)
     try:
-        if settings.smtp_username:
+        if login:
             server.login(*login)
         server.send_message(message)
         with suppress(smtplib.SMTPException, OSError):  # it has the message: manners do not count
