@@ -52,11 +52,13 @@ def outside(admin: FlaskClient, issuer: Issuer) -> Issuer:
     return issuer
 
 
+@pytest.fixture
 def send(github: Github, nobody: FlaskClient) -> Send:
     """Delivers webhooks as GitHub does, to a server on which our App is set up."""
     return sender(nobody)
 
 
+@pytest.fixture
 def connected(github: Github, owner: FlaskClient) -> FlaskClient:
     """The owner, whose project has a repository."""
     assert owner.post(f"{HERE}/connect", json=FORM).status_code == 200

@@ -31,7 +31,7 @@ class InstallUrl(MethodView):
 
 @blueprint.route("/github/install")
 class Install(MethodView):
-    @blueprint.arguments(wire.ProjectForm, location="query")
+    @blueprint.arguments(wire.InstallForm, location="query")
     @blueprint.response(200, wire.Installing)
     def get(self, form: dict[str, Any]) -> Any:
         """The same for clients that name the project in the query."""

@@ -81,7 +81,7 @@ class ManualCallback(MethodView):
 @blueprint.route("/github/callback")
 @public
 class Callback(MethodView):
-    @blueprint.arguments(wire.CallbackForm, location="query")
+    @blueprint.arguments(wire.ArrivalForm, location="query")
     @blueprint.response(302)
     def get(self, form: dict[str, Any]) -> Any:
         """Where GitHub sends a browser back to; on to the project's settings, or to an error."""

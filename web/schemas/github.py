@@ -140,7 +140,7 @@ class CoveredForm(Form):
     installation_id = fields.Integer(required=True, validate=validate.Range(1, LARGEST))
 
 
-class CallbackForm(Form):
+class ArrivalForm(Form):
     """What GitHub sends a browser back with."""
 
     installation_id = fields.Integer(validate=validate.Range(1, LARGEST))
@@ -155,7 +155,7 @@ class ConnectForm(InstallationForm):
     repo = Text(required=True, validate=validate.Length(max=100), metadata={"example": "todo"})
 
 
-class ProjectForm(Form):
+class InstallForm(Form):
     """The project that the App is installed for."""
 
     project_id = Text(required=True, validate=validate.Length(max=128))
