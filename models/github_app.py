@@ -3,7 +3,8 @@
 The App proves itself with a JSON Web Token it signs (RS256, ten minutes at most); for what lies in
 an account it asks GitHub for a token of that installation, limited to the one repository and to
 what agents do there. Those live for an hour; Redis keeps them sealed while they do, and may lose
-them. Tokens are part of no error and no log line.
+them. Tokens are part of no error and no log line. githubkit signs and asks; it is imported with the
+first question, because it weighs more than the rest of a web process.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-import httpx2
-import jwt
+import httpx
 import orjson
 import redis
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from models import streams, vault
 from models.config import settings
@@ -26,12 +29,16 @@ from models.config_github import GithubSettings
 from models.errors import NotFound, Unavailable, Unreachable
 from models.logs import log
 
+if TYPE_CHECKING:
+    from githubkit import GitHub
+    from githubkit.config import Config
+    from githubkit.response import Response
+
 VERSION = "2022-11-28"  # of the API
 PER_PAGE = 100
 AT_ONCE = 8  # calls of one process: a slow GitHub must not take every database connection
 MOST_PAGES = 30  # of files that a pull request changes: GitHub shows 3,000
 EARLY_SECONDS = 300  # a token that lives no longer than this is not handed out any more
-CLOCK_SKEW, APP_SECONDS = 60, 540  # the life of what the App signs, around GitHub's own clock
 WORK = {"contents": "write", "issues": "write", "pull_requests": "write", "metadata": "read"}
 LOOK = {"metadata": "read"}
 
@@ -58,19 +65,19 @@ def configured() -> GithubSettings:
 
 def installations() -> Iterator[dict[str, Any]]:
     """Where the App is installed."""
-    yield from _pages("/app/installations", _signed(), None)
+    yield from _pages(_signed(), "/app/installations", None)
 
 
 def installation(installation_id: int) -> dict[str, Any]:
     """One installation; NotFound when it is none of ours."""
-    found: dict[str, Any] = _call("GET", f"/app/installations/{installation_id}", _signed())
+    found: dict[str, Any] = _call(_signed(), "GET", f"/app/installations/{installation_id}")
     return found
 
 
 def repositories(installation_id: int) -> Iterator[dict[str, Any]]:
     """The repositories that an installation covers."""
-    opener = token(installation_id, None, LOOK).text
-    yield from _pages("/installation/repositories", opener, "repositories")
+    opener = token(installation_id, None, LOOK)
+    yield from _pages(_opened(opener), "/installation/repositories", "repositories")
 
 
 def every_repository(installation_id: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -83,32 +90,32 @@ def every_repository(installation_id: int | None) -> Iterator[tuple[int, dict[st
 
 def app() -> dict[str, Any]:
     """The App as GitHub knows it."""
-    found: dict[str, Any] = _call("GET", "/app", _signed())
+    found: dict[str, Any] = _call(_signed(), "GET", "/app")
     return found
 
 
 def repository(owner: str, name: str) -> tuple[int, dict[str, Any]]:
     """A repository as GitHub writes it and the installation that covers it; NotFound if none."""
-    covering = int(_call("GET", f"/repos/{owner}/{name}/installation", _signed())["id"])
-    opener = token(covering, None, LOOK).text
-    return covering, _call("GET", f"/repos/{owner}/{name}", opener)
+    covering = int(_call(_signed(), "GET", f"/repos/{owner}/{name}/installation")["id"])
+    opener = token(covering, None, LOOK)
+    return covering, _call(_opened(opener), "GET", f"/repos/{owner}/{name}")
 
 
 def changed_files(installation_id: int, full_name: str, number: int) -> list[str]:
     """The paths that a pull request touches."""
-    opener = token(installation_id, full_name.partition("/")[2]).text
+    opener = token(installation_id, full_name.partition("/")[2])
     path = f"/repos/{full_name}/pulls/{number}/files"
-    return [file["filename"] for file in _pages(path, opener, None, MOST_PAGES)]
+    return [file["filename"] for file in _pages(_opened(opener), path, None, MOST_PAGES)]
 
 
 def deliveries() -> Iterator[dict[str, Any]]:
     """The webhooks that GitHub has sent us, or has tried to, the newest first."""
-    yield from _pages("/app/hook/deliveries", _signed(), None)
+    yield from _pages(_signed(), "/app/hook/deliveries", None)
 
 
 def redeliver(delivery: int) -> None:
     """Ask GitHub to send a webhook once more."""
-    _call("POST", f"/app/hook/deliveries/{delivery}/attempts", _signed())
+    _call(_signed(), "POST", f"/app/hook/deliveries/{delivery}/attempts")
 
 
 def token(
@@ -142,7 +149,7 @@ def _minted(installation_id: int, name: str | None, wanted: Mapping[str, str]) -
     if name is not None:
         limits["repositories"] = [name]
     path = f"/app/installations/{installation_id}/access_tokens"
-    answer = _call("POST", path, _signed(), json=limits)
+    answer = _call(_signed(), "POST", path, json=limits)
     expires = datetime.fromisoformat(answer["expires_at"]).timestamp()
     return Token(answer["token"], int(expires * 1000))
 
@@ -169,56 +176,67 @@ def _keep(key: str, minted: Token) -> Token:
     return minted
 
 
-def _signed() -> str:
-    """The App's own proof of who it is."""
+def _signed() -> GitHub:
+    """A client by which the App itself asks."""
+    from githubkit import AppAuthStrategy, GitHub
+
     chosen = configured()
-    now = int(time.time())
-    claims = {"iat": now - CLOCK_SKEW, "exp": now + APP_SECONDS, "iss": chosen.app_id}
+    key = chosen.private_key() or ""
     try:
-        return jwt.encode(claims, chosen.private_key() or "", "RS256")
-    except (ValueError, TypeError, jwt.InvalidKeyError):
+        load_pem_private_key(key.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise Unavailable("The GitHub App is not configured: its key does not open") from None
+    return GitHub(AppAuthStrategy(chosen.app_id, key), config=_config(chosen.api_url))
 
 
-def _pages(path: str, opener: str, name: str | None, most: int = 1000) -> Iterator[dict[str, Any]]:
+def _opened(opener: Token) -> GitHub:
+    """A client by which an installation asks."""
+    from githubkit import GitHub
+
+    return GitHub(opener.text, config=_config(settings().github.api_url))
+
+
+def _pages(github: GitHub, path: str, name: str | None, most: int = 1000) -> Iterator[Any]:
     """Every item of a list, page by page as GitHub links them."""
     here = settings().github.api_url
-    path = f"{path}?per_page={PER_PAGE}"
+    following = f"{here}{path}?per_page={PER_PAGE}"
     for _ in range(most):
-        items, following = _asked("GET", path, opener)
+        answer = _asked(github, "GET", following)
+        items = answer.json()
         yield from items[name] if name else items
+        following = answer.raw_response.links.get("next", {}).get("url", "")
         if not following.startswith(f"{here}/"):
             return
-        path = following.removeprefix(here)
 
 
-def _call(method: str, path: str, opener: str, **body: Any) -> Any:
+def _call(github: GitHub, method: str, path: str, **body: Any) -> Any:
     """What GitHub answers."""
-    return _asked(method, path, opener, **body)[0]
+    answer = _asked(github, method, f"{settings().github.api_url}{path}", **body)
+    return answer.json() if answer.content else None
 
 
-def _asked(method: str, path: str, opener: str, **body: Any) -> tuple[Any, str]:
-    """What GitHub answers, and where the list goes on."""
-    what = f"{method} {path.partition('?')[0]}"
-    headers = {"Authorization": f"Bearer {opener}"}
+def _asked(github: GitHub, method: str, url: str, **body: Any) -> Response[Any]:
+    from githubkit.exception import GitHubException, RequestFailed
+
+    what = f"{method} {urlsplit(url).path}"
     try:
-        answer = _client(settings().github.api_url).request(method, path, headers=headers, **body)
-        told = orjson.loads(answer.content or b"null") if answer.is_success else None
-    except (httpx2.HTTPError, orjson.JSONDecodeError) as error:
+        return github.request(method, url, headers={"X-GitHub-Api-Version": VERSION}, **body)
+    except RequestFailed as error:
+        status = error.response.status_code
+    except GitHubException as error:
         raise Unreachable(f"GitHub did not answer {what}: {type(error).__name__}") from None
-    if answer.status_code in {404, 410}:
+    if status in {404, 410}:
         raise NotFound(f"GitHub knows nothing of {what}")
-    if not answer.is_success:
-        raise Unreachable(f"GitHub answered {answer.status_code} to {what}")
-    return told, answer.links.get("next", {}).get("url", "")
+    raise Unreachable(f"GitHub answered {status} to {what}")
 
 
 @cache
-def _client(url: str) -> httpx2.Client:
-    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": VERSION}
-    return httpx2.Client(
-        base_url=url,
-        headers=headers,
-        timeout=httpx2.Timeout(8, connect=3, pool=1),
-        limits=httpx2.Limits(max_connections=AT_ONCE),
+def _config(url: str) -> Config:
+    from githubkit.config import get_config
+    from githubkit.throttling import LocalThrottler
+
+    patience = httpx.Timeout(8, connect=3, pool=1)
+    at_once = LocalThrottler(AT_ONCE)
+    return get_config(
+        base_url=url, timeout=patience, throttler=at_once, http_cache=False, auto_retry=False
     )
