@@ -70,12 +70,6 @@ class Agent(Model):
         """Take its row lock, at the latest with the next statement that is answered."""
         db.later("SELECT 1 FROM agents WHERE id = %s FOR NO KEY UPDATE", (agent_id,))
 
-    @classmethod
-    def terms(cls, agent_id: str) -> Self | None:
-        """How the agent is run, without its files; None when it is not in the library."""
-        text = "SELECT id, config, concurrent_steps FROM agents WHERE id = %s"
-        return next(iter(cls.read(text, agent_id)), None)
-
     @property
     def model(self) -> str | None:
         return self.config.get("model") or None

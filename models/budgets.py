@@ -1,9 +1,10 @@
 """Budgets: how much runs and users may spend, what they have spent, what calls have set aside.
 
-Rows exist where there are limits: `run:<id>`, `swarm:<id>` for all its executors together, and
-`user:<id>:<day>` (UTC, by the database's clock, as the transaction begins) while the settings have
-a daily limit. They are locked after the run's row
-and in the order of their keys, because calls of several runs share them.
+Rows exist where there are limits: `run:<id>`, `swarm:<id>` for all its executors together,
+`user:<id>:<day>` while the settings have a daily limit, and `share:<day>:<provider>:<user>` for
+what somebody may use of the server's keys (`models.shares`). Days are UTC, by the database's clock,
+as the transaction begins. Rows are locked after the run's row and in the order of their keys,
+because calls of several runs share them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from models.runs import Run
 
 DAY = "date_trunc('day', now() AT TIME ZONE 'UTC')"
 DAY_KEY = f"'user:' || %(user)s::text || ':' || to_char({DAY}, 'YYYY-MM-DD')"  # null without a user
+TODAY = f"to_char({DAY}, 'YYYY-MM-DD')"
+SHARE_KEY = f"'share:' || {TODAY} || ':' || %(provider)s::text || ':' || %(sharer)s::text"
 FINEST = Decimal("0.00000001")  # US dollars, what the columns resolve
 LONGEST_KEY = 160
 
@@ -40,30 +43,40 @@ class Budget(Model):
     run = ForeignKeyField(Run, null=True, on_delete="CASCADE")
     limit_usd = dollars()
     limit_tokens = BigIntegerField(null=True)
+    limit_calls = BigIntegerField(null=True)
     spent_usd = known_dollars()
     spent_tokens = BigIntegerField(default=0)
+    spent_calls = BigIntegerField(default=0)
     reserved_usd = known_dollars()
     reserved_tokens = BigIntegerField(default=0)
+    reserved_calls = BigIntegerField(default=0)
 
     class Meta:
         table_name = "budgets"
 
     @property
     def scope(self) -> str:
-        """Whose budget it is: `run`, `swarm` or `user_day`."""
+        """Whose budget it is: `run`, `swarm`, `user_day` or `share`."""
         kind = self.key.partition(":")[0]
         return "user_day" if kind == "user" else kind
 
     @property
     def holder(self) -> str:
         """The id of the run, swarm or user."""
+        if self.scope == "share":
+            return self.key.rpartition(":")[2]
         named = self.key.partition(":")[2]
         return named.rpartition(":")[0] if self.scope == "user_day" else named
 
     @property
     def day(self) -> str:
         """The day of a user's budget, YYYY-MM-DD."""
-        return self.key.rpartition(":")[2]
+        return self.key.split(":")[1] if self.scope == "share" else self.key.rpartition(":")[2]
+
+    @property
+    def provider(self) -> str:
+        """The provider whose key is shared."""
+        return self.key.split(":")[2]
 
 
 class Reservation(Model):
@@ -195,27 +208,27 @@ def _read(key: str) -> Budget | None:
 _UNLIMITED = {"limit_usd": None, "limit_tokens": None}
 _LIMIT = """
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
-        spent_usd, spent_tokens, reserved_usd, reserved_tokens)
+        spent_usd, spent_tokens, spent_calls, reserved_usd, reserved_tokens, reserved_calls)
     SELECT %(key)s::text, %(run)s::text, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
-        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
+        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), count(*), 0, 0, 0
     FROM llm_calls
     WHERE run_id = %(run)s OR run_id IN (SELECT id FROM runs WHERE parent_id = %(run)s)
     ON CONFLICT (key) DO UPDATE SET
 """
 _LIMIT_SWARM = """
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
-        spent_usd, spent_tokens, reserved_usd, reserved_tokens)
+        spent_usd, spent_tokens, spent_calls, reserved_usd, reserved_tokens, reserved_calls)
     SELECT %(key)s::text, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
-        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
+        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), count(*), 0, 0, 0
     FROM llm_calls
     WHERE run_id IN (SELECT run_id FROM swarm_tasks WHERE swarm_id = %(swarm)s)
     ON CONFLICT (key) DO UPDATE SET
 """
 _BEGIN_DAY = f"""
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
-        spent_usd, spent_tokens, reserved_usd, reserved_tokens)
+        spent_usd, spent_tokens, spent_calls, reserved_usd, reserved_tokens, reserved_calls)
     SELECT {DAY_KEY}, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
-        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), 0, 0
+        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), count(*), 0, 0, 0
     FROM llm_calls WHERE owner_id = %(user)s
         AND created_at >= extract(epoch FROM {DAY} AT TIME ZONE 'UTC') * 1000
     HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE key = {DAY_KEY})

@@ -12,7 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from models import credentials
 from models.config_github import GithubSettings
+from models.credentials import Credential
 
 T = TypeVar("T")
 
@@ -21,41 +23,9 @@ MOST_TOKENS = 2**53 - 1
 LEAST_SECRET = 32  # bytes of the key that signs tokens
 KEY_NAME = re.compile(r"[A-Za-z0-9_-]{0,32}")
 
-PROVIDER_KEYS: Mapping[str, str] = {
-    "opencode": "OPENCODE_API_KEY",
-    "xai": "XAI_API_KEY",
-    "openrouter": "OPENROUTER_API_KEY",
-    "anthropic": "ANTHROPIC_API_KEY",
-    "openai": "OPENAI_API_KEY",
-    "google": "GEMINI_API_KEY",
-    "groq": "GROQ_API_KEY",
-    "zai": "ZAI_API_KEY",
-    "mistral": "MISTRAL_API_KEY",
-    "cerebras": "CEREBRAS_API_KEY",
-    "minimax": "MINIMAX_API_KEY",
-    "kimi-coding": "KIMI_API_KEY",
-    "huggingface": "HF_TOKEN",
-    "azure-openai-responses": "AZURE_OPENAI_API_KEY",
-    "minimax-cn": "MINIMAX_CN_API_KEY",
-    "vercel-ai-gateway": "AI_GATEWAY_API_KEY",
-    "deepseek": "DEEPSEEK_API_KEY",
-    "ollama": "OLLAMA_API_KEY",
-    "vllm": "VLLM_API_KEY",
-    "lmstudio": "LMSTUDIO_API_KEY",
-}
-
 
 class Misconfigured(Exception):
     """The environment lacks or garbles something a process cannot start without."""
-
-
-@dataclass(frozen=True)
-class Credential:
-    """What opens one provider; `extra` holds further variables by their full name."""
-
-    api_key: str | None = field(default=None, repr=False)
-    base_url: str | None = None
-    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -82,6 +52,8 @@ class Settings:
     sandbox_image: str = "debian:stable-slim"
     docker_host: str | None = None
     default_model: str = "scripted/demo"
+    executor_model: str | None = None  # of executors whose agent names none
+    thinking_level: str = "off"  # where neither the step nor the agent says how much
     local_model_url: str | None = None
     providers: Mapping[str, Credential] = field(default_factory=dict)
     web_workers: int = 1
@@ -129,7 +101,7 @@ class _Reader:
 
     def settings(self) -> Settings:
         data = Path(self.source.get("DJINN_DATA_PATH") or self._default_data()).expanduser()
-        providers = self._providers()
+        providers = credentials.found(self.source)
         local = self.source.get("LOCAL_MODEL_URL")
         read = Settings(
             data=data,
@@ -246,29 +218,6 @@ class _Reader:
         if word not in words:
             self.faults.append(f"{name} must be one of {', '.join(words)}, not {word!r}")
         return word
-
-    def _providers(self) -> dict[str, Credential]:
-        found = {}
-        for provider, key in PROVIDER_KEYS.items():
-            stem = key.removesuffix("_API_KEY").removesuffix("_TOKEN")
-            extra = {n: v for n, v in self.source.items() if n.startswith(f"{stem}_") and n != key}
-            credential = Credential(
-                self.source.get(key), extra.pop(f"{stem}_BASE_URL", None), extra
-            )
-            if credential.api_key or credential.base_url:
-                found[provider] = credential
-        return found | self._custom_providers()
-
-    def _custom_providers(self) -> dict[str, Credential]:
-        suffix = "_BASE_URL"
-        names = [n for n in self.source if n.startswith("CUSTOM_") and n.endswith(suffix)]
-        stems = [name.removesuffix(suffix) for name in names]
-        return {
-            stem.lower().replace("_", "-"): Credential(
-                self.source.get(f"{stem}_API_KEY"), self.source[f"{stem}{suffix}"]
-            )
-            for stem in stems
-        }
 
     def _default_data(self) -> str:
         share = self.source.get("XDG_DATA_HOME") or "~/.local/share"

@@ -93,10 +93,12 @@ INVARIANTS: Mapping[str, str] = {
         WHERE steps.id IS NULL OR steps.state IN <over> AND steps.completed_at <late>""",
     "what budgets have set aside is what calls have reserved": """
         SELECT budgets.key FROM budgets LEFT JOIN (
-            SELECT key, sum(usd) AS usd, sum(tokens) AS tokens FROM reservations GROUP BY key
+            SELECT key, sum(usd) AS usd, sum(tokens) AS tokens, count(*) AS calls
+            FROM reservations GROUP BY key
         ) AS open USING (key)
         WHERE budgets.reserved_usd <> coalesce(open.usd, 0)
-           OR budgets.reserved_tokens <> coalesce(open.tokens, 0)""",
+           OR budgets.reserved_tokens <> coalesce(open.tokens, 0)
+           OR budgets.reserved_calls <> coalesce(open.calls, 0)""",
     "the events of a run are numbered 1, 2, 3 without a gap": """
         SELECT runs.id FROM runs LEFT JOIN (
             SELECT run_id, count(*) AS number, max(seq) AS last FROM events GROUP BY run_id

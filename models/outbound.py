@@ -68,6 +68,11 @@ def client(
     )
 
 
+def transport(gate: Gate) -> httpx2.HTTPTransport:
+    """What `client` connects by, for clients that are made elsewhere."""
+    return _Transport(gate, _authorities())
+
+
 def fetch_json(
     url: str,
     *,
@@ -93,15 +98,18 @@ def fetch_json(
         raise Unreachable(f"{_shown(url)} does not answer") from error
 
 
-def checked(url: str, field: str = "url", *, secure: bool = False) -> str:
+def checked(
+    url: str, field: str = "url", *, secure: bool = False, private_networks: bool | None = None
+) -> str:
     """The URL as it may be stored; Invalid names the field.
 
     What a name resolves to is judged when it is asked, every time; this refuses what no name
     server can make better. `secure` wants https, unless private networks are allowed.
     """
     url = url.strip()
-    parsed = _parsed(url, field)
-    private, host = settings().private_networks, parsed.host.rstrip(".")
+    parsed, told = _parsed(url, field), settings().private_networks
+    private = told if private_networks is None else private_networks
+    host = parsed.host.rstrip(".")
     if parsed.scheme not in ({"https"} if secure and not private else {"http", "https"}):
         raise _invalid(field, "Must begin with https://" if secure else "Must be http or https.")
     if parsed.userinfo or parsed.fragment:
@@ -264,7 +272,7 @@ def _shown(url: str) -> str:
 
 
 def _invalid(field: str, why: str) -> Invalid:
-    fault = {"loc": ["body", field], "msg": why, "type": "invalid"}
+    fault = {"loc": ["body", *field.split(".")], "msg": why, "type": "invalid"}
     return Invalid(f"{field}: {why}", errors=[fault])
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from models import budgets
+from models import budgets, shares
 from models.base import db
 from models.budgets import Budget
 from models.runs import Run
@@ -21,10 +21,19 @@ from models.runs import Run
 
 @dataclass(frozen=True)
 class Amount:
-    """US dollars (None: no price is known) and tokens."""
+    """US dollars (None: no price is known), tokens, and how many calls they are for."""
 
     usd: Decimal | None
     tokens: int
+    calls: int = 1
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A person's use of the server's key of a provider, which has limits of its own."""
+
+    user_id: str
+    provider_id: str
 
 
 @dataclass(frozen=True)
@@ -50,25 +59,31 @@ class Reached:
     left_tokens: int | None
 
 
-NOTHING = Amount(Decimal(0), 0)
+NOTHING = Amount(Decimal(0), 0, 0)
 
 
-def limited(run: Run) -> bool:
-    """Whether the run has to keep to any budget."""
-    return bool(_run_keys(run) or _has_days(run))
+def limited(run: Run, shared: Shared | None = None) -> bool:
+    """Whether the run's calls have to keep to any budget."""
+    return bool(shared or _run_keys(run) or _has_days(run))
 
 
-def reserve(run: Run, execution_id: str, amount: Amount) -> Granted | Busy | Reached:
+def reserve(
+    run: Run, execution_id: str, amount: Amount, shared: Shared | None = None
+) -> Granted | Busy | Reached:
     """Set `amount` aside in every budget the run has to keep to, or in none of them."""
-    if not limited(run):
+    if not limited(run, shared):
         return Granted()
     keys, user = _run_keys(run), run.owner_id if _has_days(run) else None
     if user is not None:
         budgets.begin_day(user)
+    lent: dict[str, str | None] = {"sharer": None, "provider": None}
+    if shared is not None:
+        lent = {"sharer": shared.user_id, "provider": shared.provider_id}
+        shares.begin_day(shared.user_id, shared.provider_id)
     lose(execution_id)
     usd = None if amount.usd is None else budgets.exact(amount.usd)
     asked = {"usd": usd, "tokens": amount.tokens, "execution": execution_id}
-    rows = db.execute_sql(_RESERVE, {**asked, "keys": keys, "user": user}).fetchall()
+    rows = db.execute_sql(_RESERVE, {**asked, **lent, "keys": keys, "user": user}).fetchall()
     if all(fits for *_, fits, _ in rows):
         return Granted()
     if all(possible for *_, possible in rows):
@@ -79,16 +94,16 @@ def reserve(run: Run, execution_id: str, amount: Amount) -> Granted | Busy | Rea
     return Reached(refusing, amount, *left)
 
 
-def settle(run: Run, execution_id: str, spent: Amount) -> None:
+def settle(run: Run, execution_id: str, spent: Amount, shared: Shared | None = None) -> None:
     """Free what the execution's call has set aside and count what it really took.
 
     Where nobody knows its price after all, what was set aside is counted.
     """
     keys = _run_keys(run)
-    if keys or _has_days(run):
+    if keys or shared or _has_days(run):
         usd = None if spent.usd is None else budgets.exact(spent.usd)
         values = {"execution": execution_id, "keys": keys, "usd": usd, "tokens": spent.tokens}
-        db.later(_SETTLE, values)
+        db.later(_SETTLE, {**values, "calls": spent.calls})
 
 
 def lose(execution_id: str) -> None:
@@ -120,7 +135,7 @@ def _left(found: Sequence[Budget], unit: str) -> Any:
     )
 
 
-_WORST: dict[str, Any] = {"keys": [], "usd": None, "tokens": None}
+_WORST: dict[str, Any] = {"keys": [], "usd": None, "tokens": None, "calls": None}
 _COLUMNS = tuple(field.column_name for field in Budget._meta.sorted_fields)
 
 # An unknown price fits no limit in dollars. Rows are locked one after the other, so that what is
@@ -129,21 +144,25 @@ _RESERVE = f"""
     WITH asked AS MATERIALIZED (
         SELECT {", ".join(_COLUMNS)} FROM budgets
         WHERE key = ANY(%(keys)s::text[]) OR key = {budgets.DAY_KEY}
+            OR key = {budgets.SHARE_KEY}
         ORDER BY key FOR NO KEY UPDATE
     ), judged AS (
         SELECT *,
             coalesce(%(usd)s::numeric <= limit_usd - spent_usd - reserved_usd, limit_usd IS NULL)
             AND coalesce(%(tokens)s <= limit_tokens - spent_tokens - reserved_tokens, true)
+            AND coalesce(spent_calls + reserved_calls < limit_calls, true)
             AS fits,
             coalesce(%(usd)s::numeric <= limit_usd - spent_usd, limit_usd IS NULL)
             AND coalesce(%(tokens)s <= limit_tokens - spent_tokens, true)
+            AND coalesce(spent_calls < limit_calls, true)
             AS possible
         FROM asked
     ), granted AS (
         SELECT key FROM asked WHERE (SELECT bool_and(fits) FROM judged)
     ), taken AS (
         UPDATE budgets SET reserved_usd = reserved_usd + coalesce(%(usd)s::numeric, 0),
-            reserved_tokens = reserved_tokens + %(tokens)s
+            reserved_tokens = reserved_tokens + %(tokens)s,
+            reserved_calls = reserved_calls + 1
         FROM granted WHERE budgets.key = granted.key
     ), written AS (
         INSERT INTO reservations (execution_id, key, usd, tokens)
@@ -159,13 +178,16 @@ _PAY = """
     UPDATE budgets SET
         reserved_usd = reserved_usd - coalesce(freed.usd, 0),
         reserved_tokens = reserved_tokens - coalesce(freed.tokens, 0),
+        reserved_calls = reserved_calls - coalesce(freed.calls, 0),
         spent_usd = spent_usd + coalesce(%(usd)s::numeric, freed.usd, 0),
-        spent_tokens = spent_tokens + coalesce(%(tokens)s::bigint, freed.tokens, 0)
+        spent_tokens = spent_tokens + coalesce(%(tokens)s::bigint, freed.tokens, 0),
+        spent_calls = spent_calls + coalesce(%(calls)s::bigint, freed.calls, 0)
     FROM charged LEFT JOIN freed ON freed.key = charged.key WHERE budgets.key = charged.key
 """
 _SETTLE = f"""
     WITH freed AS (
-        DELETE FROM reservations WHERE execution_id = %(execution)s RETURNING key, usd, tokens
+        DELETE FROM reservations WHERE execution_id = %(execution)s
+        RETURNING key, usd, tokens, 1 AS calls
     ), {_PAY}
 """  # noqa: S608
 _LOSE_ABANDONED = f"""
@@ -174,6 +196,7 @@ _LOSE_ABANDONED = f"""
             SELECT 1 FROM steps WHERE steps.id = execution_id AND steps.state = 'running')
         RETURNING key, usd, tokens
     ), freed AS (
-        SELECT key, sum(usd) AS usd, sum(tokens)::bigint AS tokens FROM lost GROUP BY key
+        SELECT key, sum(usd) AS usd, sum(tokens)::bigint AS tokens, count(*) AS calls
+        FROM lost GROUP BY key
     ), {_PAY}
 """  # noqa: S608

@@ -26,6 +26,7 @@ from models.base import (
     now_ms,
     tag,
 )
+from models.config import Settings
 from models.lifecycle import StateField, Stateful
 from models.processes import deaths
 from models.runs import Run
@@ -73,6 +74,7 @@ class Step(Stateful):
 
     label = "Step"
     run_id: str
+    under: Settings  # what it is worked on under, for whoever has claimed it
 
     id = id_field("exec_")
     run = ForeignKeyField(Run, on_delete="CASCADE", index=False)

@@ -65,11 +65,13 @@ def pause(run: Run, reached: Reached) -> None:
 def told(reached: Reached) -> dict[str, Any]:
     """What the event says: whose limit, how much of it is spent, and how to go on."""
     budget = reached.budget
+    shared = budget.scope == "share"
     return {
         "scope": budget.scope,
         "of": budget.holder,
         "limitUsd": _number(budget.limit_usd),
         "limitTokens": budget.limit_tokens,
+        **({"limitCalls": budget.limit_calls, "spentCalls": budget.spent_calls} if shared else {}),
         "spentUsd": _number(budget.spent_usd),
         "spentTokens": budget.spent_tokens,
         "needsUsd": _number(reached.needs.usd),
@@ -80,6 +82,8 @@ def told(reached: Reached) -> dict[str, Any]:
 
 def _remedy(reached: Reached) -> str:
     budget = reached.budget
+    if budget.scope == "share":
+        return _remedy_of_share(reached)
     if budget.limit_usd is not None and reached.needs.usd is None:
         return (
             "Nobody knows what this model costs, so no limit in dollars can be kept: take it away"
@@ -99,6 +103,17 @@ def _remedy(reached: Reached) -> str:
         "Resume the run on the next day (UTC), or after an admin has set a higher budget_usd or"
         " budget_tokens for today with PUT /v1/usage/budget."
     )
+
+
+def _remedy_of_share(reached: Reached) -> str:
+    provider = reached.budget.provider
+    why = f"This is all that may be used today (UTC) of the server's key of {provider}"
+    otherwise = "resume the run tomorrow"
+    if reached.budget.limit_usd is not None and reached.needs.usd is None:
+        why = f"Nobody knows what this model of {provider} costs, and its shared key has a limit"
+        otherwise = "use another model"
+    own = f"set a key of your own with PUT /v1/settings/user-providers/{provider}"
+    return f"{why}: {otherwise}, or {own} or ask an admin for more and resume the run then."
 
 
 def _number(usd: Any) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.config import Credential
+from models.credentials import Credential
 from tests.servers.provider import Answer, Provider
 from tests.servers.speaking import collected
 from workers.halting import Halt
@@ -41,3 +41,18 @@ def test_a_key_that_no_header_can_carry_is_not_shown_either(provider: Provider) 
         with pytest.raises(ModelError) as failure:
             collected(model.reply([Message("user", (Text("hello"),))], (), Options(), Halt()))
         assert "canary" not in str(failure.value)
+
+
+@pytest.mark.parametrize("name", ["custom-den/m", "ollama/qwen3"])
+def test_an_address_that_gives_credentials_away_is_never_asked(name: str) -> None:
+    where = Credential("sk-canary", "http://169.254.169.254/v1", guarded=True)
+    model = open_model(name, {name.partition("/")[0]: where})
+    with pytest.raises(Denied, match="may not be asked"):
+        collected(model.reply([Message("user", (Text("hello"),))], (), Options(), Halt()))
+
+
+def test_an_address_that_an_admin_has_set_may_be_in_their_own_network(provider: Provider) -> None:
+    provider.answers(Answer(text=("hi",)))
+    model = open_model("custom-den/m", {"custom-den": Credential("k", provider.url, guarded=True)})
+    collected(model.reply([Message("user", (Text("hello"),))], (), Options(), Halt()))
+    assert len(provider.requests) == 1

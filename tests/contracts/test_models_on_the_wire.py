@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.config import Credential
+from models.credentials import Credential
 from tests.servers.provider import Answer, Provider
 from tests.servers.speaking import Speaker, collected, remote
 from workers.halting import Halt, Stopped

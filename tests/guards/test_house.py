@@ -30,6 +30,7 @@ PARTIAL = (
     "webhook_events_waiting",
     "project_workflows_one_default",
     "task_runs_one_running",
+    "budgets_of_shares",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

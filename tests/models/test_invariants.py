@@ -55,7 +55,8 @@ BROKEN = {
     "a swarm that is over has no task": f"{SWARM.format(state='failed', ended=1)}; "
     + TASK.format(state="ready", run="NULL"),
     "what budgets have set aside": "INSERT INTO budgets (key, run_id, spent_usd, spent_tokens, "
-    "reserved_usd, reserved_tokens) VALUES ('run:{run}', '{run}', 0, 0, 1, 1)",
+    "spent_calls, reserved_usd, reserved_tokens, reserved_calls) "
+    "VALUES ('run:{run}', '{run}', 0, 0, 0, 0, 0, 1)",
     "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "
     "FROM generate_series(100, 101) AS seq",
 }

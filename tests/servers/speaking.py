@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from models.config import Credential
+from models.credentials import Credential
 from tests.servers.provider import Answer, Provider
 from workers.halting import Halt
 from workers.llm import open_model

@@ -65,7 +65,7 @@ def test_the_ledger_names_what_an_agent_has_in_hand(
     assert owner.get("/v1/agents/yukihiro/work-ledger").json["count"] == 0
     with db.atomic():
         Run.locked(run)
-        assert Step.get_by_id(item).claim(Agent.terms("yukihiro").concurrent_steps)
+        assert Step.get_by_id(item).claim(Agent.get_by_id("yukihiro").concurrent_steps)
     told = owner.get("/v1/agents/yukihiro/work-ledger").json
     (lock,) = told["locks"]
     assert (told["agentId"], told["count"], lock["key"]) == ("yukihiro", 1, f"{run}/FIX")
@@ -79,7 +79,7 @@ def test_a_planner_that_waits_for_others_is_at_work_and_in_no_queue(
     with db.atomic():
         Run.locked(run)
         step = Step.get_by_id(item)
-        step.claim(Agent.terms("yukihiro").concurrent_steps)
+        step.claim(Agent.get_by_id("yukihiro").concurrent_steps)
         step.move("waiting", waits_for="swarm_1")
     assert owner.get("/v1/agents/yukihiro/queue").json["items"] == []
     assert owner.get("/v1/agents/yukihiro/work-ledger").json["locks"] == []  # no worker has it

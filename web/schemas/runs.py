@@ -14,6 +14,7 @@ from models.pipelines import definition_of
 from models.projects import Project
 from models.replays import CURRENT, PINNED
 from models.runs import OVER, PAUSED, Run
+from models.settings import default_model
 from models.standing import standings
 from web.bodies import LARGEST, Form, Text
 from web.resources import PageForm, visible
@@ -36,11 +37,10 @@ class Scripted(fields.Boolean):
 
 def models_of(version_id: str) -> list[str]:
     """The models that work on the steps of a pipeline version: the step's, the agent's, ours."""
-    settings: Settings = current_app.extensions["settings"]
     if "agent_models" not in g:
-        g.agent_models = agents.models()
+        g.agent_models, g.default_model = agents.models(), default_model()
     return [
-        step.model or g.agent_models.get(step.agent) or settings.default_model
+        step.model or g.agent_models.get(step.agent) or g.default_model
         for step in definition_of(version_id).steps
     ]
 

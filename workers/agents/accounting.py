@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+from models import catalogue, keys
+from models.errors import Forbidden
+from models.keys import Key
 from models.llm_calls import LlmCall
 from models.runs import Run
+from models.spending import Shared
 from models.steps import Step
 from workers.agents.events import Answer
-from workers.llm.base import Model, Thinking, Usage
+from workers.llm.base import Denied, Model, Thinking, Usage
 from workers.llm.prices import price
 
-OURS = ("local", "scripted")  # models that need no key
+
+def paying(run: Run, name: str) -> Key | None:
+    """The key that pays for the run's calls of the model with that name; Denied without one.
+
+    None for models of our own, which take nothing, and for names that lead nowhere.
+    """
+    provider_id = name.strip().partition("/")[0]
+    provider = catalogue.provider_of(provider_id)
+    if provider is None or not provider.talks:
+        return None
+    try:
+        return keys.for_run(run, provider_id, name)
+    except Forbidden as refusal:
+        raise Denied(f"{refusal}.") from refusal
 
 
-def call_row(run: Run, step: Step, model: Model, turn: int, answer: Answer) -> LlmCall:
-    """The row for an answer of the step's session."""
+def note_payer(run: Run, key: Key | None) -> None:
+    """Write down which key paid for the run, once; the caller holds the run's lock."""
+    if key is None:
+        return
+    resolution = keys.resolutions(run.key_resolution, key)
+    if resolution != run.key_resolution:
+        run.put(key_resolution=resolution)
+
+
+def shared_by(key: Key | None) -> Shared | None:
+    """Whose limits the calls have to keep to, if they are made with a shared key."""
+    if key is None or key.source != keys.SHARED:
+        return None
+    return Shared(str(key.user_id), key.provider_id)
+
+
+def call_row(
+    run: Run, step: Step, model: Model, key: Key | None, turn: int, answer: Answer
+) -> LlmCall:
+    """The row for an answer of the step's session, which `key` paid for."""
     reply = answer.reply
     cost = price(model.provider, model.name, reply.usage)
     return LlmCall(
@@ -27,7 +62,8 @@ def call_row(run: Run, step: Step, model: Model, turn: int, answer: Answer) -> L
         request_id=reply.request_id,
         provider=model.provider,
         model=model.name,
-        key_source=None if model.provider in OURS else "instance",
+        key_source=key and key.source,
+        key_masked=key and key.masked,
         **_tokens(reply.usage),
         cost_input=cost.input,
         cost_output=cost.output,

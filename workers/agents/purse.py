@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from models import spending
 from models.runs import Run
-from models.spending import Amount, Busy, Granted, Reached
+from models.spending import Amount, Busy, Granted, Reached, Shared
 from workers.agents.events import Answer, Asking
 from workers.llm import estimating
 from workers.llm.base import Message, Model, Options, Usage
@@ -36,11 +36,12 @@ class Purse:
 
     model: Model
     execution_id: str
+    shared: Shared | None = None
     _counted: Sequence[_Counted] = field(default=())
 
     def open(self, run: Run, asking: Asking) -> Options | Busy | Reached:
         """Set the worst case of a call aside; the options may leave it fewer tokens to answer."""
-        if not spending.limited(run):
+        if not spending.limited(run, self.shared):
             return asking.options
         sent, wanted = self.bound(asking), asking.options.max_output_tokens
         answer = self._reserve(run, sent, wanted)
@@ -57,11 +58,12 @@ class Purse:
         """Count what an answer took."""
         total = price(self.model.provider, self.model.name, usage).total
         usd = None if total is None else Decimal(str(total))
-        spending.settle(run, self.execution_id, Amount(usd, usage.input + usage.output))
+        spent = Amount(usd, usage.input + usage.output)
+        spending.settle(run, self.execution_id, spent, self.shared)
 
     def keep(self, run: Run) -> None:
         """A call was refused before it cost anything."""
-        spending.settle(run, self.execution_id, spending.NOTHING)
+        spending.settle(run, self.execution_id, spending.NOTHING, self.shared)
 
     def heard(self, asking: Asking, answer: Answer) -> None:
         """Remember how many tokens the model counted, for the bounds of what comes next."""
@@ -86,7 +88,7 @@ class Purse:
 
     def _reserve(self, run: Run, sent: int, wanted: int) -> Granted | Busy | Reached:
         usd = worst_case(self.model.provider, self.model.name, sent, wanted)
-        return spending.reserve(run, self.execution_id, Amount(usd, sent + wanted))
+        return spending.reserve(run, self.execution_id, Amount(usd, sent + wanted), self.shared)
 
     def _fitting(self, reached: Reached, sent: int) -> int:
         """How many tokens an answer may have so that its call fits what is left."""

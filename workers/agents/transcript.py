@@ -14,6 +14,7 @@ from typing import Any
 from models import ledger
 from models.base import db
 from models.insisting import insist
+from models.keys import Key
 from models.ledger import Entry
 from models.logs import log
 from models.runs import Run
@@ -22,7 +23,7 @@ from models.spending import Busy, Reached
 from models.steps import Step
 from tasks import budgets
 from workers.agents import sealing
-from workers.agents.accounting import call_row
+from workers.agents.accounting import call_row, note_payer, shared_by
 from workers.agents.acts import Acts
 from workers.agents.events import (
     Answer,
@@ -54,7 +55,15 @@ BUSY_SECONDS = 0.5  # between looks whether other calls have left room in a budg
 class Transcript:
     """The record of one session; it drives the conversation that it writes down."""
 
-    def __init__(self, run: Run, step: Step, model: Model, journal: Journal, voice: Voice) -> None:
+    def __init__(
+        self,
+        run: Run,
+        step: Step,
+        model: Model,
+        journal: Journal,
+        voice: Voice,
+        key: Key | None = None,
+    ) -> None:
         self.run = run
         self.step = step
         self.model = model
@@ -64,7 +73,8 @@ class Transcript:
         self.halt = Halt()
         self.telling = Telling(step)
         self.said = ""  # the last thing the model said in words
-        self.purse = Purse(model, step.id)
+        self.key = key  # what pays for the calls
+        self.purse = Purse(model, step.id, shared_by(key))
         self._act: Entry | None = None  # the one under way
         self._asked: Asking | None = None
         self._granted = Options()  # how the model may be asked
@@ -77,7 +87,9 @@ class Transcript:
         """Seal, with the first act, what the conversation opens with and what that rests on."""
         entry = self.journal.next(ledger.OPENING, self._model_name(), "")
         session, asked = Session(id=self.step.session_id), messages[-1].text
-        self._writes.append(lambda run: session.put(user_prompt=asked))
+        paid = self.key and self.key.resolution()
+        self._writes.append(lambda run: session.put(user_prompt=asked, key_resolution=paid))
+        self._writes.append(lambda run: note_payer(run, self.key))
         if entry.sealed:
             return
         written = sealing.rows(messages)
@@ -216,7 +228,7 @@ class Transcript:
         """Seal an answer with its call row and events, and pay for it."""
         reply = answer.reply
         turns = self.telling.turns
-        call = call_row(self.run, self.step, self.model, turns, answer)
+        call = call_row(self.run, self.step, self.model, self.key, turns, answer)
         self._seal(sealing.answer_row(answer))
         session = Session(id=self.step.session_id)
         self._writes.append(lambda run: call.add())

@@ -8,15 +8,14 @@ from contextlib import suppress
 from types import TracebackType
 
 from models import activities, sessions, steps
-from models.agents import Agent
 from models.base import database_ms, db, now_ms
-from models.config import settings
 from models.errors import Conflict, NotFound, Unavailable
 from models.insisting import insist
 from models.logs import log
 from models.pipelines import definition_of
 from models.runs import REPLAY, RUNNING, Run
 from models.sessions import Session
+from models.settings import terms
 from models.steps import Step
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
@@ -55,12 +54,12 @@ def execute(execution_id: str) -> None:
 def carry_out(run: Run, step: Step) -> None:
     """Let the agent work under the lease, then settle what came of it."""
     spec = definition_of(run.version_id).step(step.step_id)
-    timeout = spec.timeout or settings().step_timeout
+    timeout = spec.timeout or step.under.step_timeout
     left, suspect = time_left(step, timeout), suspicious(step)
     with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", left, suspect) as halt:
         try:
             seat = Rehearsal if run.kind == REPLAY else Sitting
-            done = seat(settings(), run, step).work(halt)
+            done = seat(step.under, run, step).work(halt)
         except Stopped:
             log.info("step stopped", run=run.id, step=step.step_id, reason=halt.reason)
             if halt.reason in (DRAINING, OVERDUE):  # unless somebody else has it by now
@@ -126,8 +125,8 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
             step_tasks.ask_for(step)
             return None
         spec = definition_of(run.version_id).step(step.step_id)
-        agent = Agent.terms(step.agent_id) or Agent()
-        model = step.model_used or model_name(settings(), run, spec, agent)
+        agent, step.under = terms(step.agent_id)
+        model = step.model_used or model_name(step.under, run, spec, agent)
         session_id = Session.id.default()
         if not step.claim(agent.concurrent_steps, session_id=session_id, model_used=model):
             return None

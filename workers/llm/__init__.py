@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from models.config import Credential
+from models.credentials import Credential
 from workers.llm.base import Denied, Model
 
 # Modules are named, not imported: an SDK weighs 50 MB and a second, and most need only one.
@@ -50,13 +50,15 @@ def _local(model: str, local_url: str | None) -> Model:
 
 
 def _remote(provider_id: str, model: str, credential: Credential) -> Model:
+    from models.catalogue import reasons
     from workers.llm import catalogue, prices
     from workers.llm.endpoint import Endpoint
 
     provider = catalogue.provider_of(provider_id)
+    manner = catalogue.manner_of(provider)
     if not credential.api_key and not provider.keyless:
         raise Denied(f"{provider.name} has no key: set {provider.key_variable}.")
-    claude = provider.claude_url is not None and model.startswith("claude")
+    claude = manner.claude_url is not None and model.startswith("claude")
     endpoint = Endpoint(
         provider.id,
         model,
@@ -64,12 +66,13 @@ def _remote(provider_id: str, model: str, credential: Credential) -> Model:
         credential.api_key,
         provider.headers,
         window=prices.window(provider.id, model),
-        reasons=catalogue.reasons(model),
-        effort=provider.effort,
-        recalls_thinking=provider.recalls_thinking,
-        key_variable=provider.key_variable,
+        reasons=reasons(model),
+        effort=manner.effort,
+        recalls_thinking=manner.recalls_thinking,
+        key_variable=credential.called or provider.key_variable,
+        guarded=credential.guarded,
     )
-    return _adapter("anthropic" if claude else provider.protocol, endpoint)
+    return _adapter("anthropic" if claude else manner.protocol, endpoint)
 
 
 def _adapter(protocol: str, endpoint: object) -> Model:

@@ -105,7 +105,8 @@ class Rehearsal(Seat):
 
     def _compare_models(self, recorded: Step) -> None:
         """The server's default is no part of a definition: what was used then counts for it."""
-        settings = replace(self.settings, default_model=str(recorded.model_used))
+        used = str(recorded.model_used)
+        settings = replace(self.settings, default_model=used, executor_model=None)
         name = model_name(settings, self.run, self.spec, self.agent)
         if not self._forked(recorded) and name != recorded.model_used:
             raise Differs(f"the model differs: {differences.values(recorded.model_used, name)}")

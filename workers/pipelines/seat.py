@@ -73,7 +73,8 @@ class Seat:
         return answer_in_shape(model, shape, messages, limits, halt)
 
     def _limits(self) -> Limits:
-        level = self.spec.thinking_level or self.agent.config.get("thinking_level") or "off"
+        usual = self.settings.thinking_level
+        level = self.spec.thinking_level or self.agent.config.get("thinking_level") or usual
         return Limits(
             max_turns=self.spec.max_turns,
             max_output_tokens=self.spec.max_output_tokens,
@@ -97,7 +98,8 @@ def agent_of(definition: Definition, agent_id: str) -> Agent:
 
 def model_name(settings: Settings, run: Run, spec: StepSpec, agent: Agent) -> str:
     """Which model works: the run's, the step's, the agent's or the server's, in this order."""
-    return str(run.model_override or spec.model or agent.model or settings.default_model)
+    usual = (run.ordered and settings.executor_model) or settings.default_model
+    return str(run.model_override or spec.model or agent.model or usual)
 
 
 def uses_files(definition: Definition) -> bool:

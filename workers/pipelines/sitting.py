@@ -9,11 +9,13 @@ from dataclasses import replace
 from models import repositories
 from models.blobs import Blobs
 from models.config import Settings
+from models.keys import Key
 from models.repositories import Repository
 from models.runs import EXECUTOR, Run
 from models.steps import Step
 from workers import sandboxes
 from workers.agents import sealing
+from workers.agents.accounting import paying
 from workers.agents.acts import Acts
 from workers.agents.events import Ending
 from workers.agents.handover import declared_outputs
@@ -48,6 +50,7 @@ class Sitting(Seat):
         self.journal = Journal.read(step.id)
         self.unconfined = False
         self.equipment = Equipment()
+        self.key: Key | None = None  # what pays; None for a model that takes nothing
 
     def work(self, halt: Halt) -> Done:
         """Let the agent work, from where the ledger ends or the work goes another way than it.
@@ -65,7 +68,7 @@ class Sitting(Seat):
         with ExitStack() as opened:
             workspace = self._workspace(opened)
             voice = Voice(self.run, self.step, self.settings.redis_url)
-            transcript = Transcript(self.run, self.step, model, self.journal, voice)
+            transcript = Transcript(self.run, self.step, model, self.journal, voice, self.key)
             with ExitStack() as confined:  # no command may live on while the files are committed
                 toolbox = self._toolbox(model, workspace, confined)
                 messages = self._open(transcript, model, workspace, toolbox)
@@ -81,7 +84,9 @@ class Sitting(Seat):
 
     def _model(self) -> Model:
         name = self.step.model_used or ""  # chosen when the step was first begun
-        return open_model(name, self.settings.providers, self.settings.local_model_url)
+        self.key = paying(self.run, name)
+        credentials = {self.key.provider_id: self.key.credential} if self.key else {}
+        return open_model(name, credentials, self.settings.local_model_url)
 
     def _workspace(self, opened: ExitStack) -> Workspace | None:
         """The run's files as the last sealed act left them; None when no step uses any."""

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from models import base, config, replays, runs, steps
+from models.accounts import User
 from models.config import Settings
 from models.pipelines import Pipeline, PipelineVersion
 from models.runs import Run
@@ -50,6 +51,7 @@ ORDER = {"agent_id": "yukihiro", "project_id": "p1", "task_id": "T-1"}
 def author(monkeypatch: pytest.MonkeyPatch, settings: Settings, work: Work) -> Iterator[Author]:
     """A provider on the loopback, as the one that there is a key for."""
     pipeline_commands.put("one", ONE)
+    User(id=ANNA.id, email="anna@cast.example", is_admin=True).add()
     with Author() as server:
         monkeypatch.setenv("OPENAI_API_KEY", "key")
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")

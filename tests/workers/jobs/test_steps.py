@@ -155,7 +155,8 @@ def test_a_step_on_its_way_to_a_worker_is_not_asked_for_again(step: Step) -> Non
 def test_a_model_that_cannot_be_had_fails_the_step_with_words_that_help(
     step: Step, work: Callable[[int], int]
 ) -> None:
-    Run.update(model_override="openai/gpt-5.1").where(Run.id == step.run_id).execute()
+    nobodys = {"owner_id": "anonymous", "model_override": "openai/gpt-5.1"}
+    Run.update(nobodys).where(Run.id == step.run_id).execute()
     work(1)
     failed = of(step)
     assert failed.state == steps.FAILED

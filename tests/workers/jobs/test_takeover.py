@@ -94,6 +94,8 @@ def begin(admin: FlaskClient, owner: FlaskClient, provider: Author) -> Callable[
     """Starts a run; gives the id of its one step's execution."""
     stored = admin.put("/v1/pipelines/taken-over", json={"yaml_content": PIPELINE})
     assert stored.status_code == 200, stored.json
+    for name in ("openai", "anthropic"):
+        admin.post("/v1/admin/shared-providers", json={"providerId": name})
 
     def started(model: str = OPENAI) -> str:
         provider.requests.clear()

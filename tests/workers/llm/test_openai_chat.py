@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.config import Credential
+from models.credentials import Credential
 from tests.servers.provider import Answer, Provider
 from workers.halting import Halt
 from workers.llm import open_model
