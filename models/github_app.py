@@ -224,7 +224,8 @@ def _asked(github: GitHub, method: str, url: str, **body: Any) -> Response[Any]:
     except RequestFailed as error:
         status = error.response.status_code
     except GitHubException as error:
-        raise Unreachable(f"GitHub did not answer {what}: {type(error).__name__}") from None
+        cause = getattr(error, "exc", error)
+        raise Unreachable(f"GitHub did not answer {what}: {type(cause).__name__}") from None
     if status in {404, 410}:
         raise NotFound(f"GitHub knows nothing of {what}")
     raise Unreachable(f"GitHub answered {status} to {what}")

@@ -230,7 +230,7 @@ class _Conversation(BaseHTTPRequestHandler):
     def _answer(self, body: Any) -> None:
         address = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(address.query).items()}
-        opener = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        opener = self.headers.get("Authorization", "").rpartition(" ")[2]  # GitHub takes any word
         with self.server.lock:
             status, told = self.server.github.answer(
                 self.command, address.path, query, opener, body
@@ -288,8 +288,7 @@ def github(session_settings: Settings, tmp_path: Path) -> Iterator[Github]:
             patch.setenv(name, value)
         config.settings.cache_clear()
         yield server.github
-    github_app._client(server.github.url).close()
-    github_app._client.cache_clear()
+    github_app._config.cache_clear()
     server.shutdown()
     server.server_close()
     config.settings.cache_clear()
