@@ -239,7 +239,8 @@ def _changed(going: _Pass, card: Card) -> Change | None:
         return _to(board.first("terminal_done"), card, CHILDREN)
     if any(board.failed(each.status) or each.held_from is not None for each in blockers):
         return _held(board, card)
-    return _of_children(going, card, children) or _of_blockers(going, card, blockers)
+    unmet = any(not board.done(each.status) for each in blockers)
+    return _of_children(going, card, children, unmet) or _of_blockers(going, card, blockers, unmet)
 
 
 def _held(board: Board, card: Card) -> Change | None:
@@ -251,7 +252,7 @@ def _held(board: Board, card: Card) -> Change | None:
     return Change(card.id, blocked, card.status, FAILED)
 
 
-def _of_children(going: _Pass, card: Card, children: Sequence[Card]) -> Change | None:
+def _of_children(going: _Pass, card: Card, children: Sequence[Card], unmet: bool) -> Change | None:
     """What a parent becomes while not all of its subtasks are done."""
     board = going.board
     if not any(child.id in going.was for child in children):
@@ -263,14 +264,18 @@ def _of_children(going: _Pass, card: Card, children: Sequence[Card]) -> Change |
     reopened = any(board.over(going.was.get(child.id) or "") for child in children)
     if reopened and board.over(card.status):
         some = any(board.done(child.status) for child in children)
-        return _to(board.working if some else board.ready, card, CHILDREN)
+        return _to(board.working if some else _resting(board, unmet), card, CHILDREN)
     return None
 
 
-def _of_blockers(going: _Pass, card: Card, blockers: Sequence[Card]) -> Change | None:
+def _resting(board: Board, unmet: bool) -> str | None:
+    """Where a task stands on which nobody works."""
+    return (board.first("initial") if unmet else None) or board.ready
+
+
+def _of_blockers(going: _Pass, card: Card, blockers: Sequence[Card], unmet: bool) -> Change | None:
     """What a task becomes whose blockers all may still come to a good end, or have."""
     board = going.board
-    unmet = any(not board.done(each.status) for each in blockers)
     if card.held_from is not None:
         return _released(board, card, unmet)
     stirred = card.id in going.look or any(each.id in going.was for each in blockers)

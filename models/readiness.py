@@ -22,12 +22,14 @@ def ready(project_id: str, board: Board, form: Mapping[str, Any]) -> list[dict[s
     which work may begin), which kinds of work, and how many (`limit`).
     """
     asked = form.get("statuses")
+    statuses = list(asked if asked is not None else board.means.claimable)
+    waiting = set(statuses) & set(board.means.initial)
     rows = db.now(
-        _READY,
+        _READY_AMONG_MANY if waiting else _READY,
         {
             "project": project_id,
-            "statuses": list(asked if asked is not None else board.means.claimable),
             "done": list(board.means.terminal_done),
+            "statuses": statuses,
             "agent": form.get("agent_id"),
             "kinds": form.get("work_types"),
             "limit": form["limit"],
@@ -52,8 +54,32 @@ _WAITING = """
            WHERE from_task_id = tasks.id AND type = 'blocks'
            ORDER BY later.priority, later.id LIMIT 50) AS w)
 """
-# Status by status, each along the index and no further than needed: whatever the board's size.
-_READY = f"""
+# Where a task waits for nothing: asked task by task, or of all that wait at once, which is quicker
+# where most do, as among those that have not been begun with.
+_ONE_BY_ONE = """
+    NOT EXISTS (
+        SELECT FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
+        WHERE to_task_id = one.id AND type = 'blocks'
+            AND NOT blocker.status = ANY(%(done)s::text[]))
+    AND NOT EXISTS (
+        SELECT FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
+        WHERE to_task_id = one.parent_task_id AND type = 'blocks'
+            AND NOT blocker.status = ANY(%(done)s::text[]))
+"""
+_ALL_AT_ONCE = """
+    one.id NOT IN (SELECT task_id FROM held)
+    AND (one.parent_task_id IS NULL OR one.parent_task_id NOT IN (SELECT task_id FROM held))
+"""
+
+
+def _asking(free: str) -> str:
+    """Status by status, each along the index and no further than needed."""
+    return f"""
+    WITH held (task_id) AS (
+        SELECT to_task_id FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
+        WHERE dependency_edges.project_id = %(project)s AND type = 'blocks'
+            AND NOT blocker.status = ANY(%(done)s::text[])
+    )
     SELECT {", ".join(f"tasks.{name}" for name in COLUMNS)}, {_WAITING}
     FROM unnest(%(statuses)s::text[]) AS wanted (status), LATERAL (
         SELECT * FROM tasks AS one
@@ -64,18 +90,15 @@ _READY = f"""
             AND (%(kinds)s::text[] IS NULL OR work_type IS NULL
                 OR work_type = ANY(%(kinds)s::text[]))
             AND NOT EXISTS (SELECT FROM tasks AS child WHERE child.parent_task_id = one.id)
-            AND NOT EXISTS (
-                SELECT FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
-                WHERE to_task_id = one.id AND type = 'blocks'
-                    AND NOT blocker.status = ANY(%(done)s::text[]))
-            AND NOT EXISTS (
-                SELECT FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
-                WHERE to_task_id = one.parent_task_id AND type = 'blocks'
-                    AND NOT blocker.status = ANY(%(done)s::text[]))
+            AND {free}
         ORDER BY priority, column_position, id LIMIT %(limit)s::bigint
     ) AS tasks
     ORDER BY priority, column_position, id LIMIT %(limit)s::bigint
-"""  # noqa: S608
+    """  # noqa: S608
+
+
+_READY = _asking(_ONE_BY_ONE)
+_READY_AMONG_MANY = _asking(_ALL_AT_ONCE)
 _BEGUN = f"""
     SELECT {", ".join(f"tasks.{name}" for name in SHORT)}, {_WAITING}
     FROM tasks WHERE project_id = %(project)s AND status = ANY(%(statuses)s::text[])
