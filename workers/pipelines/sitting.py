@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from models import repositories
 from models.blobs import Blobs
 from models.config import Settings
 from models.keys import Key
-from models.repositories import Repository
 from models.runs import EXECUTOR, Run
 from models.steps import Step
 from workers import sandboxes
@@ -33,9 +31,10 @@ from workers.pipelines import executing, progress
 from workers.pipelines.briefing import Briefing, Look
 from workers.pipelines.equipment import Equipment, equip
 from workers.pipelines.seat import Done, Seat, uses_files
+from workers.repositories import origin_of
 from workers.sandboxes.base import Engine, Spec
 from workers.sandboxes.discreet import Discreet
-from workers.workspaces import Origin, Saved, Workspace, open_workspace
+from workers.workspaces import Saved, Workspace, open_workspace
 
 UNCONFINED = "SANDBOX=unsafe-local: this agent's commands run unconfined, with the worker's rights"
 LOST = "these secrets were left out, because they do not open or are too large: {names}"
@@ -95,7 +94,7 @@ class Sitting(Seat):
         commit, snapshot = self.run.workspace_commit, self.run.workspace_snapshot
         saved = Saved(commit, snapshot) if commit and snapshot else None
         root, begin = self.settings.data / "workspaces", saved or executing.starts_of(self.run)
-        origin = origin_of(self.run)
+        origin = origin_of(self.run.project_id)
         workspace = opened.enter_context(
             open_workspace(root, self.run.id, begin, self.blobs, origin)
         )
@@ -165,11 +164,3 @@ class Sitting(Seat):
         if self.run.kind == EXECUTOR:
             step["outputs"] = executing.with_facts(step["outputs"], workspace, commit)
         return replace(done, step=step, run=run)
-
-
-def origin_of(run: Run) -> Origin | None:
-    """Where the code of the run's project lives; None when it has none."""
-    repository = Repository.of(run.project_id) if run.project_id is not None else None
-    if repository is None:
-        return None
-    return Origin(repositories.address(repository.url), repository.branch)

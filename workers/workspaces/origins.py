@@ -43,8 +43,8 @@ class Origin:
 class Seen:
     """What a look at a repository found; of an empty one neither branch nor commit."""
 
-    branch: str | None
-    commit: str | None
+    branch: str | None = None
+    commit: str | None = None
     branches: tuple[Mapping[str, str], ...] = ()
 
 
