@@ -6,17 +6,24 @@ import contextlib
 import socket
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 
 CONNECTED = ("connection.connect_tcp.complete", "connection.start_tls.complete")
+SENDING = "send_request_headers.started"
 
 
 class Lines:
-    """Remembers every connection a client makes; `watch` is the client's hook for requests."""
+    """Remembers every connection a client makes; `watch` is the client's hook for requests.
+
+    `may_send` is asked last of all before a request leaves, and raises when it must not: making
+    one takes time, in which this process may have been stopped and its work taken over.
+    """
 
     def __init__(self) -> None:
+        self.may_send: Callable[[], object] = lambda: None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
 
@@ -32,6 +39,8 @@ class Lines:
             hang_up(each)
 
     def _traced(self, event: str, told: dict[str, Any]) -> None:
+        if event.endswith(SENDING):
+            self.may_send()
         if event in CONNECTED:
             opened = told["return_value"].get_extra_info("socket")
             if isinstance(opened, socket.socket):

@@ -36,6 +36,7 @@ def interruptible(
     seconds without a chunk, and whatever reading raised. On leaving its connection, one of the
     `lines`, is cut, even where nothing has come yet: nobody pays for what nobody reads.
     """
+    lines.may_send = halt.check
     reader = _Reader(begin, lines)
     reader.start()
     with contextlib.closing(reader), halt.waking(reader.wake):
