@@ -115,6 +115,7 @@ def test_whatever_sounds_like_a_secret_is_listed(app: Flask):
     assert not new, f"Say in {canaries.TABLE.name} whether these take secrets"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_secret_is_ever_seen_again(
     app: Flask,

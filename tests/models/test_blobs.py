@@ -190,6 +190,7 @@ def test_a_putter_killed_at_any_moment_never_leaves_half_a_blob(on_disk, folder)
             on_disk.delete(zeros)
 
 
+@pytest.mark.slow
 def test_a_large_blob_goes_in_and_out_in_little_memory(on_disk):
     code = PUTTING + (
         "for _ in Blobs(sys.argv[1]).stream(sys.argv[3]): pass\n"

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
@@ -98,6 +99,7 @@ def tell_all(run: str, settings: Settings, done: threading.Event) -> None:
         done.set()
 
 
+@pytest.mark.slow
 def test_a_thousand_cuts_lose_nothing_and_tell_nothing_twice(
     app: Flask, owner: FlaskClient, run: str, settings: Settings
 ):

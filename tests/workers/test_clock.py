@@ -24,10 +24,10 @@ def test_a_leader_that_was_stopped_loses_the_lock_to_the_one_that_stands_by(
     leading, standing_by = cursors
     assert clock._leads(leading)
     assert not clock._leads(standing_by)
-    clock._depose_silent(standing_by, 0.2)
+    clock._depose_silent(standing_by, 1.0)
     assert not clock._leads(standing_by)  # it spoke just now
-    time.sleep(0.3)
-    clock._depose_silent(standing_by, 0.2)
+    time.sleep(1.1)
+    clock._depose_silent(standing_by, 1.0)
     assert clock._leads(standing_by)
     with pytest.raises(psycopg2.OperationalError):
         leading.execute("SELECT 'leading'")

@@ -12,6 +12,7 @@ from tests.conftest import VAULT_KEYS
 from tests.models.test_audit import note, untied
 from tests.workers.test_cli import djinn
 
+pytestmark = pytest.mark.slow
 NEW = f"new:{'0e' * 32}"
 
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 import redis
@@ -25,12 +26,14 @@ from tests.processes.product import DJINN, until
 from workers import boot, broker
 from workers.bell import BellConsumer
 from workers.broker import BellBroker, broker_url
+from workers.local.valkey import valkey
 from workers.relay import Relay
 from workers.serving import BellWorker, Pools, refuse_eviction
 
 QUEUE = "short"
 ASKING = ("blmove", "evalsha")
 Open = Callable[[], BellBroker]
+QUIET = "redis://127.0.0.1:6379/0"
 
 
 @pytest.fixture
@@ -38,6 +41,13 @@ def opened(stream: str) -> Iterator[Open]:
     """Makes brokers, each of which stands for a process."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(closing(BellBroker(stream)))
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[BellBroker]:
+    """A broker whose server nobody else asks anything."""
+    with valkey(tmp_path) as url, closing(BellBroker(url)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -272,29 +282,25 @@ def test_an_idle_worker_begins_at_once(opened: Open, jobs: list[str], database: 
     worker.stop(2000)
 
 
-def test_nothing_searches_the_keys_and_the_streams_live_elsewhere(
-    opened: Open, stream: str
-) -> None:
+def test_nothing_searches_the_keys_and_the_streams_live_elsewhere(alone: BellBroker) -> None:
     """D11."""
-    asked = opened()
     for number in range(50):
-        asked.client.set(f"other:{number}", "x")
-    asked.client.config_resetstat()
-    asked.put_back_orphans()
-    assert not any("keys" in name or "scan" in name for name in asked.client.info("commandstats"))
-    assert broker_url(stream) != stream
+        alone.client.set(f"other:{number}", "x")
+    alone.client.config_resetstat()
+    alone.put_back_orphans()
+    assert not any("keys" in name or "scan" in name for name in alone.client.info("commandstats"))
+    assert broker_url(QUIET) != QUIET
 
 
-def test_an_idle_queue_costs_about_one_command_a_second(opened: Open) -> None:
+def test_an_idle_queue_costs_about_one_command_a_second(alone: BellBroker) -> None:
     """D12."""
-    asked = opened()
-    consumer = asked.consume(QUEUE, prefetch=8)
+    consumer = alone.consume(QUEUE, prefetch=8)
     next(consumer)
-    asked.client.config_resetstat()
+    alone.client.config_resetstat()
     ends = time.monotonic() + 2.2
     while time.monotonic() < ends:
         assert next(consumer) is None
-    stats = asked.client.info("commandstats")
+    stats = alone.client.info("commandstats")
     calls = sum(
         stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("blmove", "evalsha")
     )

@@ -61,6 +61,7 @@ def author(monkeypatch: pytest.MonkeyPatch, settings: Settings, work: Work) -> I
     config.settings.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_replay_repeats_tools_loops_and_reviews(
     start: Callable[..., Run], replayed: Callable[..., Run]
 ) -> None:

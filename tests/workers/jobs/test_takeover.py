@@ -160,6 +160,7 @@ def carried_out(execution_id: str) -> None:
     assert of(execution_id).state == steps.COMPLETED, of(execution_id).error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [OPENAI, CLAUDE])
 def test_wherever_a_worker_dies_the_next_one_goes_on_from_there(
     begin: Callable[[str], str], provider: Author, model: str
@@ -179,6 +180,7 @@ def test_wherever_a_worker_dies_the_next_one_goes_on_from_there(
         assert history(execution) == [execution]
 
 
+@pytest.mark.slow
 @examples(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
