@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Self
 
 from peewee import CharField, ForeignKeyField, IntegerField, fn
@@ -210,6 +210,16 @@ def tallies(swarms: Sequence[Swarm]) -> dict[str, Counter[str]]:
     for swarm_id, state, number in rows.tuples():
         found[swarm_id][state] = number
     return found
+
+
+def over(swarm_ids: Collection[str]) -> set[str]:
+    """Which of these swarms are over, or not there any more."""
+    text = """
+        SELECT asked.id FROM unnest(%s::text[]) AS asked (id)
+            LEFT JOIN swarms ON swarms.id = asked.id
+        WHERE swarms.id IS NULL OR swarms.state IN ('completed', 'failed', 'cancelled')
+    """
+    return {swarm_id for (swarm_id,) in db.now(text, (list(swarm_ids),))}
 
 
 def stalled(older_than_ms: int, limit: int = 100) -> list[str]:

@@ -11,7 +11,7 @@ import psycopg2
 import redis
 from playhouse.pool import MaxConnectionsExceeded
 
-from models import callers, runs, streams
+from models import callers, runs, streams, swarms
 from models.base import db
 from models.errors import Unavailable
 from models.logs import log
@@ -179,6 +179,7 @@ class Feed:
                 for start in range(0, len(listening), ASKED):
                     some = listening[start : start + ASKED]
                     self._nudge([one for one in some if one.stream.topic], known)
+                    self._end_swarms([one for one in some if swarm_of(one)])
                     self._dismiss_outsiders(some)
                 self._follow_projects()
             except AWAY as error:
@@ -201,6 +202,16 @@ class Feed:
             if topic not in numbers or missed.get(topic, 0) > seq:
                 self.audience.tell(one, NUDGE)
 
+    def _end_swarms(self, listening: list[Listener]) -> None:
+        """Have streams of swarms that are over say so, where nobody told us."""
+        if listening:
+            with db.connection_context():
+                over = swarms.over({swarm_of(one) for one in listening})
+            for one in listening:
+                if swarm_of(one) in over:
+                    one.stream.behind = True
+                    self.audience.tell(one, NUDGE)
+
     def _dismiss_outsiders(self, listening: list[Listener]) -> None:
         """End the streams whose callers are not who they were, or may no longer see their run."""
         principals = {one.stream.principal for one in listening}
@@ -218,6 +229,11 @@ class Feed:
             joined = memberships(list({one.principal.id for one in opened}))
         for one in opened:
             one.projects = joined.get(one.principal.id, frozenset())
+
+
+def swarm_of(listener: Listener) -> str:
+    """The swarm that is followed, if it is one."""
+    return str(getattr(listener.stream, "swarm_id", ""))
 
 
 def _look(listener: Listener) -> tuple[str, str]:

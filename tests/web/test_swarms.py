@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from models.base import db
@@ -297,3 +298,18 @@ def test_lists_read_no_long_text_that_they_do_not_show(
         assert owner.get(path).json
     asked = [record.getMessage() for record in caplog.records if record.name == "peewee"]
     assert asked and not [text for text in asked for name in unread if name in text]
+
+
+def test_a_stream_whose_last_event_was_lost_ends_all_the_same(
+    app: Flask, ask: Callable[..., Any], owner: FlaskClient
+):
+    app.extensions["feed"].recheck_seconds = 0.1
+    swarm = ask(task("A")).json["swarm_id"]
+    with listening(owner, f"/v1/swarm/{swarm}/stream") as frames:
+        assert next(frames).comment == "connected"
+        assert next(frames).data["status"] == "pending"
+        commands.cancel(swarm)
+        with db.connection_context():
+            db.execute_sql("DELETE FROM outbox")  # as when Redis was emptied on the way
+        told = [frame for frame in frames if frame.comment is None]
+    assert [(frame.event, frame.data["status"]) for frame in told] == [("state", "cancelled")]
