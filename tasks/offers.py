@@ -107,7 +107,9 @@ def _known(held: Held) -> list[Offer]:
             if kept is not None:
                 return list(orjson.loads(kept))
             if client.set(f"{place}:asked", secrets.token_hex(4), nx=True, px=int(SECONDS * 1000)):
-                return _kept(client, place, _told(held))
+                kept = client.get(place)  # whoever asked before may just have been told
+                offers = _told(held) if kept is None else list(orjson.loads(kept))
+                return _kept(client, place, offers)
             time.sleep(PAUSE)
     except redis.RedisError as error:
         log.info("redis does not keep lists of models", error=str(error))
