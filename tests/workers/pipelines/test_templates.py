@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,10 +44,9 @@ def test_any_text_renders_and_plain_text_stays_as_it_is(text, values):
         assert rendered == text
 
 
+@pytest.mark.timeout(60)  # what backtracks takes hours
 def test_a_template_made_to_be_slow_is_not():
-    started = time.monotonic()
     render("{% if a %}" * 100_000 + "{{ " * 100_000 + "{%" + " " * 100_000, {})
-    assert time.monotonic() - started < 2
 
 
 def test_unknown_names_can_be_told():
