@@ -27,7 +27,12 @@ from tests.servers.github import Github
 
 ENDPOINTS = (Path(__file__).parents[1] / "guards/endpoints.txt").read_text().split("\n")
 WORDS = {word for line in ENDPOINTS for word in line.split("/")}  # as ids they name other routes
-PROBES = {"GET /v1/status", "GET /healthz", "GET /readyz"}  # take nothing that could be wrong
+PROBES = {
+    "GET /v1/status",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /v1/auth/status",
+}  # take nothing that could be wrong
 REFUSING = "/updates/apply"  # 501 whatever it is asked
 ANSWERING = [line for line in ENDPOINTS if line and "/events/" not in line]  # those never end
 ANSWERING = [line for line in ANSWERING if not line.endswith(REFUSING)]

@@ -67,10 +67,14 @@ def test_sigterm_ends_streams_and_leaves_soon(tmp_path: Path) -> None:
         assert any(json.loads(line)["event"] == "request" for line in lines)
 
 
+VAULT = {"SECRET_ENCRYPTION_KEYS": "ab" * 32}
+
+
 @pytest.mark.parametrize(
     ("environment", "word"),
     [
-        ({"AUTH_ENABLED": "false", "HOST": "0.0.0.0"}, "ALLOW_INSECURE"),
+        ({"AUTH_ENABLED": "false", "HOST": "0.0.0.0", **VAULT}, "ALLOW_INSECURE"),
+        ({"AUTH_ENABLED": "false", "HOST": "0.0.0.0"}, "SECRET_ENCRYPTION_KEYS"),
         ({"AUTH_ENABLED": "true"}, "ENGINE_INTERNAL_TOKEN"),
     ],
 )
