@@ -39,6 +39,7 @@ class Stream(Protocol):
     seq: int  # the last numbered event that was sent
     behind: bool  # it needs what only Postgres or Redis can tell
     over: bool  # nothing more will be sent
+    unsure: bool  # it asked in vain and may lack something, if only its end: a recheck reminds it
 
     def deliver(self, item: Item) -> bytes:
         """The frames for what just happened; asks nobody. May find that it is behind."""

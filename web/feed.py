@@ -186,7 +186,7 @@ class Feed:
                 log.warning("recheck skipped", error=str(error).strip())
 
     def _nudge(self, listening: list[Listener], known: dict[str | None, int]) -> None:
-        """Wake who follows a run that went on without us hearing of it, or that is gone.
+        """Wake who follows a run that went on without us hearing of it, or is gone, or is unsure.
 
         What the last recheck did not know of is on its way: under load thousands wait for it.
         """
@@ -199,7 +199,7 @@ class Feed:
         missed = numbers if self._deaf else known
         for one in idle:
             topic, seq = one.stream.topic, one.stream.seq
-            if topic not in numbers or missed.get(topic, 0) > seq:
+            if topic not in numbers or missed.get(topic, 0) > seq or one.stream.unsure:
                 self.audience.tell(one, NUDGE)
 
     def _end_swarms(self, listening: list[Listener]) -> None:

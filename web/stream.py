@@ -99,6 +99,7 @@ class RunStream:
         self.entry: Entry = START  # the last stream entry that a replay has sent
         self.behind = True
         self.over = False
+        self.unsure = False
         self._missed = start.entry  # text after this entry may still be in Redis
         self._nears_end = True  # worth asking whether the run is over
 
@@ -125,17 +126,19 @@ class RunStream:
     def catch_up_like(self, other: RunStream) -> None:
         """Be where `other` is."""
         self.seq, self._nears_end = other.seq, other._nears_end
-        self.behind, self.over = other.behind, other.over
+        self.behind, self.over, self.unsure = other.behind, other.over, other.unsure
 
     def catch_up(self) -> bytes:
         """What was missed: text from Redis while it holds it, events from Postgres; a batch."""
         try:
             with db.connection_context():
-                return b"".join(self._text_missed()) + self._batch()
-        except AWAY as error:  # a recheck tries again
+                pieces = b"".join(self._text_missed()) + self._batch()
+        except AWAY as error:
             log.warning("history unavailable", run=self.topic, error=str(error).strip())
-            self.behind = False
+            self.behind, self.unsure = False, True
             return b""
+        self.unsure = False
+        return pieces
 
     def _text_missed(self) -> Iterator[bytes]:
         """What Redis has since a position amid text, unless it has lost some of it."""
@@ -198,6 +201,7 @@ class OpenStream:
         self.entry: Entry = START
         self.behind = True
         self.over = False
+        self.unsure = False
         self._channel = channel
         self._opened = False
         self._start = start  # where a replay begins; None: from now on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,10 +12,11 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import events, streams
+from models import base, events, outbox, streams
 from models.base import db
 from models.config import Settings
 from models.runs import Run
+from tasks import runs as commands
 from tests.processes.product import until
 from tests.web.listening import Frame, delta, happen, kinds, listening, messages
 from web import create_app
@@ -265,3 +267,22 @@ def test_a_stream_holds_no_database_connection(app: Flask, owner: FlaskClient, r
         messages(frames, 1)
         db.close()
         until(lambda: not db._in_use)
+
+
+def test_a_stream_that_asked_in_vain_whether_this_was_the_end_is_reminded(
+    app: Flask, owner: FlaskClient, run: str, settings: Settings, database: str
+):
+    app.extensions["feed"].recheck_seconds = 0.1
+    with listening(owner, f"/v1/events/stream?run_id={run}") as frames:
+        messages(frames, 1)
+        commands.cancel(run)
+        with db.atomic():
+            waiting = [body for queue, body in outbox.take(100) if queue == outbox.EVENTS]
+        base.db.close_all()
+        base.connect("postgresql://nobody@127.0.0.1:1/none")
+        streams.publish(settings.redis_url, waiting)
+        (ended,) = messages(frames, 1)
+        time.sleep(0.5)  # it asks, and nobody answers
+        base.connect(database)
+        assert ended.data["type"] == "run_failed"
+        assert [frame.event for frame in frames if frame.comment is None] == ["end"]
