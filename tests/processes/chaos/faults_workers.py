@@ -13,6 +13,7 @@ from tests.processes.chaos.model import Asking
 from tests.processes.chaos.scenery import SPARED, Missed, Scenery, waited_for, within
 
 PATIENCE = 30.0  # seconds a platform waits after SIGTERM
+POISON = 20.0  # seconds in which a worker that another fault has may be free again
 FAKETIME = "x86_64-linux-gnu aarch64-linux-gnu"
 ANSWERED = """
     SELECT count(*) FROM llm_calls JOIN steps
@@ -141,9 +142,13 @@ def poisoner(scenery: Scenery) -> Callable[[Asking], None]:
     """What happens to a worker that asks in the name of a poisoned run."""
 
     def strike(asking: Asking) -> None:
-        member = scenery.caller(asking.port, scenery.stage.model.port)
-        if member is not None:
-            scenery.stage.fleet.kill(member, number=signal.SIGSEGV)
+        patience = time.monotonic() + POISON
+        while time.monotonic() < patience:  # another fault may have that worker just now
+            member = scenery.caller(asking.port, scenery.stage.model.port)
+            if member is not None:
+                scenery.stage.fleet.kill(member, number=signal.SIGSEGV)
+                return
+            time.sleep(0.2)
 
     return strike
 
