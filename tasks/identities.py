@@ -11,7 +11,7 @@ from typing import Any
 
 import peewee
 
-from models import audit, openid
+from models import audit, openid, waitlist
 from models.accounts import (
     LONGEST_EMAIL,
     LONGEST_NAME,
@@ -166,6 +166,7 @@ def _made(email: str, name: str | None) -> User:
     """A new account without a password; the very first one is an admin's."""
     first = not users_exist() and not settings().setup_token
     called = (name or email.partition("@")[0])[:LONGEST_NAME]
+    waitlist.registered(email)
     return User(email=email, display_name=called, is_admin=first).add()
 
 

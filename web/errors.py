@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from models import errors
 from models.logs import log
+from models.vault import Unreadable
 
 STATUS: Mapping[type[errors.DomainError], int] = {
     errors.Malformed: 400,
@@ -45,6 +46,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, http_problem)
     for outage in (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded):
         app.register_error_handler(outage, outage_problem)
+    app.register_error_handler(Unreadable, sealed_problem)
 
 
 def domain_problem(error: errors.DomainError) -> Response:
@@ -76,6 +78,12 @@ def outage_problem(error: Exception) -> Response:
     """The database is away: 503, try again."""
     log.warning("database unavailable", error=str(error).strip())
     return domain_problem(errors.Unavailable("The database is not available; try again"))
+
+
+def sealed_problem(error: Exception) -> Response:
+    """What this needs was sealed with a key that is gone: the operator can put it back."""
+    log.error("a secret does not open", error=str(error))
+    return domain_problem(errors.Unavailable("A secret this needs does not open; tell an admin"))
 
 
 def problem(status: int, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:

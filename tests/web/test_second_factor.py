@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import audit
+from models import audit, passwords
 from models.accounts import Challenge, RecoveryCode, User
 from models.base import db, now_ms
 from models.config import Settings
@@ -253,3 +253,14 @@ def test_no_proof_turns_nothing_off(ada: Person, codes: list[str]):
     for body in ({}, {"password": None}, {"password": "wrong", "code": "000000"}):
         assert ada.post("2fa/disable", **body).status_code == 401
     assert ada.http.get("/v1/auth/me").json["totpEnabled"] is True
+
+
+def test_a_secret_whose_key_is_gone_is_no_fault_of_ours_and_lets_nobody_in(nobody: FlaskClient):
+    with db.connection_context():
+        told = {"totp_enabled": True, "totp_secret": "v1:gone:AAAA"}
+        told["password_hash"] = passwords.hashed("correct horse")
+        User.update(**told).where(User.id == "usr_owner").execute()
+    form = {"email": "owner@cast.example", "password": "correct horse"}
+    pending = nobody.post("/v1/auth/login", json=form).json["pendingToken"]
+    answer = nobody.post("/v1/auth/login/2fa", json={"pendingToken": pending, "code": "123456"})
+    assert (answer.status_code, "does not open" in answer.json["detail"]) == (503, True)
