@@ -12,6 +12,16 @@ from models.base import IDENTIFIER, Model, Moment, db, now_ms
 from models.principals import Principal
 
 LIFECYCLE = frozenset({"complete", "fail", "executor_complete", "executor_fail"})
+# What sessions have that plan and delegate (pulses, wakes, chats), as far as it is there.
+PLANNING = (
+    *("read", "write", "edit", "bash", "grep", "find", "ls"),
+    *("message_agent", "wake_agent"),
+    *("create_project", "get_my_projects", "get_ready_tasks", "get_board_columns"),
+    *("get_project_vision", "create_task", "create_subtask", "add_dependency", "update_task"),
+    *("comment_task", "claim_task", "get_task_context", "transition_task", "get_task_workflow"),
+    *("get_task_executor_runs", "execute_task", "open_pull_request", "get_task_pr_status"),
+    *("spawn_executor", "swarm_execute", "get_run_history", "load_skill", "create_skill"),
+)
 
 
 class ToolOverride(Model):

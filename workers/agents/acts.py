@@ -18,6 +18,8 @@ UNKNOWN = (
     "it."
 )
 
+UNTOUCHED = ("none", "rows")  # effects that leave the files as they are
+
 
 @dataclass
 class Acts:
@@ -36,6 +38,11 @@ class Acts:
         """What calling the tool may change."""
         return self.toolbox.effect(name) if self.toolbox else "none"
 
+    def begins(self, asked_by: str) -> None:
+        """Name the act that is about to be done, the same at each try."""
+        if self.toolbox is not None:
+            self.toolbox.begins(asked_by)
+
     def came_of(self, call: Call, asked_by: str, launched: str | None) -> Result | None:
         """What an act came to that a worker has let go of; None when it is to be done.
 
@@ -51,7 +58,7 @@ class Acts:
 
     def saved(self, name: str) -> Savepoint | None:
         """How the files stand after calling the tool, if that may have changed them and did."""
-        if self.workspace is None or self.blobs is None or self.effect(name) == "none":
+        if self.workspace is None or self.blobs is None or self.effect(name) in UNTOUCHED:
             return None
         made = self.workspace.savepoint(self.blobs, self.last) or self._adopted
         self._adopted = None

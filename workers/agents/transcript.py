@@ -251,6 +251,7 @@ class Transcript:
         if came is not None:
             self._act, entry.lost = entry, came.is_error  # what others did is known
             return self._returned(Returned(event.call, came, 0.0))
+        self.acts.begins(asked_by)
         self._claim(entry)
         return None
 

@@ -18,6 +18,7 @@ from workers.agents.acts import Acts
 from workers.agents.events import Ending
 from workers.agents.handover import declared_outputs
 from workers.agents.journal import Diverged, Journal
+from workers.agents.mandate import Mandate
 from workers.agents.prompts import assemble
 from workers.agents.tools import Toolbox
 from workers.agents.tools.base import Bench
@@ -122,7 +123,8 @@ class Sitting(Seat):
         sandbox = Discreet(opened.enter_context(backend.open(spec)), hidden)
         contained = backend.confines and not network
         declared = declared_outputs(self.spec)
-        return Bench(Tree(workspace.tree), sandbox, declared, contained, hidden)
+        mandate = Mandate(self.step)
+        return Bench(Tree(workspace.tree), sandbox, declared, contained, hidden, mandate)
 
     def _open(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from models.errors import DomainError
 from workers.agents.tools import delegation, executor, files, lifecycle, search, shell
 from workers.agents.tools.base import Bench, Effect, Tool, ToolError, Verdict, tidy
 from workers.agents.tools.tree import OutOfBounds
@@ -59,6 +60,11 @@ class Toolbox:
         effect = self._all[name].effect if name in self._all else "none"
         return "tree" if effect == "world" and self._bench.contained else effect
 
+    def begins(self, act: str) -> None:
+        """Name the act under way, the same at each try."""
+        if self._bench.mandate is not None:
+            self._bench.mandate.act = act
+
     def ends(self, name: str) -> bool:
         """Whether calling the tool ends the step; it changes nothing else."""
         return name in self._all and self._all[name].lifecycle
@@ -70,7 +76,7 @@ class Toolbox:
         """
         try:
             return Result(call.id, tidy(self._bench.blotted(self._act(call, halt))))
-        except (ToolError, OutOfBounds) as error:
+        except (ToolError, OutOfBounds, DomainError) as error:
             return Result(call.id, tidy(self._bench.blotted(str(error))), is_error=True)
         except OSError as error:
             return Result(call.id, self._bench.blotted(_in_words(error)), is_error=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from models.masking import without
+from workers.agents.mandate import Mandate
 from workers.agents.tools.tree import Tree
 from workers.halting import Halt
 from workers.llm.base import ToolSpec
@@ -46,7 +47,7 @@ class Bench:
     """What a step's tools work on; `declared` are the outputs its pipeline asks for.
 
     `contained` says that commands can change nothing but the tree: no network, no other files.
-    `hidden` are texts that no tool may answer with.
+    `hidden` are texts that no tool may answer with, `mandate` is there where tools change rows.
     """
 
     tree: Tree
@@ -54,6 +55,7 @@ class Bench:
     declared: tuple[str, ...] = ()
     contained: bool = False
     hidden: tuple[str, ...] = field(default=(), repr=False)
+    mandate: Mandate | None = None
 
     def blotted(self, text: str) -> str:
         """`text` without what the agent may use but not see."""
@@ -62,8 +64,9 @@ class Bench:
 
 Answer = str | Verdict
 
-# What a tool changes: nothing, the tree alone, who knows what, or it has others do something.
-Effect = Literal["none", "tree", "world", "delegation"]
+# What a tool changes: nothing, the tree alone, rows (once, however often it is tried), who knows
+# what, or it has others do something.
+Effect = Literal["none", "tree", "rows", "world", "delegation"]
 
 
 @dataclass(frozen=True)
