@@ -14,6 +14,7 @@ from peewee import CharField, ForeignKeyField, IntegerField
 from models.accounts import User
 from models.base import JsonField, Model, Moment, db, id_field, now_ms
 from models.budgets import SHARE_KEY, TODAY, Budget
+from models.errors import Forbidden
 from models.llm_calls import dollars
 from models.principals import Principal
 from models.providers import LONGEST_ID
@@ -68,6 +69,21 @@ def applying(shares: Iterable[Share], now: int) -> Share | None:
     return min(lasting, key=lambda share: share.target_user_id is None, default=None)
 
 
+def refuse_unless_good(user_id: str, provider_id: str, model: str) -> None:
+    """Raise Forbidden when the share that counts by now is not good for `provider/model`.
+
+    Where there is none any more, nothing is said: its limits tell that nothing is left.
+    """
+    held = {"provider": provider_id, "sharer": user_id}
+    for share in Share.read_named(_COUNTING, held):
+        if not share.allows(model):
+            allowed = ", ".join(share.allowed_models)
+            raise Forbidden(
+                f"The key that is shared with you is not good for {model} any more, only for"
+                f" {allowed}. Choose one of those, or set a key of your own."
+            )
+
+
 def for_user(user_id: str) -> dict[str, Share]:
     """The shares that count for a person now, by provider."""
     theirs = (Share.target_user == user_id) | Share.target_user.is_null()
@@ -108,6 +124,13 @@ def exhausted(share: Share, used: Budget | None) -> str | None:
     return None
 
 
+_COUNTING = """
+    SELECT * FROM admin_shared_providers
+    WHERE provider_id = %(provider)s
+        AND (target_user_id = %(sharer)s OR target_user_id IS NULL)
+        AND (expires_at IS NULL OR expires_at > extract(epoch FROM now()) * 1000)
+    ORDER BY target_user_id NULLS LAST LIMIT 1
+"""
 _BEGIN = f"""
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens, limit_calls, spent_usd,
         spent_tokens, spent_calls, reserved_usd, reserved_tokens, reserved_calls)
@@ -115,13 +138,7 @@ _BEGIN = f"""
     FROM (
         SELECT share.daily_cost_limit_usd AS usd,
             CASE WHEN share.id IS NULL THEN 0 ELSE share.daily_limit END AS calls
-        FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-            SELECT * FROM admin_shared_providers
-            WHERE provider_id = %(provider)s
-                AND (target_user_id = %(sharer)s OR target_user_id IS NULL)
-                AND (expires_at IS NULL OR expires_at > extract(epoch FROM now()) * 1000)
-            ORDER BY target_user_id NULLS LAST LIMIT 1
-        ) AS share ON true
+        FROM (SELECT 1) AS one LEFT JOIN LATERAL ({_COUNTING}) AS share ON true
     ) AS wanted
     WHERE NOT EXISTS (
         SELECT 1 FROM budgets WHERE key = {SHARE_KEY}

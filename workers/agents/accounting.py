@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models import catalogue, keys
+from models import catalogue, keys, shares
 from models.errors import Forbidden
 from models.keys import Key
 from models.llm_calls import LlmCall
@@ -27,6 +27,15 @@ def paying(run: Run, name: str) -> Key | None:
         return keys.for_run(run, provider_id, name)
     except Forbidden as refusal:
         raise Denied(f"{refusal}.") from refusal
+
+
+def refuse_unless_good(shared: Shared, model: Model) -> None:
+    """Raise Denied when a shared key may not be used for the model any more."""
+    try:
+        name = f"{model.provider}/{model.name}"
+        shares.refuse_unless_good(shared.user_id, shared.provider_id, name)
+    except Forbidden as refusal:
+        raise Denied(str(refusal)) from refusal
 
 
 def note_payer(run: Run, key: Key | None) -> None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from models import spending
 from models.runs import Run
 from models.spending import Amount, Busy, Granted, Reached, Shared
+from workers.agents.accounting import refuse_unless_good
 from workers.agents.events import Answer, Asking
 from workers.llm import estimating
 from workers.llm.base import Message, Model, Options, Usage
@@ -40,9 +41,14 @@ class Purse:
     _counted: Sequence[_Counted] = field(default=())
 
     def open(self, run: Run, asking: Asking) -> Options | Busy | Reached:
-        """Set the worst case of a call aside; the options may leave it fewer tokens to answer."""
+        """Set the worst case of a call aside; the options may leave it fewer tokens to answer.
+
+        Raises Denied where the key is lent, but no longer for this model.
+        """
         if not spending.limited(run, self.shared):
             return asking.options
+        if self.shared is not None:
+            refuse_unless_good(self.shared, self.model)
         sent, wanted = self.bound(asking), asking.options.max_output_tokens
         answer = self._reserve(run, sent, wanted)
         if isinstance(answer, Reached):

@@ -153,8 +153,13 @@ def test_commands_have_what_was_granted_and_the_agent_never_sees_it(
 
 
 def test_what_a_command_only_prints_is_written_nowhere(
-    do: Callable[..., Run], owner: FlaskClient, capfd: pytest.CaptureFixture[str]
+    do: Callable[..., Run],
+    owner: FlaskClient,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # which other tests leave alone
     given(owner, "Deploy token", PRINTED)
     given(owner, "Key", f"first line\n{PRINTED[::-1]}\n")
     lent(owner)
@@ -165,7 +170,7 @@ def test_what_a_command_only_prints_is_written_nowhere(
     assert "DEPLOY_TOKEN=***" in written  # it does look where things are written
     for secret in (PRINTED, PRINTED[::-1], COOKIE):
         assert secret not in written
-    assert not list(Path(tempfile.gettempdir()).glob("djinn-step-*/**/ck_*"))
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_a_secret_that_is_taken_away_is_gone_at_the_next_step(

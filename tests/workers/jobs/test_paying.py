@@ -17,7 +17,7 @@ from models.sessions import Session
 from models.steps import Step
 from tasks import pipelines
 from tests.conftest import PROJECT
-from tests.servers.provider import Answer, Provider
+from tests.servers.provider import Answer, Provider, Received
 
 SERVER, OWN = "sk-server-0123456789abcdef", "sk-own-abcdef0123456789"
 SHARES = "/v1/admin/shared-providers"
@@ -188,6 +188,31 @@ def test_a_run_that_has_used_up_a_share_pauses_and_goes_on_with_a_key_of_ones_ow
     assert Run.get_by_id(waiting.id).state == runs.COMPLETED
     assert used(provider) == [SERVER, OWN]
     assert list(Run.get_by_id(waiting.id).key_resolution["providerSources"]) == ["openai"]
+
+
+def test_a_share_that_loses_the_model_is_not_used_for_the_next_call_of_the_same_step(
+    say: Callable[..., Run],
+    owner: FlaskClient,
+    admin: FlaskClient,
+    provider: Provider,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share = admin.post(SHARES, json={"providerId": "openai", "allowedModels": ["gpt-4o"]}).json
+    provider.answers(Answer(text=("that is no JSON",)), Answer(text=('{"answer": "yes"}',)))
+    reply_to = provider.reply_to
+
+    def narrowing(received: Received) -> Answer:
+        """An admin takes the model from the share while it is answering."""
+        admin.patch(f"{SHARES}/{share['id']}", json={"allowedModels": ["gpt-5.2"]})
+        return reply_to(received)
+
+    monkeypatch.setattr(provider, "reply_to", narrowing)
+    run = say(owner)
+
+    assert (run.state, used(provider)) == (runs.FAILED, [SERVER])
+    assert "not good for openai/gpt-4o any more, only for gpt-5.2" in Step.of(run)[0].error
+    assert owner.get("/v1/settings/user-providers").json[0]["callsLeft"] is None
+    assert LlmCall.select().where(LlmCall.run_id == run.id).count() == 1  # which is kept
 
 
 def test_what_was_used_of_a_share_is_seen_by_who_uses_it_and_by_admins(
