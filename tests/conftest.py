@@ -24,6 +24,7 @@ from models.config import Settings
 from models.pipelines import Pipeline
 from models.projects import Project, ProjectMember
 from models.templates import ProjectTemplate
+from tests import leaks
 from tests.servers.github import github  # noqa: F401
 from web import create_app
 from web.feed import Feed
@@ -94,6 +95,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[SERVERS][0].close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+    """When a test has been cleared away, nothing of what it told in secret may have been seen."""
+    report = yield
+    if call.when == "teardown":
+        leaks.search_report(item, report)
+    return report
+
+
 def make_template(url: str) -> None:
     run_sql(url, f"CREATE DATABASE {TEMPLATE}")
     base.connect(base.renamed(url, TEMPLATE), 2)
@@ -159,6 +169,7 @@ def database(addresses: dict[str, str]) -> Iterator[str]:
     yield addresses["postgres"]
     base.connect(addresses["postgres"], 20)  # a test may have pointed it elsewhere
     with base.db.connection_context():
+        leaks.search_tables()
         base.db.execute_sql(EMPTY, (list(KEPT),))
         others = [model.select().where(~model.shipped) for model in (Agent, Pipeline)]
         own = ~ProjectTemplate.is_builtin | ProjectTemplate.customized
@@ -201,6 +212,7 @@ def application(session_settings: Settings) -> Flask:
     """The application with accounts on, made once: describing every route takes its time."""
     made = create_app(session_settings)
     made.config["PROPAGATE_EXCEPTIONS"] = True  # a fault of ours fails the test that finds it
+    leaks.watch(made)
     return made
 
 
