@@ -87,18 +87,30 @@ def sealed_problem(error: Exception) -> Response:
 
 
 def problem(status: int, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:
-    """An `application/problem+json` answer."""
+    """An `application/problem+json` answer to the current request."""
+    body = problem_body(status, detail, request.path, g.get("request_id", ""), faults)
+    return Response(body, status=status, content_type=PROBLEM)
+
+
+def problem_body(
+    status: int,
+    detail: str,
+    path: str,
+    request_id: str,
+    faults: list[dict[str, Any]] | None = None,
+) -> bytes:
+    """A problem document (RFC 9457)."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": request.path,
-        "requestId": g.get("request_id", ""),
+        "instance": path,
+        "requestId": request_id,
     }
     if status == 422 or faults:
         body["errors"] = faults or []
-    return Response(json.dumps(body), status=status, content_type=PROBLEM)
+    return json.dumps(body).encode()
 
 
 def validation_faults(messages: Any) -> Iterator[dict[str, Any]]:

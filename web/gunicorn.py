@@ -15,15 +15,17 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import secrets
 from typing import Any
 
 from gevent import monkey
-from gunicorn import glogging
+from gunicorn import glogging, util
 from gunicorn.workers.ggevent import GeventWorker
 
 from models import logs, passwords
 from models.config import Misconfigured, settings
 from models.logs import log
+from web.errors import PROBLEM, problem_body
 from web.security import refuse_unsafe
 
 _chosen = settings()
@@ -49,6 +51,17 @@ class HandingOver(GeventWorker):
             raise StopIteration
         return False
 
+
+def write_problem(sock: Any, status: int, reason: str, message: str) -> None:
+    """Refuse what is no request at all in the shape of every other error."""
+    request_id = secrets.token_hex(8)
+    body = problem_body(status, message or reason, "", request_id)
+    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {PROBLEM}\r\n"
+    head += f"Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\n\r\n"
+    util.write_nonblock(sock, head.encode("latin1") + body)
+
+
+util.write_error = write_problem  # gunicorn has no setting for it
 
 bind = f"{_chosen.host}:{_chosen.port}"
 workers = _chosen.web_workers

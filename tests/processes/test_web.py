@@ -54,6 +54,29 @@ def test_a_body_in_broken_chunks_is_the_clients_fault(running: Product) -> None:
         assert received(connection, b"\r\n").startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /v1/status HTTP/1.1\r\nHost: here\r\nbad header: x\r\n\r\n", 400),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: here\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: here\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 200 + b"\r\n", 431),
+    ],
+)
+def test_what_is_no_request_is_refused_like_everything_else(
+    running: Product, sent: bytes, status: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+        connection.sendall(sent)
+        head, _, body = received(connection, b"}").partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"Content-Type: application/problem+json" in head
+    told = json.loads(body)
+    assert (told["status"], bool(told["detail"])) == (status, True)
+    assert f"X-Request-ID: {told['requestId']}".encode() in head
+
+
 def test_sigterm_ends_streams_and_leaves_soon(tmp_path: Path) -> None:
     with product(tmp_path) as running:
         connection = opened(running, "/v1/events/stream")
