@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from models import audit, passwords
+from models import audit, passwords, waitlist
 from models.accounts import (
     LOGIN_BYTES,
     Challenge,
@@ -69,6 +69,7 @@ def set_up(form: dict[str, Any], origin: Origin) -> Login:
         if users_exist():
             raise _already()
         user.add()
+        waitlist.registered(email)
         login = begin(user, origin)
         audit.record(user.principal(), "user.set_up", user.id)
     return login

@@ -50,6 +50,7 @@ SETUP = {"email": " Ada@Example.com ", "password": PASSWORD}
 
 def test_the_first_account_is_an_admins_and_is_logged_in(app: Flask, nobody: FlaskClient):
     empty()
+    nobody.post("/v1/waitlist", json={"email": SETUP["email"]})
     told = nobody.get("/v1/auth/status").json
     assert told == {"authEnabled": True, "setupComplete": False, "oidcProviders": []}
     answer = nobody.post("/v1/auth/setup", json=SETUP)
@@ -68,6 +69,9 @@ def test_the_first_account_is_an_admins_and_is_logged_in(app: Flask, nobody: Fla
     assert nobody.get("/v1/auth/status").json["setupComplete"] is True
     assert nobody.post("/v1/auth/setup", json=SETUP).status_code == 409
     assert audited() == ["user.set_up"]
+    assert [each["status"] for each in nobody.get("/v1/waitlist", headers=token).json] == [
+        "registered"
+    ]
 
 
 @pytest.mark.parametrize(
