@@ -46,7 +46,8 @@ INVARIANTS: Mapping[str, str] = {
     "a run that should move has a step at work, waiting or asked for": """
         SELECT id FROM runs WHERE state IN ('pending', 'running') AND updated_at <late>
           AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
-              AND steps.state IN ('queued', 'running', 'waiting'))""",
+              AND steps.state IN ('queued', 'running', 'waiting'))
+          AND (kind <> 'chat' OR state = 'pending')""",
     "a step that is due is taken while a worker of its queue lives and has nothing to do": """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
         WHERE steps.state = 'queued' AND runs.state = 'running'
@@ -116,6 +117,25 @@ INVARIANTS: Mapping[str, str] = {
             OR bool_or(sealed_at IS NULL AND seq < (
                 SELECT max(seq) FROM ledger AS later
                 WHERE later.execution_id = ledger.execution_id))""",
+    "a message that waits is answered next, or its session's turn is under way": """
+        SELECT chat_messages.id FROM chat_messages JOIN runs ON runs.id = session_id
+        WHERE chat_messages.state IN ('queued', 'running') AND chat_messages.updated_at <late>
+          AND runs.state NOT IN ('pending') AND runs.updated_at <late>
+          AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = session_id
+              AND steps.state IN ('queued', 'running', 'waiting'))""",
+    "an answer is being given while its turn is under way": """
+        SELECT chat_messages.id FROM chat_messages
+            LEFT JOIN steps ON steps.id = chat_messages.execution_id
+        WHERE chat_messages.state = 'running'
+          AND (steps.id IS NULL OR steps.state IN <over>)""",
+    "a chat is over when its run is": """
+        SELECT chat_sessions.id FROM chat_sessions JOIN runs USING (id)
+        WHERE (chat_sessions.state IN ('completed', 'failed')) <> (runs.state IN <over>)""",
+    "a chat in which nobody says anything ends by its deadline": """
+        SELECT id FROM chat_sessions WHERE state IN ('starting', 'running')
+          AND idle_until <late> AND NOT EXISTS (
+              SELECT FROM chat_messages WHERE session_id = chat_sessions.id
+                AND chat_messages.state IN ('queued', 'running'))""",
     "what is due is handed to the broker": """
         SELECT id FROM outbox WHERE greatest(due_at, asked_at) <late>""",
 }

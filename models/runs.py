@@ -19,6 +19,9 @@ ACTIVE = (PENDING, RUNNING, PAUSED)
 OVER = (COMPLETED, FAILED, CANCELLED)
 
 PIPELINE, EXECUTOR, REPLAY = "pipeline", "executor", "replay"  # kinds of runs
+CHAT, PULSE, WAKE = "chat", "pulse", "wake"  # sessions of agents, which are shown as such
+SHOWN = (PIPELINE, EXECUTOR, REPLAY)
+OPEN_ENDED = (CHAT, PULSE, WAKE)  # they end well when the model has no more to say
 
 
 class Run(Stateful):
@@ -87,7 +90,7 @@ class Run(Stateful):
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
         """The only place that says who sees runs: their owner, their project's members, admins."""
-        return shared(cls, principal)
+        return shared(cls, principal).where(cls.kind.in_(SHOWN))
 
     @classmethod
     def locked(cls, run_id: str, attempt: int | None = None) -> Self | None:

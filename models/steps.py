@@ -36,6 +36,7 @@ COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 ACTIVE = (QUEUED, RUNNING, WAITING)
 
 AGENTS, EXECUTORS = "agents", "executors"  # the queues that steps are worked on from
+CHATS = "chats"  # turns of chats: a person waits for them, so they wait for nobody's hands
 
 LEASE_MS = 3_000
 LATELY_MS = 60_000

@@ -54,7 +54,7 @@ def forgotten(older_than_ms: int, limit: int = 200) -> Mapping[str, Waiting]:
                     WHERE state = 'running' AND queue = 'agents' GROUP BY agent_id
                 ) AS busy ON busy.agent_id = steps.agent_id
             WHERE steps.state = 'queued' AND runs.state = 'running'
-              AND (steps.queue = 'executors'
+              AND (steps.queue <> 'agents'
                    OR coalesce(busy.steps, 0) < coalesce(agents.concurrent_steps, 2))
               AND greatest(steps.due_at, steps.updated_at) + %s < {CLOCK}
         )
@@ -82,11 +82,14 @@ def overslept(limit: int = 200) -> list[str]:
 
 
 def idle_runs(older_than_ms: int, limit: int = 200) -> Sequence[Run]:
-    """Runs that should move but have no step under way or waiting."""
+    """Runs that should move but have no step under way or waiting; a chat rests between turns."""
     text = f"""
         SELECT * FROM runs WHERE state IN ('pending', 'running') AND updated_at + %s < {CLOCK}
             AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
                 AND steps.state IN ('queued', 'running', 'waiting'))
+            AND (kind <> 'chat' OR state = 'pending' OR EXISTS (
+                SELECT FROM chat_messages WHERE session_id = runs.id
+                    AND chat_messages.state IN ('queued', 'running')))
         LIMIT %s
     """  # noqa: S608
     return Run.read(text, older_than_ms, limit)

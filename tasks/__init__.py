@@ -15,7 +15,7 @@ from models.failures import key_of
 
 P = ParamSpec("P")
 
-QUEUES = ("short", "agents", "executors")
+QUEUES = ("short", "agents", "executors", "chats")
 TASKS: dict[str, Task[Any]] = {}
 
 

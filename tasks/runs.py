@@ -172,7 +172,7 @@ def delete(run_id: str, force: bool = False) -> None:
             if not force:
                 raise Conflict(f"Run {run.id} is {run.state}; cancel it first or use force=true")
             cancel(run_id)
-        _delete([run.id])
+        discard([run.id])
         happening = ("run_deleted", {"runId": run.id})
         events.announce(run.owner_id, happening, project_id=run.project_id)
 
@@ -185,7 +185,7 @@ def delete_ended(principal: Principal, state: str | None, before: int | None) ->
     count = 0
     while batch := [run.id for run in chosen.order_by(Run.created_at).limit(BATCH)]:
         with db.atomic():
-            _delete(batch)
+            discard(batch)
         count += len(batch)
     filters = {"status": state, "before": before}
     events.announce(principal.id, ("runs_bulk_deleted", {"count": count, "filters": filters}))
@@ -259,7 +259,8 @@ def _rewind(run: Run, number: int) -> None:
     Run.update(outputs=run.outputs, workspace_commit=commit).where(Run.id == run.id).execute()
 
 
-def _delete(run_ids: list[str]) -> None:
+def discard(run_ids: list[str]) -> None:
+    """Delete runs and all they left, in the current transaction."""
     for model in (Event, Session, LlmCall, Activity):
         model.delete().where(model.run_id.in_(run_ids)).execute()
     Step.delete().where(Step.run.in_(run_ids)).execute()

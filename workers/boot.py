@@ -84,7 +84,7 @@ def worker(queues: list[str], threads: int | None = None) -> int:
         me = processes.register("worker", queues)
     pools.start()
     log.info("worker ready", queues=queues, threads=threads)
-    if {"agents", "executors"} & set(queues) and chosen.sandbox == "unsafe-local":
+    if {"agents", "executors", "chats"} & set(queues) and chosen.sandbox == "unsafe-local":
         log.warning("SANDBOX=unsafe-local: agents' commands run unconfined, with my rights")
     deaf: list[str] = []
     while not deaf and not stopping.wait(processes.HEARTBEAT_MS / 1000):

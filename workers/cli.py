@@ -205,7 +205,7 @@ def web() -> None:
 def worker(
     queues: Annotated[
         str, typer.Option(help="Queues to serve, by comma.")
-    ] = "short,agents,executors",
+    ] = "short,agents,executors,chats",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Jobs at a time (default: WORKER_THREADS).")
     ] = None,

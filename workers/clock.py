@@ -27,6 +27,7 @@ from models import (
 )
 from models.base import db
 from models.logs import log
+from tasks import chats as chat_tasks
 from tasks import failures as failure_tasks
 from tasks import logins
 from tasks import mail as mail_tasks
@@ -192,4 +193,5 @@ PERIODIC = (
     Periodic(300, webhook_tasks.ask_for_missed),
     Periodic(600, github.forget_expired),
     Periodic(3600, webhooks.forget_old),
+    Periodic(10, chat_tasks.end_idle),
 )

@@ -31,6 +31,8 @@ PARTIAL = (
     "project_workflows_one_default",
     "task_runs_one_running",
     "budgets_of_shares",
+    "chat_sessions_active",
+    "chat_messages_open",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

@@ -26,6 +26,17 @@ TASK = """
         execution_prompt, dependencies, state, run_id, branch, created_at, updated_at)
     VALUES ('swarmtask_1', 'swarm_1', 0, 'A', '', 'p', 't', '', '[]', '{state}', {run}, 'b', 1, 1)
 """
+CHAT = """
+    INSERT INTO chat_sessions (id, user_id, agent_id, state, source, model, tools, message_count,
+        summarised, context_used, idle_until, created_at, updated_at, last_activity_at,
+        completed_at)
+    VALUES ('{{run}}', 'u', 'finn', '{state}', 'chat', 'm', '[]', 0, 0, 0, 1, 1, 1, 1, {ended})
+"""
+MESSAGE = """
+    INSERT INTO chat_messages (id, session_id, number, role, content, attachments, state,
+        created_at, updated_at)
+    VALUES ('msg_1', '{{run}}', 1, 'assistant', '', '[]', '{state}', 1, 1)
+"""
 
 # What breaks each kind of rows: {run} and {step} are a run under way and its queued step.
 BROKEN = {
@@ -57,6 +68,18 @@ BROKEN = {
     "what budgets have set aside": "INSERT INTO budgets (key, run_id, spent_usd, spent_tokens, "
     "spent_calls, reserved_usd, reserved_tokens, reserved_calls) "
     "VALUES ('run:{run}', '{run}', 0, 0, 0, 0, 0, 1)",
+    "a message that waits is answered": "; ".join(
+        [
+            CHAT.format(state="running", ended="NULL"),
+            MESSAGE.format(state="queued"),
+            "UPDATE runs SET updated_at = 1",
+            "DELETE FROM steps",
+        ]
+    ),
+    "an answer is being given": f"{CHAT.format(state='running', ended='NULL')}; "
+    + MESSAGE.format(state="running"),
+    "a chat is over when its run is": CHAT.format(state="completed", ended=1),
+    "a chat in which nobody says anything": CHAT.format(state="running", ended="NULL"),
     "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "
     "FROM generate_series(100, 101) AS seq",
 }

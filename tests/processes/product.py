@@ -23,7 +23,7 @@ DJINN = str(Path(sys.executable).parent / "djinn")
 COMMANDS = {
     "web": ["web"],
     "short": ["worker", "--queues", "short"],
-    "agents": ["worker", "--queues", "agents,executors"],
+    "agents": ["worker", "--queues", "agents,executors,chats"],
     "clock": ["clock"],
 }
 OVER = {"completed", "failed", "cancelled"}

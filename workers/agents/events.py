@@ -127,7 +127,8 @@ class Ending:
 class Limits:
     """What a conversation may take; with a `shape` it is one constrained answer, no tools.
 
-    `declared` are the outputs the step owes.
+    `declared` are the outputs the step owes; where it is `open_ended` it owes nothing and ends when
+    the model calls nothing more.
     """
 
     max_turns: int = 999
@@ -138,3 +139,4 @@ class Limits:
     declared: tuple[str, ...] = ()
     shape: Shape | None = None
     silence: float = 180.0
+    open_ended: bool = False

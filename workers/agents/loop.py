@@ -164,6 +164,8 @@ class _Conversation:
 
     def _talked(self, reply: Reply, text: str) -> Talk[Ending | None]:
         """The model said something and called nothing: it is done, or it is told to go on."""
+        if self.limits.open_ended and (reply.stop != "length" or self.unheeded >= UNHEEDED):
+            return Ending("text", summary=finishing.summary_of(text))
         outputs = finishing.read_text(text)
         missing = finishing.owed(outputs, self.limits.declared)
         if self.limits.declared and not missing:

@@ -13,13 +13,14 @@ from models.errors import Conflict, NotFound, Unavailable
 from models.insisting import insist
 from models.logs import log
 from models.pipelines import definition_of
-from models.runs import REPLAY, RUNNING, Run
+from models.runs import CHAT, EXECUTOR, PULSE, REPLAY, RUNNING, WAKE, Run
 from models.sessions import Session
 from models.settings import terms
 from models.steps import Step
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
+from tasks import turns
 from workers.agents import delegating
 from workers.agents.tools.base import Awaited
 from workers.broker import performs
@@ -40,6 +41,7 @@ APART_MS = 1_000  # how long a suspect waits for another one to be done
 SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
+SOURCES = {EXECUTOR: "executor", CHAT: "chat", PULSE: "pulse", WAKE: "wake"}
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
 
 
@@ -245,7 +247,9 @@ class GivenBackOnError:
 
 def _begun(run: Run, step: Step) -> None:
     """Tell that the agent sits down: session row, event, timeline."""
-    now, source = now_ms(), "executor" if step.queue == steps.EXECUTORS else "pipeline"
+    if run.kind == CHAT:
+        turns.begun(run, step)
+    now, source = now_ms(), SOURCES.get(run.kind, "pipeline")
     Session(
         id=step.session_id,
         state=sessions.RUNNING,

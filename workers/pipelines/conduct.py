@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from models import activities, replays, runs, sessions, steps
+from models import activities, chats, replays, runs, sessions, steps
 from models.base import NOW, database_ms, db
 from models.events import Happening
 from models.pipelines import definition_of
 from models.runs import Run
 from models.steps import Step
+from tasks import turns
 from tasks.endings import run_ended
 from tasks.steps import ask_for, release_hands
 from workers.pipelines.engine import Dispatch, Failed, Finished, Notice, Outcome, next_step
@@ -25,6 +26,9 @@ Decision = Dispatch | Finished | Failed
 
 def advance(run: Run) -> None:
     """Dispatch the run's next step or end it; nothing while it is paused or a step is active."""
+    if run.kind == runs.CHAT:
+        turns.advance(run)
+        return
     if run.state == runs.PENDING:
         run.move(runs.RUNNING, started_at=NOW)
         run.record(("run_started", {"pipelineId": run.pipeline_id, "attempt": run.attempt}))
@@ -42,6 +46,9 @@ def advance(run: Run) -> None:
 def complete(run: Run, step: Step, **result: Any) -> None:
     """End a step well: outputs, text, commit, model; then move the run on."""
     step.move(steps.COMPLETED, step.holding(), completed_at=NOW, **result)
+    if run.kind == runs.CHAT:
+        _turned(run, step, chats.COMPLETED)
+        return
     executions = Step.of(run)
     decision = _decide(run, executions)
     told = {**_of(step), "outputs": step.outputs, "commitHash": step.commit}
@@ -54,6 +61,9 @@ def fail(run: Run, step: Step, error: str, **result: Any) -> None:
     """End a step badly; the engine decides whether it is tried again."""
     result = {"error": error, "completed_at": NOW, **result}
     step.move(steps.FAILED, step.holding(), **result)
+    if run.kind == runs.CHAT:
+        _turned(run, step, chats.FAILED)
+        return
     executions = Step.of(run)
     decision = _decide(run, executions)
     again = isinstance(decision, Dispatch) and decision.step_id == step.step_id
@@ -64,9 +74,19 @@ def fail(run: Run, step: Step, error: str, **result: Any) -> None:
 
 
 def quarantine(run: Run, step: Step, why: str) -> None:
-    """End a run whose step broke its worker again and again; only a person starts it anew."""
-    run.put(quarantined=True)
+    """End a run whose step broke its worker again and again; only a person starts it anew.
+
+    A chat goes on without the answer that did.
+    """
+    if run.kind != runs.CHAT:
+        run.put(quarantined=True)
     fail(run, step, f"quarantined: {why}", final=True)
+
+
+def _turned(run: Run, step: Step, state: str) -> None:
+    """A turn of a chat has ended, whose session lives on."""
+    _close(run, step, state)  # sessions of agents end in the same words
+    turns.settled(run, step, state, step.error)
 
 
 def _decide(run: Run, executions: Sequence[Step]) -> Decision:

@@ -12,7 +12,7 @@ from models.config import Settings
 from models.definitions import Definition, StepSpec
 from models.insisting import insist
 from models.pipelines import definition_of
-from models.runs import Run
+from models.runs import OPEN_ENDED, Run
 from models.steps import Step
 from workers.agents.answering import answer_in_shape
 from workers.agents.events import Ending, Limits, Talk
@@ -82,7 +82,13 @@ class Seat:
             thinking_level=level,
             declared=declared_outputs(self.spec),
             silence=self.settings.model_silence,
+            open_ended=self.run.kind in OPEN_ENDED,
         )
+
+    @property
+    def _allowed(self) -> Collection[str] | None:
+        """The tools that may be offered; None for all that need not be named."""
+        return self.spec.tools
 
     def _concluded(self, ending: Ending, said: str, unwritten: Callable[[Run], None]) -> Done:
         """What the ending means for the step; `said` are the model's last words."""

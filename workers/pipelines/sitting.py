@@ -9,7 +9,7 @@ from dataclasses import replace
 from models.blobs import Blobs
 from models.config import Settings
 from models.keys import Key
-from models.runs import EXECUTOR, Run
+from models.runs import EXECUTOR, OPEN_ENDED, Run
 from models.steps import Step
 from workers import sandboxes
 from workers.agents import sealing
@@ -109,7 +109,8 @@ class Sitting(Seat):
         """The step's tools; None where it is to answer in a given shape instead."""
         if workspace is None or not self._equipped(model):
             return None
-        return Toolbox(self._bench(workspace, opened), self.spec.tools, self._withheld)
+        bench, open_ended = self._bench(workspace, opened), self.run.kind in OPEN_ENDED
+        return Toolbox(bench, self._allowed, self._withheld, open_ended)
 
     def _bench(self, workspace: Workspace, opened: ExitStack) -> Bench:
         """A workbench whose commands run confined; they end with the step."""

@@ -264,3 +264,24 @@ def test_an_answer_never_asks_for_more_room_than_the_window_has(toolbox: MakeToo
     model = Reciter([DONE], window=4_096)
     held(model, toolbox())
     assert model.heard[0].options.max_output_tokens < 4_096
+
+
+def test_a_session_without_an_order_ends_when_the_model_has_no_more_to_say(
+    toolbox: MakeToolbox, workspace: Path
+) -> None:
+    """Chats, pulses and wakes: no nudges, nothing to hand over."""
+    (workspace / "a.txt").write_text("x")
+    model = Reciter([says("I look.", [call("read", path="a.txt")]), says("It says x.")])
+    told = held(model, toolbox(), Limits(open_ended=True))
+    assert told.ending == Ending("text", summary="It says x.")
+    assert told.of(Nudged) == []
+
+
+def test_an_answer_of_a_session_without_an_order_that_was_cut_off_goes_on(
+    toolbox: MakeToolbox,
+) -> None:
+    told = held(
+        Reciter([says("Half", stop="length"), says("whole")]), toolbox(), Limits(open_ended=True)
+    )
+    assert told.ending.succeeded
+    assert len(told.of(Nudged)) == 1

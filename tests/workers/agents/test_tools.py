@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from tests.workers.agents.conftest import MakeToolbox
 from tests.workers.agents.recital import call
-from workers.agents.tools import TABLE, Toolbox
-from workers.agents.tools.base import OUTPUT_CHARS, bounded
+from workers.agents.tools import TABLE, Toolbox, usual
+from workers.agents.tools.base import OUTPUT_CHARS, Bench, bounded
 from workers.agents.tools.tree import OutOfBounds, Tree
 from workers.halting import DeadlinePassed, Halt
 from workers.llm.base import Result
+from workers.sandboxes.base import Sandbox
 
 
 def use(toolbox: Toolbox, name: str, **arguments: object) -> Result:
@@ -266,3 +267,12 @@ def test_what_is_bounded_says_so_and_loses_nothing_else(text: str, limit: int) -
     else:
         assert cut.startswith(text[: limit // 2])
         assert cut.endswith(text[-(limit // 2) :])
+
+
+def test_where_nothing_is_handed_over_no_tool_ends_the_session(
+    workspace: Path, sandbox: Sandbox
+) -> None:
+    box = Toolbox(Bench(Tree(workspace), sandbox), usual("swarm_execute"), open_ended=True)
+    names = {spec.name for spec in box.specs}
+    assert {"read", "bash", "swarm_execute"} <= names
+    assert not names & {"complete", "fail", "executor_complete", "executor_fail"}

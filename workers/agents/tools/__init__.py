@@ -23,23 +23,33 @@ Withheld = Callable[[], Collection[str]]
 BY_NAME = {tool.name for tool in delegation.TOOLS} | EXECUTOR_ENDINGS  # offered when named
 
 
+def usual(*more: str) -> set[str]:
+    """The tools that need not be named, and these."""
+    return (TABLE.keys() - BY_NAME) | (TABLE.keys() & set(more))
+
+
 class Toolbox:
     """The tools of one step over its workbench; remembers how the agent ended it."""
 
     def __init__(
-        self, bench: Bench, allowed: Collection[str] | None = None, withheld: Withheld = frozenset
+        self,
+        bench: Bench,
+        allowed: Collection[str] | None = None,
+        withheld: Withheld = frozenset,
+        open_ended: bool = False,
     ) -> None:
         """`allowed` None allows every tool that need not be named to be offered.
 
         `withheld` tells, whenever it is asked, which of them the agent may not use just now. There
-        is always a way to end the step: `complete` and `fail`, unless others are named.
+        is always a way to end the step: `complete` and `fail`, unless others are named; where it
+        is `open_ended` there is none, because it ends when the model has no more to say.
         """
         self.verdict: Verdict | None = None
         self._bench = bench
         self._withheld = withheld
-        named = TABLE.keys() - BY_NAME if allowed is None else TABLE.keys() & set(allowed)
+        named = usual() if allowed is None else TABLE.keys() & set(allowed)
         endings = EXECUTOR_ENDINGS if EXECUTOR_ENDINGS & named else STEP_ENDINGS
-        named = (named - STEP_ENDINGS) | endings
+        named = (named - STEP_ENDINGS) | (set() if open_ended else endings)
         self._all = {name: tool for name, tool in TABLE.items() if name in named}
         self._tools = self._all
 
