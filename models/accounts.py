@@ -17,14 +17,16 @@ from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models.base import IDENTIFIER, JsonField, Model, Moment, db, id_field, now_ms
 from models.config import settings
-from models.errors import Unavailable
-from models.principals import Principal
+from models.errors import NotFound, Unavailable
+from models.principals import ANONYMOUS, Principal
+from models.principals import SERVICE as ENGINE
 from models.vault import Sealed, Vaulted
 
 DIGEST = 64  # hex digits of SHA-256
 LOGIN_BYTES, KEY_BYTES = 48, 32
 USED_MS = 60_000  # how often the last use of a key is written down
 LONGEST_NAME, LONGEST_EMAIL = 256, 320
+PROGRAM = "service:apikey:"  # how the owners begin that are keys of programs
 USER, SERVICE, AGENT = "djb_", "djb_svc_", "djb_agent_"  # how keys begin, by whose they are
 SHOWN = {USER: 12, SERVICE: 16, AGENT: 16}  # characters of a key that lists show
 
@@ -239,7 +241,7 @@ class ApiKey(Model):
             is_admin = bool(self.__data__.get("owner_is_admin"))
             return Principal(self.user_id, "user", is_admin, scopes, key_id=self.id)
         return Principal(
-            f"service:apikey:{self.id}",
+            f"{PROGRAM}{self.id}",
             "service",
             is_admin="admin" in scopes,
             scopes=scopes,
@@ -251,6 +253,19 @@ class ApiKey(Model):
         now = now_ms()
         if (self.last_used_at or 0) < now - USED_MS:
             db.now("UPDATE api_keys SET last_used_at = %s WHERE id = %s", (now, self.id))
+
+
+def caller(owner_id: str | None) -> Principal:
+    """Whoever rows of this owner belong to, as a caller; NotFound when the account is closed."""
+    for nobody in (ANONYMOUS, ENGINE):
+        if owner_id == nobody.id:
+            return nobody
+    if owner_id and owner_id.startswith(PROGRAM):
+        return Principal(owner_id, "service")
+    user = User.find(owner_id) if owner_id else None
+    if user is None or not user.is_active:
+        raise NotFound("The account that this belongs to is gone")
+    return user.principal()
 
 
 def digest(token: str) -> str:

@@ -99,6 +99,21 @@ def cut(execution_id: str, seq: int) -> None:
     db.now("DELETE FROM ledger WHERE execution_id = %s AND seq >= %s", (execution_id, seq))
 
 
+def word_of(execution_id: str, seq: int) -> str | None:
+    """What an act that changes rows has come to already, if it has."""
+    text = "SELECT request->>'came_to' FROM ledger WHERE execution_id = %s AND seq = %s"
+    row = db.now(text, (execution_id, seq)).fetchone()
+    return row[0] if row else None
+
+
+def come_to(execution_id: str, seq: int, word: str) -> None:
+    """Write down, by the commit of what an act changes, what it has come to."""
+    db.later(
+        "UPDATE ledger SET request = %s WHERE execution_id = %s AND seq = %s",
+        (dumps({"came_to": word}), execution_id, seq),
+    )
+
+
 def launched(execution_id: str, seq: int, delegate_id: str) -> None:
     """Write down, by the commit, which swarm or executor an act has asked for."""
     db.later(

@@ -14,7 +14,8 @@ class Principal:
     """A resolved caller. `id` is what owner columns hold; an admin sees every row.
 
     `session_id` is there when a person has logged in, `key_id` when a key calls. An agent's
-    key names its agent, and the run that it was made for if it was made for one.
+    key names its agent. An agent at work is bound to its run, and sees no more than the run's
+    owner does.
     """
 
     id: str
@@ -25,6 +26,8 @@ class Principal:
     key_id: str | None = None
     agent_id: str | None = None
     run_id: str | None = None
+    owner_id: str | None = None  # of that run
+    project_id: str | None = None  # of that run
     name: str | None = None
 
     @property

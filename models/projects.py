@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Self
 
-from peewee import BooleanField, CharField, CompositeKey, ForeignKeyField
+from peewee import BooleanField, CharField, CompositeKey, ForeignKeyField, fn
 
 from models.accounts import User
 from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, db, id_field, now_ms
@@ -54,14 +54,33 @@ class Project(Stateful):
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
-        """Its owner, its members, admins, and agents by their keys where they are assigned."""
+        """Its owner, its members, admins, and agents where they are assigned.
+
+        An agent at work on a run sees the run's project, and none that the run's owner does not.
+        """
         query = cls.select()
         if principal.is_admin:
             return query
         if principal.agent_id is not None:
-            crew = ProjectAgent.select(ProjectAgent.project)
-            return query.where(cls.id.in_(crew.where(ProjectAgent.agent_id == principal.agent_id)))
+            return query.where(cls._worked_on_by_agent(principal))
         return query.where((cls.owner_id == principal.id) | cls.id.in_(joined_by(principal)))
+
+    @classmethod
+    def _worked_on_by_agent(cls, agent: Principal) -> Any:
+        crew = ProjectAgent.select(ProjectAgent.project)
+        assigned = cls.id.in_(crew.where(ProjectAgent.agent_id == agent.agent_id))
+        if agent.run_id is None:
+            return assigned
+        return (assigned | (cls.id == agent.project_id)) & cls._open_to(agent.owner_id)
+
+    @classmethod
+    def _open_to(cls, owner_id: str | None) -> Any:
+        """Whether the owner of a run may see a project, as a condition."""
+        if owner_id in (ANONYMOUS.id, SERVICE.id):
+            return cls.id.is_null(False)
+        joined = ProjectMember.select(ProjectMember.project).where(ProjectMember.user == owner_id)
+        admin = User.select().where((User.id == owner_id) & User.is_admin)
+        return (cls.owner_id == owner_id) | cls.id.in_(joined) | fn.EXISTS(admin)
 
     @classmethod
     def locked(cls, project_id: str) -> Self:
@@ -76,13 +95,8 @@ class Project(Stateful):
 
     def worked_on_by(self, owner_id: str | None) -> bool:
         """Whether the owner of a run may see this project: as a member, or as an admin."""
-        if owner_id in (self.owner_id, ANONYMOUS.id, SERVICE.id):
-            return True
-        member = (ProjectMember.project == self.id) & (ProjectMember.user == owner_id)
-        admin = (User.id == owner_id) & User.is_admin
-        return bool(
-            ProjectMember.select().where(member).exists() or User.select().where(admin).exists()
-        )
+        model = type(self)
+        return bool(model.select().where(model.id == self.id, model._open_to(owner_id)).exists())
 
     def run_by(self, principal: Principal) -> bool:
         """Whether somebody may decide over the project itself and who belongs to it."""

@@ -12,6 +12,7 @@ from models.accounts import keyed_digest
 from models.base import CLOCK, db
 from models.config import settings
 from models.principals import Principal
+from models.runs import Run
 from models.steps import Step
 
 PREFIX = "djb_run_"
@@ -39,11 +40,12 @@ def caller(token: str) -> Principal | None:
     row = db.now(_AT_WORK, (execution,)).fetchone() if secret else None
     if row is None or secret is None:
         return None
-    lease_id, agent_id, run_id = row
+    lease_id, agent_id, *own = row
     known = _signature(execution, lease_id, secret)
     if not hmac.compare_digest(signature.encode(), known.encode()):
         return None
-    return Principal(f"agent:{agent_id}", "agent", agent_id=agent_id, run_id=run_id)
+    run_id, owner_id, project_id = own
+    return Run(id=run_id, owner_id=owner_id, project_id=project_id).caller(agent_id)
 
 
 def _signature(execution: str, lease_id: str, secret: str) -> str:
@@ -51,6 +53,7 @@ def _signature(execution: str, lease_id: str, secret: str) -> str:
 
 
 _AT_WORK = f"""
-    SELECT lease_id, agent_id, run_id FROM steps
-    WHERE id = %s AND state = 'running' AND leased_until > {CLOCK}
+    SELECT lease_id, steps.agent_id, runs.id, owner_id, project_id
+    FROM steps JOIN runs ON runs.id = run_id
+    WHERE steps.id = %s AND steps.state = 'running' AND leased_until > {CLOCK}
 """  # noqa: S608

@@ -11,7 +11,7 @@ from models.base import IDENTIFIER, JsonField, LongText, Moment, Touched, id_fie
 from models.lifecycle import StateField, Stateful
 from models.pipelines import PipelineVersion
 from models.principals import Principal
-from models.projects import shared
+from models.projects import Project, shared
 
 PENDING, RUNNING, PAUSED = "pending", "running", "paused"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
@@ -89,8 +89,14 @@ class Run(Stateful):
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
-        """The only place that says who sees runs: their owner, their project's members, admins."""
-        return shared(cls, principal).where(cls.kind.in_(SHOWN))
+        """The only place that says who sees runs: their owner, their project's members, admins.
+
+        Agents see those of the projects they work on.
+        """
+        if principal.agent_id is None:
+            return shared(cls, principal).where(cls.kind.in_(SHOWN))
+        mine = Project.visible_to(principal).select(Project.id)
+        return cls.select().where(cls.project_id.in_(mine) & cls.kind.in_(SHOWN))
 
     @classmethod
     def locked(cls, run_id: str, attempt: int | None = None) -> Self | None:
@@ -108,6 +114,11 @@ class Run(Stateful):
             FOR NO KEY UPDATE
         """
         return next(iter(cls.read(text, execution_id)), None)
+
+    def caller(self, agent_id: str) -> Principal:
+        """An agent at work on this run, as a caller who sees no more than its owner does."""
+        own = {"run_id": self.id, "owner_id": self.owner_id, "project_id": self.project_id}
+        return Principal(f"agent:{agent_id}", "agent", agent_id=agent_id, **own)
 
     def record(self, *happenings: events.Happening, session_id: str | None = None) -> None:
         """Append to the run's history and tell the streams, in the current transaction."""

@@ -32,11 +32,14 @@ class Executed:
     skipped: list[tuple[str, str]] = field(default_factory=list)  # the task, and why
 
 
-def execute(principal: Principal, task: Task, form: Mapping[str, Any]) -> tuple[Task, Run]:
+def execute(
+    principal: Principal, task: Task, form: Mapping[str, Any], parent_id: str | None = None
+) -> tuple[Task, Run]:
     """Have a pipeline work on a task; its end moves the task. One run at a time works on it.
 
     The pipeline is the one named, else the task's, its workflow's, the project's, or that of the
-    project's default workflow; Malformed when there is none.
+    project's default workflow; Malformed when there is none. `parent_id` is the run whose agent
+    asks for it, and whose budget pays.
     """
     with db.atomic():
         desk, task = _startable(principal, task, form)
@@ -45,6 +48,7 @@ def execute(principal: Principal, task: Task, form: Mapping[str, Any]) -> tuple[
             "task": _order(desk.project, task),
             "human_context": form.get("context"),
             "model_override": form.get("model_override"),
+            "parent_id": parent_id,
             **_belonging(desk.project, task),
         }
         run = runs.start(principal, pipeline, asked)

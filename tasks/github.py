@@ -9,13 +9,13 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from models import audit, github, github_app
-from models.accounts import User, digest
+from models import accounts, audit, github, github_app
+from models.accounts import digest
 from models.base import db, now_ms
 from models.config import settings
 from models.errors import Conflict, DomainError, Malformed, NotFound
 from models.github import Connection, InstallState
-from models.principals import ANONYMOUS, SERVICE, Principal
+from models.principals import Principal
 from models.projects import Project
 from tasks import task
 
@@ -152,7 +152,7 @@ def _part(which: Any, before: int) -> None:
 
 
 def _connect_only(known: InstallState, installation_id: int) -> None:
-    principal = _who(known.user_id)
+    principal = accounts.caller(known.user_id)
     visible = Project.visible_to(principal).where(Project.id == known.project_id)
     if not visible.exists():
         raise NotFound("The project is gone, or you do not work on it any more")
@@ -160,16 +160,6 @@ def _connect_only(known: InstallState, installation_id: int) -> None:
     found = list(islice(github_app.repositories(installation_id), 2))
     if len(found) == 1:
         _connected(principal, known.project_id, installation_id, found[0])
-
-
-def _who(user_id: str) -> Principal:
-    for nobody in (ANONYMOUS, SERVICE):
-        if user_id == nobody.id:
-            return nobody
-    user = User.find(user_id)
-    if user is None or not user.is_active:
-        raise NotFound("Your account is gone")
-    return user.principal()
 
 
 def _connected(

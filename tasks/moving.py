@@ -144,7 +144,7 @@ class Desk:
         if lane.id != task.column_id:
             changes |= {"column": lane.id, "column_position": board.end_of(lane.id)}
         if note:
-            changes["metadata"] = _noted(task, target, note, now)
+            changes["metadata"] = noted(task, target, note, now)
         task.put(**{**changes, **also})
 
     def _told(
@@ -179,8 +179,9 @@ def renumber(lane_id: str, position: int) -> None:
     )
 
 
-def _noted(task: Task, target: str, note: str, now: int) -> dict[str, Any]:
-    entry = {"from": task.status, "to": target, "note": note, "timestamp": now}
+def noted(task: Task, target: str, note: str, now: int, **more: str) -> dict[str, Any]:
+    """A task's metadata with one more note about a move, or about it where it stands."""
+    entry = {"from": task.status, "to": target, "note": note, "timestamp": now, **more}
     notes: Sequence[Any] = task.metadata.get("transition_notes") or ()
     return {**task.metadata, "transition_notes": [*notes, entry][-MOST_NOTES:]}
 

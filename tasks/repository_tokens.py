@@ -43,18 +43,21 @@ def of_repository(principal: Principal, text: str) -> Opened:
     """A token for a repository named in any form; agents get one for those they work on."""
     owner, name = parsed(text)
     if principal.agent_id is not None:
-        return _of_connection(principal, _chosen(principal.agent_id, f"{owner}/{name}"))
+        return _of_connection(principal, _chosen(principal, principal.agent_id, f"{owner}/{name}"))
     return _opened(principal, *_covered(owner, name))
 
 
 def of_agent(principal: Principal, agent_id: str, text: str | None) -> Opened:
     """A token for the repository an agent works on; one of several has to be named."""
     full_name = "/".join(parsed(text)) if text else None
-    return _of_connection(principal, _chosen(agent_id, full_name))
+    return _of_connection(principal, _chosen(principal, agent_id, full_name))
 
 
-def _chosen(agent_id: str, full_name: str | None) -> Connection:
+def _chosen(principal: Principal, agent_id: str, full_name: str | None) -> Connection:
     mine = Connection.open_to(agent_id)
+    if principal.run_id is not None:  # at work for somebody, who must see the project as well
+        seen = {each.id for each in Project.visible_to(principal).select(Project.id)}
+        mine = [each for each in mine if each.project_id in seen]
     if full_name is not None:
         mine = [each for each in mine if each.repo_key == full_name.lower()]
     if not mine:

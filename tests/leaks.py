@@ -56,7 +56,9 @@ def search_report(item: pytest.Item, report: pytest.TestReport) -> None:
         SEEN.extend(name for secret in TOLD if secret in text)
     if SEEN and report.passed:
         report.outcome = "failed"
-        report.longrepr = f"a secret that this test told was found in {', '.join(sorted(set(SEEN)))}"
+        report.longrepr = (
+            f"a secret that this test told was found in {', '.join(sorted(set(SEEN)))}"
+        )
     TOLD.clear()
     SEEN.clear()
 

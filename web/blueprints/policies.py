@@ -6,6 +6,7 @@ from typing import Any
 
 from flask.views import MethodView
 
+from models import policies
 from models.board import Task
 from models.projects import Project
 from tasks import projects
@@ -39,7 +40,7 @@ class ResolveWorkflow(MethodView):
     def post(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Where a task stands, or would stand, in its workflow, and where it may go."""
         project = visible(Project, project_id)
-        return wire.resolved(project, within(Task, task_id, project_id), form)
+        return policies.resolved(project, within(Task, task_id, project_id), form)
 
 
 @blueprint.route("/projects/<project_id>/tasks/<task_id>/workflow")
@@ -49,4 +50,4 @@ class Workflow(MethodView):
     def get(self, project_id: str, task_id: str) -> Any:
         """Where a task stands in its workflow, and where it may go."""
         project = visible(Project, project_id)
-        return wire.resolved(project, within(Task, task_id, project_id), {})
+        return policies.resolved(project, within(Task, task_id, project_id), {})

@@ -7,6 +7,7 @@ from typing import Any
 from flask import g
 from flask.views import MethodView
 
+from models import run_history
 from models.runs import Run
 from web.resources import Blueprint, newest_first, only, page
 from web.schemas import run_history as wire
@@ -20,6 +21,8 @@ class RunHistory(MethodView):
     @blueprint.response(200, wire.History)
     def get(self, form: dict[str, Any]) -> Any:
         """The newest runs of a project, a task or an agent, with what their steps handed over."""
-        mine = only(Run.visible_to(g.principal).select(*wire.COLUMNS), form, wire.FILTERS)
+        mine = only(
+            Run.visible_to(g.principal).select(*run_history.COLUMNS), form, run_history.FILTERS
+        )
         found = page(mine, form, newest_first(Run))
-        return wire.history(found, g.more, form["include_steps"])
+        return run_history.history(found, g.more, form["include_steps"])

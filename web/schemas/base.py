@@ -93,6 +93,7 @@ _KINDS: Mapping[type, type[fields.Field]] = {
     peewee.IntegerField: fields.Integer,
     peewee.BigIntegerField: fields.Integer,
     peewee.BooleanField: fields.Boolean,
+    peewee.FloatField: fields.Float,
     peewee.DecimalField: fields.Float,
 }
 

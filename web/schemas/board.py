@@ -16,6 +16,7 @@ from models.errors import Malformed
 from models.plans import MOST, MOST_HOURS
 from models.projects import Project
 from models.stages import WORK_TYPES
+from models.surroundings import around
 from tasks.board import Claim, branch_of
 from tasks.moving import Desk, standing
 from web.bodies import Flag, Form, Text, Whole
@@ -377,27 +378,13 @@ def changes(form: Mapping[str, Any]) -> dict[str, Any]:
 
 def detailed(task: Task) -> dict[str, Any]:
     """A task with what it waits for, what waits for it, its parts, and who worked on it."""
-    touching = (Dependency.from_task == task.id) | (Dependency.to_task == task.id)
-    edges = list(Dependency.select().where(touching))
-    others = {edge.from_task_id for edge in edges} | {edge.to_task_id for edge in edges}
-    known = {each.id: each for each in Task.select().where(Task.id.in_(list(others)))}
-    history = TaskRun.select().where(TaskRun.task == task.id)
+    near = around(task)
     return {
         **shown(task),
-        "blocking_dependencies": [
-            _told(edge, "from", known[edge.from_task_id])
-            for edge in edges
-            if edge.to_task_id == task.id
-        ],
-        "dependents": [
-            _told(edge, "to", known[edge.to_task_id])
-            for edge in edges
-            if edge.from_task_id == task.id
-        ],
-        "subtasks": list(
-            Task.select().where(Task.parent_task == task.id).order_by(Task.column_position, Task.id)
-        ),
-        "run_history": list(history.order_by(TaskRun.started_at.desc(), TaskRun.id).limit(100)),
+        "blocking_dependencies": [_told(edge, "from", other) for edge, other in near.before],
+        "dependents": [_told(edge, "to", other) for edge, other in near.after],
+        "subtasks": near.parts,
+        "run_history": near.runs,
     }
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, pre_load, validate, validates_schema
 
-from models import board, policies, stages
-from models.board import Task
+from models import board
 from models.policies import WorkflowPolicy
 from models.projects import Project
-from models.stages import DISPOSITIONS, STAGES, WORK_TYPES, Standing
+from models.stages import DISPOSITIONS, STAGES, WORK_TYPES
 from web.bodies import Form
 from web.schemas.base import Free, Milliseconds, made
 
@@ -102,34 +101,3 @@ def policy(project: Project) -> dict[str, Any]:
 def stored(found: WorkflowPolicy) -> dict[str, Any]:
     """A policy that there is."""
     return {**found.__data__, "project_id": found.project_id, "exists": True}
-
-
-def resolved(project: Project, task: Task, what_if: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a task stands in its workflow and where it may go from there."""
-    standing = Standing(
-        what_if.get("status", task.status),
-        what_if.get("work_type", task.work_type),
-        tuple(what_if.get("completed_stages", task.completed_stages)),
-    )
-    told = {
-        "task_id": task.id,
-        "work_type": standing.work_type,
-        "current_stage": standing.stage,
-        "current_status": standing.status,
-        "completed_stages": list(standing.completed),
-    }
-    policy = policies.of_project(project.id)
-    if policy is None:
-        message = "This project has no workflow policy: every move is allowed"
-        return {**told, "has_policy": False, "message": message}
-    rules, layout = stages.rules_for(policy, standing.work_type), board.layout(project)
-    return {
-        **told,
-        "has_policy": True,
-        "required_stages": stages.of(rules, stages.REQUIRED),
-        "optional_stages": stages.of(rules, stages.OPTIONAL),
-        "skipped_stages": stages.of(rules, stages.SKIP),
-        "next_required_stage": stages.next_required(rules, standing),
-        "next_valid_stages": stages.next_valid(layout, rules, standing),
-        "next_valid_statuses": stages.next_statuses(layout, rules, standing),
-    }

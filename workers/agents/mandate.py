@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from models import accounts, ledger
 from models.base import db
 from models.insisting import insist
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from workers.halting import LOST, Stopped
@@ -33,9 +35,32 @@ class Mandate:
         """
         return insist(lambda: self._done(command))
 
+    def once(self, command: Callable[[Run], str]) -> str:
+        """The same for a command that keeps no name: what it says commits with what it changes.
+
+        Tried again, because a worker or an answer was lost, it says the same and changes nothing.
+        """
+        return self.do(lambda run: self._once(run, command))
+
+    def agent(self, run: Run) -> Principal:
+        """The agent as a caller, who sees no more than the run's owner does."""
+        return run.caller(self.step.agent_id)
+
+    def owner(self, run: Run) -> Principal:
+        """Whose all is that the agent makes, and who pays for it; NotFound when they are gone."""
+        return accounts.caller(run.owner_id)
+
     def _done(self, command: Callable[[Run], T]) -> T:
         with db.atomic():
             run = self.step.held_run()
             if run is None:
                 raise Stopped(LOST)
             return command(run)
+
+    def _once(self, run: Run, command: Callable[[Run], str]) -> str:
+        seq = int(self.act.rpartition(":")[2])
+        word = ledger.word_of(self.step.id, seq)
+        if word is None:
+            word = command(run)
+            ledger.come_to(self.step.id, seq, word)
+        return word

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models import agent_tools
+from models.agent_tools import LIFECYCLE
 from models.agents import Agent
 from models.config import Settings
 from models.definitions import Definition, StepSpec
@@ -23,7 +24,6 @@ from workers.halting import Halt
 from workers.llm.base import Message, Model
 from workers.pipelines import executing
 
-FILE_TOOLS = frozenset({"read", "write", "edit", "bash", "grep", "find", "ls"})
 FAILING = frozenset({"fail", "failed", "error"})
 
 
@@ -109,9 +109,9 @@ def model_name(settings: Settings, run: Run, spec: StepSpec, agent: Agent) -> st
 
 
 def uses_files(definition: Definition) -> bool:
-    """Whether any step may touch files; a pipeline without such a step keeps no workspace."""
+    """Whether any step has tools besides its endings; without one a run keeps no workspace."""
     return any(
-        step.output_schema is None and (step.tools is None or FILE_TOOLS & set(step.tools))
+        step.output_schema is None and (step.tools is None or set(step.tools) - LIFECYCLE)
         for step in definition.steps
     )
 

@@ -33,6 +33,10 @@ def test_the_tools_of_the_contract_are_all_there() -> None:
     assert set(TABLE) == {
         "read", "write", "edit", "bash", "grep", "find", "ls", "complete", "fail",
         "executor_complete", "executor_fail", "spawn_executor", "swarm_execute",
+        "create_project", "get_my_projects", "get_ready_tasks", "get_board_columns",
+        "get_project_vision", "create_task", "create_subtask", "update_task", "comment_task",
+        "add_dependency", "claim_task", "get_task_context", "transition_task", "get_task_workflow",
+        "get_task_executor_runs", "execute_task", "get_run_history",
     }  # fmt: skip
 
 

@@ -9,18 +9,30 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from models.errors import DomainError
-from workers.agents.tools import delegation, executor, files, lifecycle, search, shell
+from workers.agents.tools import (
+    delegation,
+    executor,
+    files,
+    history,
+    lifecycle,
+    projects,
+    search,
+    shell,
+    tasks,
+)
 from workers.agents.tools.base import Bench, Effect, Tool, ToolError, Verdict, tidy
 from workers.agents.tools.tree import OutOfBounds
 from workers.halting import Halt
 from workers.llm.base import Call, Result, ToolSpec
 
-GROUPS = (files, shell, search, delegation, lifecycle, executor)
+GROUPS = (files, shell, search, delegation, lifecycle, executor, projects, tasks, history)
 TABLE: Mapping[str, Tool] = {tool.name: tool for group in GROUPS for tool in group.TOOLS}
 STEP_ENDINGS = {tool.name for tool in lifecycle.TOOLS}
 EXECUTOR_ENDINGS = {tool.name for tool in executor.TOOLS}
 Withheld = Callable[[], Collection[str]]
-BY_NAME = {tool.name for tool in delegation.TOOLS} | EXECUTOR_ENDINGS  # offered when named
+BOARD = {tool.name for group in (projects, tasks, history) for tool in group.TOOLS}
+FOR_PLANNERS = {tool.name for tool in delegation.TOOLS} | BOARD  # and never for executors
+BY_NAME = FOR_PLANNERS | EXECUTOR_ENDINGS  # offered when named
 
 
 def usual(*more: str) -> set[str]:
@@ -49,6 +61,8 @@ class Toolbox:
         self._withheld = withheld
         named = usual() if allowed is None else TABLE.keys() & set(allowed)
         endings = EXECUTOR_ENDINGS if EXECUTOR_ENDINGS & named else STEP_ENDINGS
+        if endings is EXECUTOR_ENDINGS:
+            named -= FOR_PLANNERS
         named = (named - STEP_ENDINGS) | (set() if open_ended else endings)
         self._all = {name: tool for name, tool in TABLE.items() if name in named}
         self._tools = self._all

@@ -83,7 +83,7 @@ class Tool:
         return self.spec.name
 
 
-def described(name: str, description: str, **parameters: dict[str, Any]) -> ToolSpec:
+def described(name: str, description: str, /, **parameters: dict[str, Any]) -> ToolSpec:
     """A spec whose parameters are required unless they carry a `default`."""
     required = [key for key, schema in parameters.items() if "default" not in schema]
     return ToolSpec(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from models.agent_tools import PLANNING
 from workers.llm.base import ToolSpec
 from workers.llm.scripted.plays import Play
 from workers.llm.scripted.shapes import instance
@@ -24,6 +25,7 @@ TURNS: Sequence[tuple[tuple[str, ...], str]] = (
     (("write",), "Now I write down what this step is about."),
     (("read", "grep", "bash"), "I check what I wrote."),
     (("edit",), "It holds, so it is no draft any more."),
+    (("get_my_projects",), "I look at the projects I work on."),
     (("spawn_executor",), "One part I give to somebody else."),
     (("swarm_execute",), "The rest goes to several at once."),
 )
@@ -68,7 +70,8 @@ def _turns(theme: Theme, offered: Mapping[str, ToolSpec]) -> Iterator[Turn]:
             for told in _told(name, theme)
         ]
         yield Turn(words, calls=tuple(calls))
-    others = [tool for name, tool in offered.items() if name not in known]
+    on_order = known | set(PLANNING)  # what changes boards is called only where a play says so
+    others = [tool for name, tool in offered.items() if name not in on_order]
     calls = [(tool.name, _arguments(tool, {}, theme)) for tool in others]
     yield Turn("And I try what else I was given.", calls=tuple(calls))
 
@@ -87,6 +90,7 @@ def _told(name: str, theme: Theme) -> list[dict[str, Any]]:
         "grep": [{"pattern": "scripted/demo", "path": path.partition("/")[0]}],
         "bash": [{"command": f"wc -c {path}"}],
         "edit": [{"path": path, "old_text": line, "new_text": line.replace("draft", "checked")}],
+        "get_my_projects": [{}],
         "spawn_executor": [_order(theme, "a sketch of")],
         "swarm_execute": [{"tasks": _swarm(theme)}],
     }
