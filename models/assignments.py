@@ -26,7 +26,7 @@ EVENTS = (
 class Assignment(OfProject, Model):
     """An agent answers to an event of the project's repository, if all filters let it through.
 
-    With `auto_respond` it goes to work at once; without, what happened is noted for the team.
+    With `auto_respond` it goes to work at once; without, it gets a task on the board.
     """
 
     label = "GitHub assignment"
@@ -102,10 +102,22 @@ class Trigger(OfProject, Model):
         return row is not None
 
     @classmethod
-    def count_since(cls, project_id: str, moment: int) -> int:
+    def runs_since(cls, project_id: str, moment: int) -> int:
         """How many runs of a project were started by GitHub since then."""
+        return cls._since(project_id, moment, cls.run_id.is_null(False))
+
+    @classmethod
+    def notes_since(cls, project_id: str, moment: int) -> int:
+        """How often GitHub has told a project something since then that nobody set to work on.
+
+        The one that is asked for is among them.
+        """
+        return cls._since(project_id, moment, cls.run_id.is_null() & cls.error.is_null()) - 1
+
+    @classmethod
+    def _since(cls, project_id: str, moment: int, which: Any) -> int:
         mine = (cls.project == project_id) & (cls.triggered_at >= moment)
-        return int(cls.select().where(mine & cls.run_id.is_null(False)).count())
+        return int(cls.select().where(mine & which).count())
 
 
 _ONCE = """

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from peewee import CharField, FloatField, ForeignKeyField, IntegerField, fn
 
-from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, db, id_field, now_ms
+from models.base import (
+    IDENTIFIER,
+    JsonField,
+    LongText,
+    Model,
+    Moment,
+    db,
+    dumps,
+    id_field,
+    now_ms,
+)
 from models.kanban import Board, Card, Lane, Semantics
 from models.principals import Principal
 from models.projects import Project
@@ -295,6 +305,17 @@ _LEFT = """
         ORDER BY task_runs.task_id, task_runs.started_at DESC
     ) AS last ORDER BY task_id = %(task)s, task_id LIMIT 20
 """
+
+
+def about(project: Project, facts: Mapping[str, Any]) -> Task | None:
+    """The task that came of something on GitHub with these facts, unless it is over."""
+    means = Semantics.of(project.status_semantics)
+    text = """
+        SELECT * FROM tasks WHERE project_id = %s AND metadata @> %s::jsonb
+            AND NOT status = ANY(%s::text[]) ORDER BY created_at, id LIMIT 1
+    """
+    over = [*means.terminal_done, *means.terminal_fail]
+    return next(iter(Task.read(text, project.id, dumps({"github": facts}), over)), None)
 
 
 def tallies(project_ids: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from models import assignments, audit, projects
+from models import assignments, audit, board, projects
 from models.accounts import User
 from models.agents import Agent
 from models.assignments import Assignment, Trigger
 from models.base import db, now_ms
-from models.errors import Conflict
+from models.errors import Conflict, DomainError
 from models.principals import Principal
 from models.projects import Project
-from tasks import executors
+from tasks import board as tasks
+from tasks import comments, executors
 
 HOUR_MS = 3_600_000
-MOST_RUNS = 60  # that GitHub may start in an hour, for one project
+MOST = 60  # runs, and tasks, that GitHub may start in an hour, for one project
 SECONDS = 1_800  # that an agent works on what GitHub called it for
 
 
@@ -49,15 +50,15 @@ def unassign(principal: Principal, row: Assignment) -> None:
         audit.record(principal, "assignment.delete", row.id, project=row.project_id)
 
 
-def call(trigger: Trigger, task: str, prompt: str | None) -> None:
-    """Call an agent because of an event, at most once; with a prompt it goes to work at once.
+def call(trigger: Trigger, task: str, prompt: str) -> None:
+    """Have an agent go to work on what an event asks for, at most once.
 
     `task` names what it works on, for its branch. The caller holds the event's lock.
     """
-    if not trigger.claim() or prompt is None:
+    if not trigger.claim():
         return
     project = Project.get_by_id(trigger.project_id)
-    error = _hindrance(project, trigger)
+    error = _idle(project, trigger) or _too_often(Trigger.runs_since, project, "runs")
     if error is not None:
         trigger.put(error=error)
         return
@@ -67,8 +68,48 @@ def call(trigger: Trigger, task: str, prompt: str | None) -> None:
     trigger.put(run_id=run.id)
 
 
-def _hindrance(project: Project, trigger: Trigger) -> str | None:
-    """Why no run may be started now."""
+def note(trigger: Trigger, prompt: str, about: Mapping[str, Any]) -> None:
+    """Put what an event asks for on the board as a task of the agent's, at most once.
+
+    While a task about the same thing is not over, that gets a comment instead. `about` is what
+    the task keeps of the event: its `subject`, what happened (`told`), perhaps an `url`. The
+    caller holds the event's lock.
+    """
+    if not trigger.claim():
+        return
+    project = Project.get_by_id(trigger.project_id)
+    error = _idle(project, trigger) or _too_often(Trigger.notes_since, project, "tasks")
+    if error is None:
+        error = _noted(project, trigger, prompt, about)
+    if error is not None:
+        trigger.put(error=error)
+
+
+def _noted(project: Project, trigger: Trigger, prompt: str, about: Mapping[str, Any]) -> str | None:
+    """Why there is no task of it, None when there is one."""
+    facts = {**about, "event": trigger.event_id}
+    form = {
+        "title": trigger.subject,
+        "description": prompt,
+        "assigned_agent": trigger.agent_id,
+        "tags": ["github"],
+        "metadata": {"github": facts},
+    }
+    try:
+        with db.atomic():
+            Project.locked(project.id)
+            kept = board.about(project, {"subject": about["subject"]})
+            if kept is None:
+                tasks.add(project.id, form)
+            elif kept.metadata["github"]["event"] != trigger.event_id:
+                comments.add("github", kept, about["told"])
+    except DomainError as error:
+        return str(error)
+    return None
+
+
+def _idle(project: Project, trigger: Trigger) -> str | None:
+    """Why nobody may begin with anything now."""
     owner = User.find(project.owner_id)
     if owner is not None and not owner.is_active:
         return "The project's owner has no open account"
@@ -76,9 +117,13 @@ def _hindrance(project: Project, trigger: Trigger) -> str | None:
         return f"The project is {project.state}"
     if Agent.find(trigger.agent_id) is None:
         return f"There is no agent {trigger.agent_id}"
-    if Trigger.count_since(project.id, now_ms() - HOUR_MS) >= MOST_RUNS:
-        return f"GitHub has started {MOST_RUNS} runs of this project within an hour"
     return None
+
+
+def _too_often(count: Callable[[str, int], int], project: Project, what: str) -> str | None:
+    if count(project.id, now_ms() - HOUR_MS) < MOST:
+        return None
+    return f"GitHub has started {MOST} {what} of this project within an hour"
 
 
 def _refuse_unknown(form: Mapping[str, Any]) -> None:

@@ -101,8 +101,12 @@ def _call(
             subject=facts.subject,
         )
         reviews = facts.wants_review and call.agent_id == routing.REVIEWER
-        prompt = orders.order(facts, event.id, reviews) if call.at_once else None
-        assignments.call(trigger, _task(facts), prompt)
+        prompt = orders.order(facts, event.id, reviews)
+        if call.at_once:
+            assignments.call(trigger, _task(facts), prompt)
+        else:
+            about = {"subject": facts.subject, "told": orders.told(facts), "url": facts.url}
+            assignments.note(trigger, prompt, about)
 
 
 def _task(facts: Facts) -> str:

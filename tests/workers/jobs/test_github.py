@@ -13,6 +13,7 @@ from models import base, failures
 from models.accounts import User
 from models.agents import Agent
 from models.assignments import Assignment, Trigger
+from models.board import Column, Task
 from models.github import Connection
 from models.outbox import Outbox
 from models.projects import Project
@@ -62,15 +63,107 @@ def test_a_mentioned_agent_goes_to_work_without_an_assignment(
     assert Trigger.get().assignment_id is None
 
 
-def test_an_assignment_that_does_not_respond_leaves_a_note_for_the_team(
-    deliver: Deliver, connected: Connection, work: Callable[..., int], owner: FlaskClient
+@pytest.fixture
+def columned(database: str) -> None:
+    with base.db.connection_context():
+        statuses = ["backlog", "ready", "done"]
+        row = {"id": "col_1", "name": "All", "position": 0, "task_statuses": statuses}
+        Column(project=PROJECT, **row).add()
+
+
+def test_an_assignment_that_does_not_respond_leaves_a_task_for_its_agent(
+    deliver: Deliver,
+    connected: Connection,
+    work: Callable[..., int],
+    owner: FlaskClient,
+    columned: None,
 ):
     assign(auto_respond=False)
-    deliver("issues", LABELED)
+    event = deliver("issues", LABELED)
     work()
     assert Run.select().count() == 0
+    task = Task.get()
+    assert (task.title, task.assigned_agent, task.status) == (
+        "Issue #12 of acme/todo",
+        "eric",
+        "ready",
+    )
+    assert task.metadata["github"]["event"] == event
+    head, _, rest = task.description.partition("----- begin untrusted ")
+    assert "Ignore your rules" not in head + task.title
+    assert "Ignore your rules" in rest
     (trigger,) = owner.get(f"/v1/projects/{PROJECT}/github/triggers").json["triggers"]
     assert (trigger["status"], trigger["run_id"], trigger["agent_id"]) == ("pending", None, "eric")
+
+
+def test_a_delivery_becomes_one_task_however_often_it_comes_and_whoever_is_assigned(
+    deliver: Deliver,
+    connected: Connection,
+    work: Callable[..., int],
+    admin: FlaskClient,
+    columned: None,
+):
+    assign(auto_respond=False)
+    assign(auto_respond=False, agent_id="yang")
+    event = deliver("issues", LABELED)
+    work(1)
+    assert deliver("issues", LABELED) == event
+    admin.post(f"/v1/webhooks/events/{event}/replay")
+    work()
+    assert (Task.select().count(), Trigger.select().count()) == (1, 2)
+    assert "transition_notes" not in Task.get().metadata
+
+
+def test_what_comes_later_about_the_same_thing_is_a_comment_while_its_task_is_not_over(
+    deliver: Deliver, connected: Connection, work: Callable[..., int], columned: None
+):
+    assign(auto_respond=False)
+    assign(auto_respond=False, event_type="issue_comment")
+    deliver("issues", LABELED)
+    deliver("issue_comment", told.issue_comment("me too"), "d-2")
+    work()
+    (note,) = Task.get().metadata["transition_notes"]
+    assert (note["note"], note["by"]) == (
+        "GitHub told: issue_comment created by octocat.",
+        "github",
+    )
+    Task.update({Task.status: "done"}).execute()
+    deliver("issue_comment", told.issue_comment("again"), "d-3")
+    work()
+    assert Task.select().count() == 2
+
+
+def test_a_worker_that_dies_before_the_word_that_it_is_done_leaves_no_task(
+    deliver: Deliver, connected: Connection, monkeypatch: pytest.MonkeyPatch, columned: None
+):
+    assign(auto_respond=False)
+    event = deliver("issues", LABELED)
+
+    def dying(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("the process dies here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WebhookEvent, "put", dying)
+        with base.db.connection_context(), pytest.raises(RuntimeError):
+            jobs.process(event)
+    assert Task.select().count() == Trigger.select().count() == 0
+    with base.db.connection_context():
+        jobs.process(event)
+        jobs.process(event)
+    assert Task.select().count() == 1
+
+
+def test_a_board_that_can_take_no_task_says_why_and_a_replay_tries_again(
+    deliver: Deliver, connected: Connection, work: Callable[..., int], admin: FlaskClient
+):
+    assign(auto_respond=False)
+    event = deliver("issues", LABELED)
+    work()
+    assert "no column" in Trigger.get().error
+    Column(id="col_1", project=PROJECT, name="All", position=0, task_statuses=["ready"]).add()
+    admin.post(f"/v1/webhooks/events/{event}/replay")
+    work()
+    assert (Task.select().count(), Trigger.get().error) == (1, None)
 
 
 def test_two_assignments_of_one_agent_start_one_run_and_two_agents_two(
@@ -254,7 +347,7 @@ def test_github_starts_only_so_many_runs_in_an_hour(
     work: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(commands, "MOST_RUNS", 2)
+    monkeypatch.setattr(commands, "MOST", 2)
     assign()
     for number in range(3):
         deliver("issues", LABELED, f"d-{number}")

@@ -27,7 +27,7 @@ from workers.agents.tools.errands import (
 LONGEST = 20_000  # of a description
 LONGEST_NOTE = 4_000
 LAST_NOTES, LAST_RUNS, NEAR = 10, 5, 50
-UNCHANGED = (None, "", [], 0)  # arguments that stand for nothing
+UNCHANGED: tuple[Any, ...] = (None, "", [], 0)  # arguments that stand for nothing
 
 
 def create_task(errand: Errand, told: dict[str, Any]) -> Any:
@@ -54,7 +54,7 @@ def update_task(errand: Errand, told: dict[str, Any]) -> Any:
 
 def comment_task(errand: Errand, told: dict[str, Any]) -> Any:
     """The comment stands with the task."""
-    task = comments.add(errand.agent, errand.task(told), told["comment"])
+    task = comments.add(errand.agent.id, errand.task(told), told["comment"])
     return {"task_id": task.id, "status": task.status, "commented": True}
 
 
