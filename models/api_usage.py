@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from peewee import SQL, Value
 
+from models import tallies
+from models import usage as sums
 from models.accounts import User
+from models.chats import ChatSession
+from models.llm_calls import LlmCall
 from models.runs import Run
-from models.sessions import Session
+from models.tallies import CHAT, RUN, Tally
 
-CHAT, RUN = "chat", "run"
 SYSTEM, INSTANCE, PERSONAL, SHARED = "system", "instance", "personal", "admin_shared"
 WHOLE = {INSTANCE: SYSTEM, PERSONAL: "executing_user"}  # of rows that name no single provider
 PROVIDER_SOURCES = "key_resolution->'providerSources'"
 
 
-def usage(filters: Mapping[str, Any], limit: int, offset: int) -> tuple[list[Any], int]:
-    """Runs and chats that match, newest first, from `offset` on; and how many match in all.
+def usage(filters: Mapping[str, Any], limit: int, offset: int) -> tuple[list[Any], dict[str, int]]:
+    """Runs and chats that match, newest first, from `offset` on; and how many of each match.
 
     `filters`: user_id, status, key_source, type.
     """
-    both = [_narrowed(kind, filters) for kind in (RUN, CHAT) if filters.get("type", kind) == kind]
-    found = both[0] if len(both) == 1 else both[0].union_all(both[1])
-    page = found.order_by(SQL("created_at DESC"), SQL("id DESC")).limit(limit).offset(offset)
-    total = sum(query.count() for query in both)
-    return _named(list(page.dicts())), total
+    both = {kind: _narrowed(kind, filters) for kind in _kinds(filters)}
+    newest = SQL("created_at DESC"), SQL("id DESC")
+    # each is cut to what may be on the page before they are put together: neither is sorted whole
+    firsts = [query.order_by(*newest).limit(offset + limit) for query in both.values()]
+    found = firsts[0] if len(firsts) == 1 else firsts[0].union_all(firsts[1])
+    page = found.order_by(*newest).limit(limit).offset(offset)
+    return _named(list(page.dicts())), {kind: query.count() for kind, query in both.items()}
 
 
-def _narrowed(kind: str, filters: Mapping[str, Any]) -> Any:
-    model: Any = Run if kind == RUN else Session
+def spent(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """What the calls of a user's runs and chats that match add up to.
+
+    From the tallies, unless a state is asked for, which they do not know.
+    """
+    wanted = filters.get("type")
+    if filters.get("status") is None:
+        mine = Tally.select().where(Tally.owner_id == filters["user_id"])
+        return tallies.total(mine.where(Tally.type == wanted) if wanted else mine)
+    of_those = [LlmCall.run_id.in_(_narrowed(kind, filters, ids=True)) for kind in _kinds(filters)]
+    calls = LlmCall.select().where(LlmCall.owner_id == filters["user_id"])
+    (row,) = sums.grouped(calls.where(reduce(or_, of_those)))
+    return row
+
+
+def _kinds(filters: Mapping[str, Any]) -> list[str]:
+    return [kind for kind in (RUN, CHAT) if filters.get("type") in (None, kind)]
+
+
+def _narrowed(kind: str, filters: Mapping[str, Any], ids: bool = False) -> Any:
+    """The runs or the chats that match; their ids alone if only these are asked for."""
+    model: Any = Run if kind == RUN else ChatSession
+    whose = Run.owner_id if kind == RUN else ChatSession.user_id
     query = _runs() if kind == RUN else _chats()
+    query = query.select(model.id) if ids else query
     if filters.get("user_id") is not None:
-        query = query.where(model.owner_id == filters["user_id"])
+        query = query.where(whose == filters["user_id"])
     if filters.get("status") is not None:
         query = query.where(model.state == filters["status"])
     if filters.get("key_source") is not None:
@@ -43,16 +72,17 @@ def _narrowed(kind: str, filters: Mapping[str, Any]) -> Any:
 
 def _runs() -> Any:
     told = Run.pipeline_id.alias("agent_id"), Run.kind.alias("source")
-    return Run.select(*_columns(Run, RUN), *told, Run.model_override.alias("model"))
+    columns = *_columns(Run, RUN, Run.owner_id), *told, Run.model_override.alias("model")
+    return Run.select(*columns).where(Run.kind != CHAT)
 
 
 def _chats() -> Any:
-    told = Session.agent_id, Session.source, Session.model
-    return Session.select(*_columns(Session, CHAT), *told).where(Session.run_id.is_null())
+    told = ChatSession.agent_id, ChatSession.source, ChatSession.model
+    return ChatSession.select(*_columns(ChatSession, CHAT, ChatSession.user_id), *told)
 
 
-def _columns(model: Any, kind: str) -> tuple[Any, ...]:
-    shown = model.id, model.owner_id, model.state, model.key_resolution, model.created_at
+def _columns(model: Any, kind: str, whose: Any) -> tuple[Any, ...]:
+    shown = model.id, whose.alias("owner_id"), model.state, model.key_resolution, model.created_at
     return *shown, model.completed_at, Value(kind).cast("text").alias("type")
 
 

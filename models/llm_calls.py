@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from peewee import BooleanField, CharField, DecimalField, IntegerField
 
+from models import tallies
 from models.base import IDENTIFIER, Model, Moment, id_field, now_ms
 from models.principals import Principal
 from models.projects import of_runs
@@ -66,6 +67,12 @@ class LlmCall(Model):
     def visible_to(cls, principal: Principal) -> Any:
         """Its owner, the members of its run's project, and admins."""
         return of_runs(cls, Run, principal)
+
+    def add(self) -> Self:
+        """Insert the call and count it."""
+        super().add()
+        tallies.count(self.id)
+        return self
 
     @property
     def context_percent(self) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models import budgets, events, idempotency, runs, steps
+from models import budgets, events, idempotency, runs, steps, tallies
 from models.activities import Activity
 from models.base import NOW, db
 from models.errors import Conflict
@@ -261,6 +261,7 @@ def _rewind(run: Run, number: int) -> None:
 
 def discard(run_ids: list[str]) -> None:
     """Delete runs and all they left, in the current transaction."""
+    tallies.uncount(run_ids)
     for model in (Event, Session, LlmCall, Activity):
         model.delete().where(model.run_id.in_(run_ids)).execute()
     Step.delete().where(Step.run.in_(run_ids)).execute()

@@ -80,6 +80,8 @@ BROKEN = {
     + MESSAGE.format(state="running"),
     "a chat is over when its run is": CHAT.format(state="completed", ended=1),
     "a chat in which nobody says anything": CHAT.format(state="running", ended="NULL"),
+    "usage adds up": "INSERT INTO tallies VALUES ('usr_anna', 'day', 0, 'run', '', 'finn', 'p', "
+    "'m', 1, 0, 1, 1, 0, 0, 2, 0.01)",
     "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "
     "FROM generate_series(100, 101) AS seq",
 }

@@ -11,11 +11,13 @@ from flask.testing import FlaskClient
 
 from models import audit, notifications
 from models.accounts import ApiKey, digest
+from models.agents import Agent
 from models.base import db
 from models.notifications import Notification
 from models.principals import Principal
 from models.runs import Run
 from models.sessions import Session
+from tasks import chats
 
 ANNA = Principal("usr_anna", "user")
 Ask = Callable[..., dict[str, Any]]
@@ -107,9 +109,8 @@ def test_the_audit_log_is_read_newest_first_by_whatever_is_known(admin: FlaskCli
 def test_usage_tells_runs_and_chats_with_their_people(ask: Ask, admin: FlaskClient):
     run = ask()["id"]
     resolved = {"source": "executing_user", "providerSources": {"xai": {"source": "personal"}}}
-    Session(
-        agent_id="eric", source="dashboard", owner_id="usr_admin", key_resolution=resolved
-    ).add()
+    host = Principal("usr_admin", "user", is_admin=True)
+    chats.start(host, Agent.get_by_id("eric"), {}, source="dashboard").put(key_resolution=resolved)
     Session(agent_id="eric", run_id=run, owner_id="usr_owner").add()  # the run's own: no chat
     usage = admin.get("/v1/admin/api-usage").json
     assert (usage["total"], usage["hasMore"]) == (2, False)

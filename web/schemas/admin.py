@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from models import api_usage, notifications
+from models import api_usage, notifications, tallies
 from models.audit import Entry
 from models.notifications import Notification
 from web.bodies import LARGEST, Form, Text
@@ -104,7 +104,7 @@ class UsageForm(Form):
     user_id = fields.String()
     key_source = fields.String(validate=validate.OneOf(SOURCES))
     status = fields.String()
-    type = fields.String(validate=validate.OneOf([api_usage.CHAT, api_usage.RUN]))
+    type = fields.String(validate=validate.OneOf([tallies.CHAT, tallies.RUN]))
     limit = fields.Integer(load_default=50, validate=validate.Range(1, 200))
     offset = fields.Integer(load_default=0, validate=validate.Range(0, LARGEST))
 
@@ -112,5 +112,6 @@ class UsageForm(Form):
 def usage(form: dict[str, Any]) -> dict[str, Any]:
     """A page of what was used."""
     limit, offset = form.pop("limit"), form.pop("offset")
-    items, total = api_usage.usage(form, limit, offset)
+    items, counts = api_usage.usage(form, limit, offset)
+    total = sum(counts.values())
     return {"items": items, "total": total, "hasMore": offset + len(items) < total}

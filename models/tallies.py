@@ -1,0 +1,213 @@
+"""Tallies: what model calls add up to, per hour, day and month (UTC), so that no page counts them.
+
+They are kept in the transaction that writes or deletes the calls. Whoever does that holds the lock
+of the calls' runs; the tallies come next, in the order of their keys, and budgets after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from peewee import BigIntegerField, CharField, CompositeKey, DecimalField, fn
+
+from models.base import IDENTIFIER, Model, Moment, db
+from models.errors import Invalid
+from models.principals import Principal
+
+CHAT, RUN = "chat", "run"  # what a call was made for
+HOUR, DAY, MONTH = "hour", "day", "month"
+SPANS = (DAY, HOUR, MONTH)
+MOST_BUCKETS = 400
+MOST_ROWS = 10_000  # of a history by groups
+LATEST = 221_845_305_600_000  # ms, the year 9000
+DAY_MS = 86_400_000
+USUAL_MS = {HOUR: 7 * DAY_MS, DAY: 30 * DAY_MS, MONTH: 365 * DAY_MS}
+
+
+class Tally(Model):
+    """What the calls of one span that are alike in all the rest add up to; '' stands for none.
+
+    Calls without a known price are `unpriced` and cost nothing here.
+    """
+
+    label = "Tally"
+
+    owner_id = CharField(max_length=IDENTIFIER)
+    span = CharField(max_length=8)
+    start = Moment()
+    type = CharField(max_length=8)
+    project_id = CharField(max_length=IDENTIFIER)
+    agent_id = CharField(max_length=IDENTIFIER)
+    provider = CharField(max_length=64)
+    model = CharField(max_length=256)
+    calls = BigIntegerField()
+    unpriced = BigIntegerField()
+    input_tokens = BigIntegerField()
+    output_tokens = BigIntegerField()
+    cache_read_tokens = BigIntegerField()
+    cache_write_tokens = BigIntegerField()
+    total_tokens = BigIntegerField()
+    cost_total = DecimalField(max_digits=20, decimal_places=8)
+
+    class Meta:
+        table_name = "tallies"
+        primary_key = CompositeKey(
+            "owner_id", "span", "start", "type", "project_id", "agent_id", "provider", "model"
+        )
+
+    @classmethod
+    def visible_to(cls, principal: Principal) -> Any:
+        """One's own: what others use their admins see run by run."""
+        return cls.select().where(cls.owner_id == principal.id)
+
+
+SUMS = {
+    "callCount": Tally.calls,
+    "unpricedCalls": Tally.unpriced,
+    "totalInputTokens": Tally.input_tokens,
+    "totalOutputTokens": Tally.output_tokens,
+    "totalCacheReadTokens": Tally.cache_read_tokens,
+    "totalCacheWriteTokens": Tally.cache_write_tokens,
+    "totalTokens": Tally.total_tokens,
+    "totalCost": Tally.cost_total,
+}
+GROUPS = {
+    "provider": Tally.provider,
+    "model": Tally.model,
+    "agent": Tally.agent_id,
+    "type": Tally.type,
+    "project": Tally.project_id,
+}
+
+
+def count(call_id: str) -> None:
+    """Add a call that the current transaction has written."""
+    db.later(_COUNT, (call_id,))
+
+
+def uncount(run_ids: Collection[str]) -> None:
+    """Take the calls of these runs away, which the current transaction is about to delete."""
+    db.later(_UNCOUNT, (list(run_ids),))
+
+
+def total(tallies: Any) -> dict[str, Any]:
+    """What a query of tallies adds up to altogether."""
+    (row,) = _summed(tallies.where(Tally.span == MONTH)).dicts()
+    return _plain(row)
+
+
+def history(
+    tallies: Any, span: str, first: int, last: int, by: str | None = None
+) -> list[dict[str, Any]]:
+    """A query of tallies by spans from `first` to before `last` (ms), and by groups if asked for.
+
+    Spans without a call are there with zeros, for every group that has calls in any of them.
+    """
+    starts = list(beginnings(span, first, last))
+    chosen = tallies.where((Tally.span == span) & Tally.start.between(starts[0], starts[-1]))
+    columns = [Tally.start] if by is None else [Tally.start, GROUPS[by].alias("group")]
+    rows = list(_summed(chosen.where(Tally.calls > 0), *columns).group_by(*columns).dicts())
+    found = {(row["start"], row.get("group")): _plain(row) for row in rows}
+    groups = [None] if by is None else sorted({row["group"] for row in rows})
+    if len(starts) * len(groups) > MOST_ROWS:
+        raise _invalid("group_by", f"More than {MOST_ROWS} rows: ask for a shorter time.")
+    nothing = dict.fromkeys(SUMS, 0) | {"totalCost": 0.0}
+    places = [(start, group) for start in starts for group in groups]
+    named = [{"start": start} | ({} if by is None else {"group": group}) for start, group in places]
+    return [
+        nothing | found.get(place, {}) | name for place, name in zip(places, named, strict=True)
+    ]
+
+
+def beginnings(span: str, first: int, last: int) -> Iterator[int]:
+    """When each span begins that has a moment from `first` to before `last`; Invalid for many."""
+    if first >= last:
+        raise _invalid("from", "Must be before `to`.")
+    here, end = beginning(span, first), _moment(last)
+    for number in range(MOST_BUCKETS + 1):
+        if here >= end:
+            return
+        if number == MOST_BUCKETS:
+            raise _invalid("from", f"More than {MOST_BUCKETS} buckets: ask for a shorter time.")
+        yield int(here.timestamp()) * 1000
+        here = following(span, here)
+
+
+def beginning(span: str, at: int) -> datetime:
+    """When the span with that moment (ms) in it begins."""
+    whole = _moment(at).replace(minute=0, second=0, microsecond=0)
+    if span == HOUR:
+        return whole
+    return whole.replace(hour=0) if span == DAY else whole.replace(hour=0, day=1)
+
+
+def following(span: str, start: datetime) -> datetime:
+    """When the next span begins."""
+    if span == MONTH:
+        return (start + timedelta(days=31)).replace(day=1)
+    return start + (timedelta(hours=1) if span == HOUR else timedelta(days=1))
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
+
+
+def _summed(tallies: Any, *columns: Any) -> Any:
+    sums = [fn.coalesce(fn.sum(column), 0).alias(name) for name, column in SUMS.items()]
+    return tallies.select(*columns, *sums)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Counts as whole numbers, dollars as a number."""
+    counts = {name: int(row[name]) for name in SUMS}
+    return row | counts | {"totalCost": float(row["totalCost"])}
+
+
+def _invalid(field: str, why: str) -> Invalid:
+    fault = {"loc": ["query", field], "msg": why, "type": "invalid"}
+    return Invalid(f"{field}: {why}", errors=[fault])
+
+
+_COLUMNS = [field.column_name for field in Tally._meta.sorted_fields]
+_KEY = ", ".join(_COLUMNS[:8])
+_FIGURES = _COLUMNS[8:]
+_START = """
+    (extract(epoch FROM date_trunc(
+        spans.name, to_timestamp(calls.created_at / 1000) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+    ) * 1000)::bigint
+"""
+
+
+def counted(which: str, sign: str = "") -> str:
+    """The query for what calls add up to, as rows of tallies in the order of their keys."""
+    return f"""
+        SELECT coalesce(calls.owner_id, ''), spans.name, {_START},
+            CASE runs.kind WHEN 'chat' THEN 'chat' ELSE 'run' END,
+            coalesce(runs.project_id, chats.project_id, ''),
+            calls.agent_id, calls.provider, calls.model,
+            {sign} count(*), {sign} count(*) FILTER (WHERE calls.cost_total IS NULL),
+            {sign} sum(calls.input_tokens), {sign} sum(calls.output_tokens),
+            {sign} sum(calls.cache_read_tokens), {sign} sum(calls.cache_write_tokens),
+            {sign} sum(calls.total_tokens), {sign} coalesce(sum(calls.cost_total), 0)
+        FROM llm_calls AS calls LEFT JOIN runs ON runs.id = calls.run_id
+            LEFT JOIN chat_sessions AS chats ON chats.id = calls.run_id
+            CROSS JOIN unnest('{{day,hour,month}}'::text[]) AS spans (name)
+        WHERE {which}
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
+    """  # noqa: S608
+
+
+# A tally for which there is another sum of calls than it says, both ways.
+WRONG = f"""
+    SELECT concat_ws(' ', owner_id, span, start, type, project_id, agent_id, provider, model)
+    FROM (SELECT {_KEY}, {", ".join(_FIGURES)} FROM tallies
+        UNION ALL ({counted("true", "-")})) AS both_ways
+    GROUP BY {_KEY} HAVING {" OR ".join(f"sum({name}) <> 0" for name in _FIGURES)}
+"""  # noqa: S608
+_ADDED = ", ".join(f"{name} = tallies.{name} + excluded.{name}" for name in _FIGURES)
+_INTO = f"INSERT INTO tallies ({_KEY}, {', '.join(_FIGURES)})"
+_MERGED = f"ON CONFLICT ({_KEY}) DO UPDATE SET {_ADDED}"
+_COUNT = f"{_INTO} {counted('calls.id = %s')} {_MERGED}"
+_UNCOUNT = f"{_INTO} {counted('calls.run_id = ANY(%s::text[])', '-')} {_MERGED}"
