@@ -1,7 +1,8 @@
 """Bytes addressed by their SHA-256, in a local folder or an object store behind one URL.
 
 A blob never changes, so storing it twice is storing it once and any machine may fetch it.
-Layout below the URL's path: `ab/cd/<64 hex digits>`, where `abcd` are the first digits.
+Layout below the URL's path: `ab/cd/<64 hex digits>`, where `abcd` are the first digits; what one
+owner has for itself has its mark behind them.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -24,13 +25,26 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 from models.errors import Invalid, NotFound, Unavailable
 
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+MARK = re.compile(r"\w{1,128}", re.ASCII)
 CHUNK_BYTES = 1024 * 1024
 MEMORY_BYTES = (
     4 * CHUNK_BYTES
 )  # an upload of unknown length waits in memory up to here, then on disk
-PARTS_AT_ONCE = 4
+IN_PARTS: Mapping[str, Any] = {"chunk_size": 5 * CHUNK_BYTES, "max_concurrency": 4}
 CONNECT_TIMEOUT = "5s"
 REQUEST_TIMEOUT = "10m"  # body included
+
+
+_elsewhere: Callable[..., Any] | None = None
+
+
+def wait_elsewhere(run: Callable[..., Any] | None) -> None:
+    """Let `run(work, *arguments)` wait for the store, where the calling thread serves others.
+
+    None: here.
+    """
+    global _elsewhere
+    _elsewhere = run
 
 
 class Damaged(Unavailable):
@@ -42,12 +56,16 @@ class Blobs:
 
     Nothing is opened or made before the first call. A digest is 64 lower-case hex digits;
     everything else raises Invalid, an unknown one NotFound, a store that fails Unavailable.
+    What is stored under a `mark` is shared with nobody: it may be deleted when its owner goes.
     """
 
     _owner: ClassVar[int | None] = None  # the process whose threads obstore runs on
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, mark: str = "") -> None:
+        if mark and not MARK.fullmatch(mark):
+            raise Invalid("A mark has letters, digits and underscores")
         self.url = url
+        self.mark = mark
 
     def put(self, source: Path | bytes | Iterable[bytes]) -> str:
         """Store `source`, all of it or nothing, in constant memory; return its digest.
@@ -58,10 +76,7 @@ class Blobs:
             return self._store(source, hashlib.sha256(source).hexdigest(), len(source))
         if isinstance(source, Path):
             with source.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                size = file.tell()
-                file.seek(0)
-                return self._store(file, digest, size)
+                return self.put_file(file, hashlib.file_digest(file, "sha256").hexdigest())
         with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as spool:
             hashed = hashlib.sha256()
             for chunk in source:
@@ -71,17 +86,25 @@ class Blobs:
             spool.seek(0)
             return self._store(spool, hashed.hexdigest(), size)
 
+    def put_file(self, file: IO[bytes], digest: str) -> str:
+        """Store an open file from its beginning to its end; `digest` is its content's."""
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return self._store(file, digest, size)
+
     def get(self, digest: str) -> bytes:
         """The whole blob, proved."""
         return b"".join(self.stream(digest))
 
     def stream(self, digest: str) -> Iterator[bytes]:
         """The blob in chunks; Damaged comes in place of the last one when the whole is wrong."""
-        key = _key(digest)
+        key = self._key(digest)
         hashed = hashlib.sha256()
         held = b""
         with self._words(digest):
-            for chunk in obstore.get(self._bucket, key).stream(min_chunk_size=CHUNK_BYTES):
+            found = _done(obstore.get, self._bucket, key)
+            chunks = iter(found.stream(min_chunk_size=CHUNK_BYTES))
+            while (chunk := _done(next, chunks, None)) is not None:
                 if held:
                     yield held
                 held = bytes(chunk)
@@ -105,7 +128,7 @@ class Blobs:
     def size(self, digest: str) -> int:
         """Its length in bytes."""
         with self._words(digest):
-            return obstore.head(self._bucket, _key(digest))["size"]
+            return int(_done(obstore.head, self._bucket, self._key(digest))["size"])
 
     def exists(self, digest: str) -> bool:
         try:
@@ -118,22 +141,16 @@ class Blobs:
         """Forget the blob; one that is not there is no error."""
         try:
             with self._words(digest):
-                obstore.delete(self._bucket, _key(digest))
+                _done(obstore.delete, self._bucket, self._key(digest))
         except NotFound:
             return
 
     def _store(self, content: bytes | IO[bytes], digest: str, size: int) -> str:
         if self._holds(digest, size):
             return digest
-        key = _key(digest)
+        key = self._key(digest)
         with self._words(digest):
-            obstore.put(
-                self._bucket,
-                key,
-                content,
-                chunk_size=5 * CHUNK_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
-            )
+            _done(partial(obstore.put, **IN_PARTS), self._bucket, key, content)
         if self._folder:
             _settle(self._folder / key)
         return digest
@@ -169,6 +186,12 @@ class Blobs:
             client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": REQUEST_TIMEOUT},
         )
 
+    def _key(self, digest: str) -> str:
+        if not DIGEST.fullmatch(digest):
+            raise Invalid("A blob is named by 64 hex digits")
+        whose = f"-{self.mark}" if self.mark else ""
+        return f"{digest[:2]}/{digest[2:4]}/{digest}{whose}"
+
     @contextmanager
     def _words(self, digest: str) -> Iterator[None]:
         """Say the store's errors in the domain's words."""
@@ -181,10 +204,8 @@ class Blobs:
             raise Unavailable(f"The blob store failed: {reason}") from error
 
 
-def _key(digest: str) -> str:
-    if not DIGEST.fullmatch(digest):
-        raise Invalid("A blob is named by 64 hex digits")
-    return f"{digest[:2]}/{digest[2:4]}/{digest}"
+def _done(work: Callable[..., Any], *arguments: Any) -> Any:
+    return _elsewhere(work, *arguments) if _elsewhere else work(*arguments)
 
 
 def _settle(path: Path) -> None:

@@ -371,3 +371,12 @@ def provider_of(provider_id: str, name: str | None = None) -> Provider | None:
 def reasons(model: str) -> bool:
     """Whether a model is known to think before it answers, judged by the last part of its name."""
     return REASONERS.match(model.rsplit("/", 1)[-1].lower().replace(".", "-")) is not None
+
+
+# Providers whose models mostly see; one that does not says so, and is asked again without pictures.
+SEEING = frozenset({"anthropic", "openai", "google", "xai", "opencode", "openrouter", "scripted"})
+
+
+def sees(provider_id: str) -> bool:
+    """Whether pictures are worth sending to a provider's models."""
+    return provider_id in SEEING

@@ -48,6 +48,10 @@ class TooLarge(DomainError):
     """The body is larger than allowed."""
 
 
+class Unrecognised(DomainError):
+    """The file is of no kind that is taken."""
+
+
 class TooMany(DomainError):
     """Too many requests; try again later."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models.attachments import OVERDUE_MS
 from models.base import db
 from models.swarms import MERGING_MS
 from models.tallies import WRONG
@@ -20,6 +21,7 @@ _WORDS = {
     "<late>": "< (extract(epoch FROM clock_timestamp()) * 1000)::bigint - %(grace)s",
     "<over>": "('completed', 'failed', 'cancelled')",
     "<merging>": str(MERGING_MS),
+    "<reading>": str(2 * OVERDUE_MS),
 }
 
 
@@ -138,6 +140,9 @@ INVARIANTS: Mapping[str, str] = {
           AND idle_until <late> AND NOT EXISTS (
               SELECT FROM chat_messages WHERE session_id = chat_sessions.id
                 AND chat_messages.state IN ('queued', 'running'))""",
+    "a file that somebody sent is read, or it says why not": """
+        SELECT id FROM chat_attachments WHERE state IN ('uploaded', 'processing')
+          AND updated_at + <reading> <late>""",
     "what is due is handed to the broker": """
         SELECT id FROM outbox WHERE greatest(due_at, asked_at) <late>""",
 }

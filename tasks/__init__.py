@@ -15,7 +15,7 @@ from models.failures import key_of
 
 P = ParamSpec("P")
 
-QUEUES = ("short", "agents", "executors", "chats")
+QUEUES = ("short", "agents", "executors", "chats", "media")
 TASKS: dict[str, Task[Any]] = {}
 
 

@@ -14,7 +14,7 @@ from models.errors import Conflict, Malformed, TooMany
 from models.principals import Principal
 from models.projects import Project
 from models.runs import Run
-from tasks import turns
+from tasks import attachments, turns
 from tasks.runs import advance, discard, locked
 from tasks.steps import cancel_active
 
@@ -70,6 +70,7 @@ def say(
         chat = ChatSession.of(run)
         said = _message(chat, chats.USER, form, content=form["message"], state=chats.COMPLETED)
         said.completed_at = said.created_at
+        attachments.bind(chat, said.attachments)
         if key is not None:
             bound = idempotency.claim(chat.user_id, key, {**form, "chat": chat.id}, said.id)
             if bound != said.id:

@@ -17,7 +17,7 @@ from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
 from models.swarms import TASK_OVER, SwarmTask
-from tasks import task
+from tasks import attachments, task
 from tasks.endings import run_ended
 from tasks.outcomes import run_begun_again
 from tasks.steps import cancel_active, interrupt
@@ -262,6 +262,7 @@ def _rewind(run: Run, number: int) -> None:
 def discard(run_ids: list[str]) -> None:
     """Delete runs and all they left, in the current transaction."""
     tallies.uncount(run_ids)
+    attachments.drop(run_ids)
     for model in (Event, Session, LlmCall, Activity):
         model.delete().where(model.run_id.in_(run_ids)).execute()
     Step.delete().where(Step.run.in_(run_ids)).execute()

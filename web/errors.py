@@ -22,6 +22,7 @@ STATUS: Mapping[type[errors.DomainError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.Unrecognised: 415,
     errors.Invalid: 422,
     errors.TooMany: 429,
     errors.Unsupported: 501,

@@ -22,13 +22,14 @@ from gevent import monkey
 from gunicorn import glogging, util
 from gunicorn.workers.ggevent import GeventWorker
 
-from models import logs, passwords
+from models import blobs, logs, passwords
 from models.config import Misconfigured, settings
 from models.logs import log
 from web.errors import PROBLEM, problem_body
 from web.security import refuse_unsafe
 
 _chosen = settings()
+BLOBS_AT_ONCE = 8  # how many callers may wait for the blob store
 
 
 class JsonLogger(glogging.Logger):
@@ -91,13 +92,15 @@ def on_starting(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Let other greenlets run while Postgres thinks and while passwords are hashed."""
+    """Let other greenlets run while Postgres or the blob store thinks and passwords are hashed."""
     from gevent.threadpool import ThreadPool
     from psycogreen.gevent import patch_psycopg
 
     patch_psycopg()
     pool = ThreadPool(os.cpu_count() or 1)
     passwords.hash_elsewhere(lambda work, *arguments: pool.apply(work, arguments))
+    waiting = ThreadPool(BLOBS_AT_ONCE)
+    blobs.wait_elsewhere(lambda work, *arguments: waiting.apply(work, arguments))
 
 
 def post_worker_init(worker: Any) -> None:

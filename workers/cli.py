@@ -205,7 +205,7 @@ def web() -> None:
 def worker(
     queues: Annotated[
         str, typer.Option(help="Queues to serve, by comma.")
-    ] = "short,agents,executors,chats",
+    ] = "short,agents,executors,chats,media",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Jobs at a time (default: WORKER_THREADS).")
     ] = None,

@@ -27,6 +27,7 @@ from models import (
 )
 from models.base import db
 from models.logs import log
+from tasks import attachments as attachment_tasks
 from tasks import chats as chat_tasks
 from tasks import failures as failure_tasks
 from tasks import logins
@@ -186,6 +187,7 @@ PERIODIC = (
     Periodic(600, mail.forget_old),
     Periodic(3600, update_tasks.ask),
     Periodic(60, project_tasks.ask_again),
+    Periodic(30, attachment_tasks.sweep),
     Periodic(600, idempotency.forget_old),
     Periodic(600, logins.forget_old),
     Periodic(60, oidc.forget_old),

@@ -33,6 +33,8 @@ PARTIAL = (
     "budgets_of_shares",
     "chat_sessions_active",
     "chat_messages_open",
+    "chat_attachments_unread",
+    "chat_attachments_unbound",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

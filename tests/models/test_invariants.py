@@ -82,6 +82,8 @@ BROKEN = {
     "a chat in which nobody says anything": CHAT.format(state="running", ended="NULL"),
     "usage adds up": "INSERT INTO tallies VALUES ('usr_anna', 'day', 0, 'run', '', 'finn', 'p', "
     "'m', 1, 0, 1, 1, 0, 0, 2, 0.01)",
+    "a file that somebody sent": "INSERT INTO chat_attachments SELECT 'att_1', 'usr', NULL, NULL, "
+    "'chat', 'a.txt', 'text/plain', 1, 'd', 'uploaded', NULL, NULL, NULL, NULL, 0, 1, 1",
     "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "
     "FROM generate_series(100, 101) AS seq",
 }

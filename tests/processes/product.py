@@ -22,7 +22,7 @@ from workers.local.valkey import valkey
 DJINN = str(Path(sys.executable).parent / "djinn")
 COMMANDS = {
     "web": ["web"],
-    "short": ["worker", "--queues", "short"],
+    "short": ["worker", "--queues", "short,media"],
     "agents": ["worker", "--queues", "agents,executors,chats"],
     "clock": ["clock"],
 }

@@ -251,7 +251,7 @@ def test_no_time_limit_and_no_retries_of_dramatiq_bite_a_job(opened: Open) -> No
 
 def test_long_jobs_are_not_hoarded_beyond_the_threads(opened: Open) -> None:
     """D8."""
-    assert [BellWorker(opened(), queue, 8).queue_prefetch for queue in QUEUES] == [32, 8, 8]
+    assert [BellWorker(opened(), queue, 8).queue_prefetch for queue in QUEUES] == [32, 8, 8, 8, 8]
     asked = opened()
     ask(asked, "a", "b", "c", queue="agents")
     consumer = asked.consume("agents", prefetch=1)

@@ -10,7 +10,7 @@ from workers.agents.asking import Asked, Question, ask, size
 from workers.agents.events import Compacted, Known, Limits, Spoke, Talk
 from workers.agents.tools.base import bounded
 from workers.halting import Halt
-from workers.llm.base import Call, Message, Model, Overflow, Result, Text, Thinking
+from workers.llm.base import Call, Image, Message, Model, Overflow, Result, Text, Thinking
 from workers.llm.estimating import CHARACTERS_PER_TOKEN, tokens
 
 T = TypeVar("T")
@@ -127,6 +127,7 @@ def _written(message: Message) -> str:
         Thinking: lambda part: "",
         Call: lambda part: f"called {part.name} {bounded(part.arguments, SHORT_CHARS)}",
         Result: lambda part: bounded(part.text, SHORT_CHARS),
+        Image: lambda part: f"showed the picture {part.name}",
     }
     return "\n".join(filter(None, (lines[type(part)](part) for part in message.parts)))
 

@@ -13,6 +13,7 @@ from models.base import clean
 from workers.agents.events import Answer, Asking
 from workers.llm.base import (
     Call,
+    Image,
     Message,
     Model,
     Overflow,
@@ -29,6 +30,7 @@ PARTS: Mapping[str, type[Part]] = {
     "thinking": Thinking,
     "call": Call,
     "result": Result,
+    "image": Image,
 }
 NAMES = {kind: name for name, kind in PARTS.items()}
 

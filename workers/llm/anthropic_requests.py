@@ -7,7 +7,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from workers.llm.base import Call, Message, Options, Part, Result, Shape, Text, Thinking, ToolSpec
+from workers.llm import pictures
+from workers.llm.base import (
+    Call,
+    Image,
+    Message,
+    Options,
+    Part,
+    Result,
+    Shape,
+    Text,
+    Thinking,
+    ToolSpec,
+)
 from workers.llm.concessions import Concession, Request, lowered, without
 from workers.llm.endpoint import Endpoint
 
@@ -72,6 +84,8 @@ def _blocks(part: Part) -> Iterator[dict[str, Any]]:
         yield {"type": "redacted_thinking", "data": part.redacted}
     elif isinstance(part, Thinking) and part.signature is not None:
         yield {"type": "thinking", "thinking": part.text, "signature": part.signature}
+    elif isinstance(part, Image):
+        yield _picture(part)
     elif isinstance(part, Call):
         yield {"type": "tool_use", "id": part.id, "name": part.name, "input": _input(part)}
     elif isinstance(part, Result):
@@ -81,6 +95,14 @@ def _blocks(part: Part) -> Iterator[dict[str, Any]]:
             "content": part.text or "(empty)",
             "is_error": part.is_error,
         }
+
+
+def _picture(part: Image) -> dict[str, Any]:
+    data = pictures.encoded(part)
+    if data is None:
+        return {"type": "text", "text": pictures.missing(part)}
+    source = {"type": "base64", "media_type": part.media_type, "data": data}
+    return {"type": "image", "source": source}
 
 
 def _input(call: Call) -> dict[str, Any]:
@@ -143,6 +165,7 @@ def _format_instead(request: Request, _complaint: str) -> Request | None:
 CONCESSIONS: Sequence[Concession] = (
     (re.compile("max_tokens", re.I), lowered("max_tokens")),
     (re.compile("temperature", re.I), without("extra_body")),
+    (re.compile("image|vision|multimodal", re.I), pictures.blinded),
     (re.compile("tool_choice", re.I), _format_instead),
     (re.compile("effort|output_config", re.I), without("output_config", "thinking")),
     (re.compile("thinking", re.I), without("thinking", "output_config")),

@@ -45,7 +45,17 @@ class Result:
     is_error: bool = False
 
 
-Part = Text | Thinking | Call | Result
+@dataclass(frozen=True)
+class Image:
+    """A picture that somebody attached, by where its bytes are: no ledger holds them."""
+
+    attachment_id: str
+    digest: str
+    media_type: str
+    name: str
+
+
+Part = Text | Thinking | Call | Result | Image
 
 
 @dataclass(frozen=True)

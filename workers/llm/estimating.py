@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from workers.llm.base import Call, Message, Part, Shape, Thinking, ToolSpec, Usage
+from models.attachments import IMAGE_TOKENS
+from workers.llm.base import Call, Image, Message, Part, Shape, Thinking, ToolSpec, Usage
 
 CHARACTERS_PER_TOKEN = 4
 A_CALL = 1024  # tokens a provider may put around a conversation: its own words about tools
+MOST_OF_AN_IMAGE = 8_192  # tokens; providers scale larger ones down
 A_PIECE = 32  # and around each message, part and tool: roles, names, separators
 
 
@@ -29,7 +31,7 @@ def estimated(messages: Sequence[Message], answer: Message) -> Usage:
 
 def weight(message: Message) -> int:
     """About how many tokens a message takes of the window."""
-    return sum(tokens(_written(part)) for part in message.parts)
+    return sum(_weight(part) for part in message.parts)
 
 
 def most(messages: Sequence[Message], tools: Sequence[ToolSpec], shape: Shape | None) -> int:
@@ -50,11 +52,15 @@ def bound(messages: Sequence[Message]) -> int:
 
 def _bytes(part: Part) -> int:
     """The bytes of what is sent of a part; calls may be written as JSON once more."""
+    if isinstance(part, Image):
+        return MOST_OF_AN_IMAGE
     if isinstance(part, Call):
         return len(json.dumps(part.name + part.arguments)) + len(part.signature or "")
     hidden = part.redacted or "" if isinstance(part, Thinking) else ""
     return len(part.text.encode("utf-8", "replace")) + len(hidden)
 
 
-def _written(part: Part) -> str:
-    return part.name + part.arguments if isinstance(part, Call) else part.text
+def _weight(part: Part) -> int:
+    if isinstance(part, Image):
+        return IMAGE_TOKENS
+    return tokens(part.name + part.arguments if isinstance(part, Call) else part.text)

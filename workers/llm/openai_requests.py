@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from workers.llm.base import Message, Options, Result, Shape, Thinking, ToolSpec
+from workers.llm import pictures
+from workers.llm.base import (
+    Image,
+    Message,
+    Options,
+    Result,
+    Shape,
+    Text,
+    Thinking,
+    ToolSpec,
+)
 from workers.llm.concessions import Concession, Request, lowered, renamed, without
 from workers.llm.endpoint import Endpoint
 
@@ -44,9 +54,26 @@ def _entries(message: Message, recalls_thinking: bool) -> Iterator[dict[str, Any
             yield {"role": "tool", "tool_call_id": part.call_id, "content": text}
     if message.role == "assistant":
         yield from _assistant(message, recalls_thinking)
-    elif message.text or message.role != "tool":
+    elif message.role != "tool" or message.text:
         role = "system" if message.role == "system" else "user"
-        yield {"role": role, "content": message.text}
+        yield {"role": role, "content": _content(message)}
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    """What a person said: a text, or blocks where there are pictures in it."""
+    if not any(isinstance(part, Image) for part in message.parts):
+        return message.text
+    blocks = (_block(part) for part in message.parts if isinstance(part, Text | Image))
+    return [block for block in blocks if block.get("text") != ""]
+
+
+def _block(part: Text | Image) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    data = pictures.encoded(part)
+    if data is None:
+        return {"type": "text", "text": pictures.missing(part)}
+    return {"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{data}"}}
 
 
 def _assistant(message: Message, recalls_thinking: bool) -> Iterator[dict[str, Any]]:
@@ -139,5 +166,6 @@ CONCESSIONS: Sequence[Concession] = (
     (re.compile("temperature", re.I), without("temperature")),
     (re.compile("reasoning|thinking", re.I), without("reasoning_effort", "extra_body")),
     (re.compile("stream_options|include_usage", re.I), without("stream_options")),
+    (re.compile("image|vision|multimodal", re.I), pictures.blinded),
     (re.compile("response_format|json_schema|structured|schema", re.I), _submit_instead),
 )

@@ -20,7 +20,7 @@ COMMANDS = {
     "web": ["web"],
     "agents": ["worker", "--queues", "agents"],
     "executors": ["worker", "--queues", "executors"],
-    "short": ["worker", "--queues", "short"],
+    "short": ["worker", "--queues", "short,media"],
     "clock": ["clock"],
 }
 NOTICED = 1.0  # seconds a platform takes to notice that a process is gone
