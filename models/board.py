@@ -331,23 +331,3 @@ def tallies(project_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     for project_id, status, number in rows:
         found[project_id][status] = number
     return found
-
-
-def as_json(project_id: str) -> bytes:
-    """All tasks of a project by their place, as the JSON that clients read."""
-    rows: Any = db.now(_AS_JSON, (project_id,)).fetchone()
-    return str(rows[0] or "[]").encode()
-
-
-SHOWN = (
-    *("id", "project_id", "title", "description", "status", "priority", "assigned_agent"),
-    *("workflow_id", "pipeline_id", "run_id", "parent_task_id", "tags", "estimated_hours"),
-    *("column_id", "column_position", "metadata", "work_type", "completed_stages"),
-    *("spec_review_status", "quality_review_status", "spec_review_notes"),
-    *("quality_review_notes", "created_at", "updated_at", "completed_at"),
-)
-_AS_JSON = f"""
-    SELECT '[' || string_agg(row_to_json(shown)::text, ',') || ']' FROM (
-        SELECT {", ".join(SHOWN)} FROM tasks WHERE project_id = %s ORDER BY column_position, id
-    ) AS shown
-"""  # noqa: S608

@@ -91,6 +91,13 @@ INVARIANTS: Mapping[str, str] = {
         WHERE swarms.state IN <over> AND swarms.completed_at <late>
           AND (swarm_tasks.state IN ('pending', 'ready', 'running')
                OR runs.state IN ('pending', 'running', 'paused') AND NOT runs.meta ? 'apart')""",
+    "a task that a run works on has a run that is at work": """
+        SELECT tasks.id FROM tasks LEFT JOIN runs ON runs.id = tasks.run_id
+        WHERE tasks.run_id IS NOT NULL
+          AND (runs.id IS NULL OR runs.state IN <over> AND runs.completed_at <late>)""",
+    "an execution of a task is over when its run is": """
+        SELECT task_runs.id FROM task_runs JOIN runs ON runs.id = task_runs.run_id
+        WHERE task_runs.status = 'running' AND runs.state IN <over> AND runs.completed_at <late>""",
     "money is set aside only for steps at work": """
         SELECT reservations.execution_id FROM reservations
             LEFT JOIN steps ON steps.id = reservations.execution_id

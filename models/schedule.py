@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from typing import NamedTuple
 
 DAY_MS = 24 * 60 * 60 * 1000
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A task as a schedule sees it: how many hours it takes, and what must be done before."""
 
     id: str
@@ -22,8 +22,7 @@ class Job:
     needs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """When a job is done, in hours of work from the beginning."""
 
     start: float

@@ -38,6 +38,20 @@ MESSAGE = """
     VALUES ('msg_1', '{{run}}', 1, 'assistant', '', '[]', '{state}', 1, 1)
 """
 
+BOARD = """
+    INSERT INTO kanban_columns (id, project_id, name, position, task_statuses)
+    VALUES ('col_1', 'proj_shared', 'All', 0, '["ready"]');
+    INSERT INTO tasks (id, project_id, title, description, status, priority, run_id, tags,
+        column_id, column_position, metadata, completed_stages, created_at, updated_at)
+    VALUES ('task_1', 'proj_shared', 'T', '', 'ready', 'P2', {run}, '[]', 'col_1', 0, '{{{{}}}}',
+        '[]', 1, 1)
+"""
+UNENDED = """;
+    INSERT INTO task_runs (id, task_id, run_id, pipeline_id, status, from_status, started_at)
+    VALUES ('tr_1', 'task_1', '{run}', 'planning', 'running', 'ready', 1);
+    UPDATE runs SET state = 'failed', completed_at = 1
+"""
+
 # What breaks each kind of rows: {run} and {step} are a run under way and its queued step.
 BROKEN = {
     "a run that should move": "DELETE FROM steps WHERE id = '{step}'; "
@@ -49,6 +63,8 @@ BROKEN = {
     "a run that is over has no step": "UPDATE runs SET state = 'failed', completed_at = 1",
     "a session at work": "INSERT INTO sessions SELECT 'ses_1', 'running', 'finn', 'pipeline', "
     "NULL, '{run}', '{step}', NULL, NULL, NULL, NULL, NULL, 0, NULL, 1, 1, 1, NULL",
+    "a task that a run works on": BOARD.format(run="'run_gone'"),
+    "an execution of a task": BOARD.format(run="NULL") + UNENDED,
     "money is set aside": "INSERT INTO reservations (execution_id, key, usd, tokens) "
     "VALUES ('gone', 'run:gone', 1, 1)",
     "numbered 1, 2, 3": "DELETE FROM events WHERE seq = 1",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import g
+from flask import g, jsonify
 from flask.views import MethodView
 
+from models import whole_boards
 from models.board import Column, Dependency, Task
 from models.projects import Project
 from tasks import board, columns
@@ -24,10 +25,9 @@ class Tasks(MethodView):
     def get(self, form: dict[str, Any], project_id: str) -> Any:
         """Tasks of a board by their place in the column."""
         project = visible(Project, project_id, Project.id)
-        mine = Task.select().where(Task.project == project.id)
-        return [
-            wire.shown(task) for task in page(only(mine, form, wire.FILTERS), form, wire.PLACED)
-        ]
+        mine = whole_boards.one_by_one(*wire.PLACED.keys).where(Task.project == project.id)
+        found = page(only(mine, form, wire.FILTERS), form, wire.PLACED)
+        return jsonify(wire.written(found))
 
     @blueprint.arguments(wire.NewTaskForm)
     @blueprint.response(200, wire.NewTask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import g
+from flask import g, jsonify
 from flask.views import MethodView
 
 from models.board import Task
@@ -138,7 +138,7 @@ class DependencyGraph(MethodView):
     @blueprint.response(200, wire.Graph)
     def get(self, project_id: str) -> Any:
         """Tasks and dependencies, and the longest way through them."""
-        return wire.graph(visible(Project, project_id))
+        return jsonify(wire.graph(visible(Project, project_id)))
 
 
 @blueprint.route("/projects/<project_id>/timeline")
@@ -147,4 +147,4 @@ class Timeline(MethodView):
     @blueprint.response(200, wire.Timeline)
     def get(self, form: dict[str, Any], project_id: str) -> Any:
         """When each task could be done."""
-        return wire.timeline(visible(Project, project_id), form["hours_per_day"])
+        return jsonify(wire.timeline(visible(Project, project_id), form["hours_per_day"]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
 from flask import current_app
 from marshmallow import ValidationError, fields, validate
 
-from models import board, readiness, stages
+from models import board, readiness, stages, whole_boards
 from models.base import IDENTIFIER
 from models.board import BLOCKS, INFORMS, PRIORITIES, Column, Dependency, Task, TaskRun
 from models.config import Settings
@@ -368,6 +369,11 @@ FILTERS = {
 }
 
 
+def written(tasks: Iterable[Task]) -> list[orjson.Fragment]:
+    """Tasks that were read as their JSON."""
+    return [orjson.Fragment(task.shown) for task in tasks]  # type: ignore[attr-defined]
+
+
 def changes(form: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that a change sets; null leaves them, but takes the agent off a task."""
     given = {name: value for name, value in form.items() if value is not None}
@@ -390,7 +396,7 @@ def detailed(task: Task) -> dict[str, Any]:
 
 def shown(task: Task) -> dict[str, Any]:
     """A task's columns under their names on the wire."""
-    return {name: getattr(task, name) for name in board.SHOWN}
+    return {name: getattr(task, name) for name in whole_boards.SHOWN}
 
 
 def _told(edge: Dependency, end: str, other: Task) -> dict[str, Any]:

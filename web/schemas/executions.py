@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
 from marshmallow import fields, pre_load, validate
 
-from models import board, dag, plans, schedule
+from models import board, dag, plans, schedule, whole_boards
 from models.base import IDENTIFIER
-from models.board import PRIORITIES, Dependency, Task
+from models.board import PRIORITIES, Task
 from models.plans import Planned
 from models.projects import Project
 from models.runs import Run
@@ -291,30 +293,28 @@ def imported(planted: Planted) -> dict[str, Any]:
 
 def graph(project: Project) -> dict[str, Any]:
     """A board as a graph, with its longest way."""
-    tasks, edges = _read(project)
-    found = schedule.scheduled(_jobs(tasks, edges, 1.0))
+    found = schedule.scheduled(_jobs(_hours(project.id), whole_boards.waits(project.id), 1.0))
     return {
-        "nodes": tasks,
-        "edges": edges,
-        "critical_path": list(found.critical),
-        "topological_order": list(found.order),
+        "nodes": orjson.Fragment(whole_boards.nodes(project.id)),
+        "edges": orjson.Fragment(whole_boards.edges(project.id)),
+        "critical_path": found.critical,
+        "topological_order": found.order,
     }
 
 
 def timeline(project: Project, hours_per_day: float) -> dict[str, Any]:
     """When each task could be done, if everything went side by side from the project's start."""
-    tasks, edges = _read(project)
-    found = schedule.scheduled(_jobs(tasks, edges, USUAL_HOURS))
+    tasks, needs = _tasks(project.id), whole_boards.waits(project.id)
+    hours = [(task["id"], task["estimated_hours"]) for task in tasks]
+    found = schedule.scheduled(_jobs(hours, needs, USUAL_HOURS))
     done = board.layout(project).means.terminal_done
-    needs = _needs(edges)
     begin, critical = project.created_at, set(found.critical)
     return {
         "tasks": [
             {
                 **task,
-                "tags": task["tags"],
                 "estimated_hours": task["estimated_hours"] or USUAL_HOURS,
-                "dependencies": needs.get(task["id"], []),
+                "dependencies": needs.get(task["id"], ()),
                 "scheduled_start": schedule.moment(begin, slot.start, hours_per_day),
                 "scheduled_end": schedule.moment(begin, slot.end, hours_per_day),
                 "duration_days": (slot.end - slot.start) / hours_per_day,
@@ -327,46 +327,31 @@ def timeline(project: Project, hours_per_day: float) -> dict[str, Any]:
         "project_end": schedule.moment(begin, found.hours, hours_per_day),
         "total_hours": found.hours,
         "total_days": found.hours / hours_per_day,
-        "critical_path": list(found.critical),
+        "critical_path": found.critical,
         "hours_per_day": hours_per_day,
     }
 
 
-SEEN = ("id", "title", "status", "priority", "assigned_agent", "tags", "estimated_hours")
+SEEN = ("id", "title", "status", "priority", "assigned_agent", "estimated_hours")
 
 
-def _read(project: Project) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    columns = [Task._meta.fields[name] for name in SEEN]
-    mine = Task.select(*columns).where(Task.project == project.id)
-    tasks = [task.__data__ for task in mine.order_by(Task.column_position, Task.id)]
-    edges = Dependency.select().where(Dependency.project == project.id)
-    return tasks, [
-        {
-            "id": edge.id,
-            "project_id": edge.project_id,
-            "from_task_id": edge.from_task_id,
-            "to_task_id": edge.to_task_id,
-            "type": edge.type,
-        }
-        for edge in edges.order_by(Dependency.id)
+def _tasks(project_id: str) -> list[dict[str, Any]]:
+    rows = whole_boards.in_place(project_id, *SEEN, "tags::text")
+    return [
+        {**dict(zip(SEEN, row[:-1], strict=True)), "tags": orjson.Fragment(row[-1])} for row in rows
     ]
 
 
-def _needs(edges: list[dict[str, Any]]) -> dict[str, list[str]]:
-    needs: dict[str, list[str]] = {}
-    for edge in edges:
-        if edge["type"] == board.BLOCKS:
-            needs.setdefault(edge["to_task_id"], []).append(edge["from_task_id"])
-    return needs
+def _hours(project_id: str) -> list[tuple[str, float | None]]:
+    return whole_boards.in_place(project_id, "id", "estimated_hours")
 
 
 def _jobs(
-    tasks: list[dict[str, Any]], edges: list[dict[str, Any]], usual: float
+    hours: Iterable[tuple[str, float | None]], needs: Mapping[str, Sequence[str]], usual: float
 ) -> list[schedule.Job]:
-    needs = _needs(edges)
     return [
-        schedule.Job(task["id"], task["estimated_hours"] or usual, tuple(needs.get(task["id"], ())))
-        for task in tasks
+        schedule.Job(task_id, known or usual, tuple(needs.get(task_id, ())))
+        for task_id, known in hours
     ]
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 from marshmallow import fields, pre_load, validate
 
-from models import board, kanban, projects
+from models import board, kanban, projects, whole_boards
 from models.accounts import User
 from models.base import IDENTIFIER
-from models.board import Column, Dependency
+from models.board import Column
 from models.projects import (
     AGENT_ROLES,
     Project,
@@ -355,11 +355,8 @@ def detailed(project: Project) -> dict[str, Any]:
     return {
         **ProjectSelf().dump(project.__data__),
         "columns": [{**_row(each), **mine} for each in Column.of(project.id)],
-        "tasks": orjson.Fragment(board.as_json(project.id)),
-        "dependencies": [
-            {"id": row[0], **mine, "from_task_id": row[1], "to_task_id": row[2], "type": row[3]}
-            for row in _edges(project.id)
-        ],
+        "tasks": orjson.Fragment(whole_boards.tasks(project.id)),
+        "dependencies": orjson.Fragment(whole_boards.edges(project.id)),
         "workflows": [{**_row(each), **mine} for each in workflows(project.id)],
         "agents": agents(project.id),
     }
@@ -454,8 +451,3 @@ def repository_status(project: Project) -> dict[str, Any]:
 
 def _row(row: Any) -> dict[str, Any]:
     return {name: value for name, value in row.__data__.items() if name != "project"}
-
-
-def _edges(project_id: str) -> Any:
-    columns = (Dependency.id, Dependency.from_task, Dependency.to_task, Dependency.type)
-    return Dependency.select(*columns).where(Dependency.project == project_id).tuples()
