@@ -84,6 +84,16 @@ class GithubSettings:
         return self.api_url.removesuffix(ENTERPRISE)
 
     @property
+    def is_public(self) -> bool:
+        """Whether it is github.com, and no Enterprise Server."""
+        return self.api_url == PUBLIC_API
+
+    @property
+    def raw_url(self) -> str:
+        """Below which the files of repositories are: `owner/name/commit/path`."""
+        return "https://raw.githubusercontent.com" if self.is_public else f"{self.web_url}/raw"
+
+    @property
     def install_url(self) -> str:
         """Where one installs the App on an account."""
         apps = "github-apps" if self.api_url.endswith(ENTERPRISE) else "apps"

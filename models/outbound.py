@@ -87,11 +87,33 @@ def fetch_json(
     Raises Unreachable: Refused for where it leads, Declined for any status but 2xx. The answer is
     whole within `seconds` or not at all, however slowly it comes.
     """
+    sent = {"Accept": "application/json", **(headers or {})}
+    body = fetch(url, form=form, headers=sent, most_bytes=most_bytes, seconds=seconds, gate=gate)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Declined(f"{_shown(url)} did not answer with JSON", 200) from error
+
+
+def fetch(
+    url: str,
+    *,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    redirects: bool = False,
+    most_bytes: int = MOST_BYTES,
+    seconds: float = SECONDS,
+    gate: Gate | None = None,
+) -> bytes:
+    """The bytes at `url`, asked for and refused like `fetch_json`."""
     gate = replace(gate or Gate(), until=time.monotonic() + seconds)
-    sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
+    sent = {"Accept-Encoding": "identity", **(headers or {})}
     method = "GET" if form is None else "POST"
     try:
-        with client(gate) as http, http.stream(method, url, data=form, headers=sent) as answer:
+        with (
+            client(gate, redirects=redirects) as http,
+            http.stream(method, url, data=form, headers=sent) as answer,
+        ):
             return _read(answer, most_bytes)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         log.info("outside unreachable", url=_shown(url), error=repr(error))
@@ -227,8 +249,8 @@ def _left(until: float | None, timeout: float | None) -> float | None:
     return left if timeout is None else min(left, timeout)
 
 
-def _read(answer: httpx2.Response, most_bytes: int) -> Any:
-    """The JSON of a streamed answer, no byte more than allowed."""
+def _read(answer: httpx2.Response, most_bytes: int) -> bytes:
+    """A streamed answer, no byte more than allowed."""
     where = _shown(str(answer.url))
     if not answer.is_success:
         raise Declined(f"{where} answered {answer.status_code}", answer.status_code)
@@ -237,10 +259,7 @@ def _read(answer: httpx2.Response, most_bytes: int) -> Any:
         body += chunk
         if len(body) > most_bytes:
             raise Declined(f"{where} answered with more than {most_bytes} bytes", 200)
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Declined(f"{where} did not answer with JSON", 200) from error
+    return bytes(body)
 
 
 def _parsed(url: str, field: str) -> httpx2.URL:

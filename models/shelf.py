@@ -1,8 +1,8 @@
 """Putting a library of agents and pipelines on the shelf: from a folder into Postgres.
 
-A folder holds `agents/<id>/*.md + config.yml` and `pipelines/*.yml`. What ships with the product,
-`templates/*.yml` of boards among it, is loaded by every migration; what a person has changed since
-is left as it is.
+A folder holds `agents/<id>/*.md + config.yml`, `pipelines/*.yml` and `skills/<id>/SKILL.md` with
+companion files. What ships with the product, `templates/*.yml` of boards and `skills/grants.yml`
+among it, is loaded by every migration; what a person has changed since is left as it is.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 import yaml
 
-from models import agents, grammar
+from models import agents, grammar, skill_texts, skills
 from models.agents import Agent
 from models.base import db
 from models.errors import Invalid
 from models.pipelines import Pipeline
+from models.skills import Skill
 from models.templates import ProjectTemplate
 
 SHIPPED = Path(__file__).parent / "library"
@@ -37,6 +38,7 @@ def load(folder: Path, shipped: bool = False) -> list[str]:
         known = agents.known()
         files = sorted((folder / "pipelines").glob("*.y*ml"))
         loaded += [_load_pipeline(path, known, shipped) for path in files]
+        loaded += load_skills(folder / "skills", shipped)
         if shipped:
             loaded += [
                 _load_template(path) for path in sorted((folder / "templates").glob("*.yml"))
@@ -78,6 +80,32 @@ def _load_pipeline(path: Path, known: set[str], shipped: bool) -> str:
 def _load_template(path: Path) -> str:
     stored = ProjectTemplate.ship(_mapping(path))
     return f"template {path.stem}" + ("" if stored else " (kept as changed here)")
+
+
+def load_skills(folder: Path, shipped: bool) -> list[str]:
+    """Load skills; those that ship are given to agents when they come, and never again."""
+    loaded, arrived = [], set()
+    for path in _folders(folder):
+        known = Skill.find(path.name)
+        if shipped and known is not None and not known.shipped:
+            loaded.append(f"skill {path.name} (kept as changed here)")
+            continue
+        sketch = skill_texts.parse(_text(path / "SKILL.md"))
+        if sketch.error or sketch.name != path.name:
+            fault = sketch.error or "name must be that of the folder"
+            raise Invalid(f"{path / 'SKILL.md'}: {fault}")
+        skills.store(sketch, _companions(path), shipped)
+        loaded.append(f"skill {path.name}")
+        arrived |= {path.name} if known is None else set()
+    for agent_id, given in _mapping(folder / "grants.yml").items():
+        skills.hand_out(agent_id, sorted(arrived & set(given)))
+    return loaded
+
+
+def _companions(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    named = {str(path.relative_to(folder)): path for path in files}
+    return {name: _text(path) for name, path in named.items() if name != "SKILL.md"}
 
 
 def _changed_since(model: Any, key: str) -> bool:

@@ -20,7 +20,7 @@ PIPELINE = "execute"
 STEP = "EXECUTE"
 SECONDS = 300  # how long an executor works when nobody says otherwise
 TOOLS = (
-    *("read", "write", "edit", "bash", "grep", "find", "ls"),
+    *("read", "write", "edit", "bash", "grep", "find", "ls", "load_skill", "create_skill"),
     *("executor_complete", "executor_fail"),
 )
 

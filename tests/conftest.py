@@ -23,8 +23,9 @@ from models.agents import Agent
 from models.config import Settings
 from models.pipelines import Pipeline
 from models.projects import Project, ProjectMember
+from models.skills import Skill
 from models.templates import ProjectTemplate
-from tests import leaks
+from tests import leaks, library
 from tests.servers.github import github  # noqa: F401
 from web import create_app
 from web.feed import Feed
@@ -38,7 +39,10 @@ VAULT_KEYS = f"tests:{'5e' * 32}"
 CAST = ("owner", "teammate", "stranger", "admin")  # `usr_owner` calls with the key `djb_owner` ...
 PROJECT = "proj_shared"  # of the owner and the teammate
 TEMPLATE = "djinn_template"
-SHELF = ("agents", "pipelines", "pipeline_versions", "project_templates")
+SHELF = (
+    *("agents", "pipelines", "pipeline_versions", "project_templates"),
+    *("skills", "skill_versions", "skill_files", "agent_skills"),
+)
 KEPT = (*SHELF, "schema_migration")  # all else is emptied
 # Tables that have rows, which are few: TRUNCATE would make new files for all of them.
 EMPTY = """
@@ -173,8 +177,9 @@ def database(addresses: dict[str, str]) -> Iterator[str]:
         base.db.execute_sql(EMPTY, (list(KEPT),))
         others = [model.select().where(~model.shipped) for model in (Agent, Pipeline)]
         own = ~ProjectTemplate.is_builtin | ProjectTemplate.customized
-        if any(each.exists() for each in (*others, ProjectTemplate.select().where(own))):
-            for model in (Agent, Pipeline, ProjectTemplate):
+        others += [ProjectTemplate.select().where(own), *library.changed_skills()]
+        if any(each.exists() for each in others):
+            for model in (Agent, Pipeline, ProjectTemplate, Skill):
                 model.delete().execute()
             shelf.load_shipped()
     base.db.close_all()

@@ -20,6 +20,7 @@ from models import (
     oidc,
     outbox,
     processes,
+    skill_imports,
     spending,
     steps,
     waiting,
@@ -195,5 +196,6 @@ PERIODIC = (
     Periodic(300, webhook_tasks.ask_for_missed),
     Periodic(600, github.forget_expired),
     Periodic(3600, webhooks.forget_old),
+    Periodic(3600, skill_imports.forget_old),
     Periodic(10, chat_tasks.end_idle),
 )

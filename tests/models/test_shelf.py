@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from models import shelf
+from models import shelf, skill_texts, skills
 from models.agents import Agent
 from models.errors import Invalid
 from models.pipelines import Pipeline
+from models.skills import AgentSkill, Skill
 from tasks import agents as commands
+from tests import library
 
 IDENTITY = "# Mara\n\n- **Name:** Mara\n- **Emoji:** 🦊\n- **Role:** Translator\n"
 PIPELINE = """
@@ -90,3 +92,65 @@ def test_loading_twice_is_loading_once(database: str, folder: Path) -> None:
     shutil.copy(folder / "pipelines" / "translate.yml", folder / "pipelines" / "again.yml")
     shelf.load(folder)
     assert Pipeline.get_by_id("translate").version_id == before
+
+
+SKILL = "---\nname: knit\ndescription: When it is cold\ntags: [wool]\n---\nKnit.\n"
+
+
+def put_skill(folder: Path, text: str = SKILL) -> Path:
+    path = folder / "skills" / "knit"
+    (path / "patterns").mkdir(parents=True, exist_ok=True)
+    (path / "SKILL.md").write_text(text)
+    (path / "patterns" / "scarf.md").write_text("- a scarf\n")
+    return path
+
+
+def test_the_skills_that_ship_are_there_and_given(database: str) -> None:
+    rows = list(Skill.select())
+    assert sorted(skill.id for skill in rows) == library.SKILLS
+    assert all(skill.shipped and skill.approved == 1 and skill.enabled for skill in rows)
+    for agent_id, given in library.GRANTS.items():
+        assert [skill["id"] for skill in skills.manifest(agent_id)] == sorted(given)
+    for skill in rows:
+        version = skills.version(skill.id, 1)
+        assert 40 <= version.content.count("\n") <= 80
+        assert skill_texts.LONGEST_DESCRIPTION > len(version.description) > 20
+
+
+def test_an_operators_skills_become_rows_with_their_files(database: str, folder: Path) -> None:
+    put_skill(folder)
+    assert "skill knit" in shelf.load(folder)
+    knit = Skill.get_by_id("knit")
+    assert (knit.state, knit.approved, knit.shipped) == ("approved", 1, False)
+    version = skills.version("knit", 1)
+    assert (version.content, version.tags) == ("Knit.", ["wool"])
+    assert skills.texts(version) == {"patterns/scarf.md": "- a scarf\n"}
+    shelf.load(folder)
+    assert Skill.get_by_id("knit").version == 1
+    put_skill(folder, SKILL.replace("Knit.", "Knit well."))
+    knit.put(enabled=False)
+    shelf.load(folder)
+    knit = Skill.get_by_id("knit")
+    assert (knit.version, knit.approved, knit.enabled) == (2, 2, False)
+
+
+def test_a_release_renews_what_nobody_changed_and_takes_no_grant_back(
+    database: str, folder: Path
+) -> None:
+    path = put_skill(folder)
+    (path.parent / "grants.yml").write_text("finn: [knit]\nnobody: [knit]\n")
+    assert shelf.load_skills(path.parent, shipped=True) == ["skill knit"]
+    (grant,) = AgentSkill.select().where(AgentSkill.skill == "knit")
+    assert grant.agent_id == "finn"
+    grant.delete_instance()
+    put_skill(folder, SKILL.replace("Knit.", "Knit well."))
+    shelf.load_skills(path.parent, shipped=True)
+    assert (Skill.get_by_id("knit").version, Skill.get_by_id("knit").shipped) == (2, True)
+    assert not AgentSkill.select().where(AgentSkill.skill == "knit").exists()
+
+
+def test_a_skill_that_is_none_is_named(database: str, folder: Path) -> None:
+    put_skill(folder, SKILL.replace("name: knit", "name: sew"))
+    with pytest.raises(Invalid, match=r"knit/SKILL\.md: name must be that of the folder"):
+        shelf.load(folder)
+    assert Skill.find("sew") is None

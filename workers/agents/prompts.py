@@ -91,7 +91,8 @@ class Brief:
     `files` maps the names of the agent's files to their texts; `outputs` are those of earlier
     steps, the newest last; `git_log` has one line a commit, the newest first; `left_out` names
     branches that could not be merged into the workspace, `rules` say when an executor may leave
-    its order; `small` asks for a prompt of at most about 1,500 tokens.
+    its order, `skills` which ways of working it can look up; `small` asks for a prompt of at most
+    about 1,500 tokens.
     """
 
     run_id: str
@@ -113,6 +114,7 @@ class Brief:
     execution: int = 1
     tools: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    skills: str = ""
     small: bool = False
 
     @property
@@ -140,6 +142,7 @@ def _system(brief: Brief) -> str:
         ("ENVIRONMENT", _environment(brief)),
         ("FINISHING", _finishing(brief)),
         ("WHEN THE ORDER DOES NOT FIT", _deviations(brief)),
+        ("SKILLS", brief.skills),
     ]
     return _joined(sections)
 

@@ -26,6 +26,7 @@ class Look:
     progress: str = ""
     left_out: tuple[str, ...] = ()  # branches that did not fit the others, one line each
     carried: tuple[str, ...] = ()  # what the agent brought along, by name
+    skills: str = ""  # what it can learn
 
     @classmethod
     def at(cls, workspace: Workspace | None) -> Self:
@@ -37,14 +38,15 @@ class Look:
 
     def row(self) -> dict[str, Any]:
         """The look as JSON, for the ledger."""
-        shown = {"git_log": list(self.git_log), "progress": self.progress}
+        shown = {"git_log": list(self.git_log), "progress": self.progress, "skills": self.skills}
         return {**shown, "left_out": list(self.left_out), "carried": list(self.carried)}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The look that was written as `row`."""
-        told = (tuple(row["left_out"]), tuple(row.get("carried", ())))  # older rows have no such
-        return cls(tuple(row["git_log"]), row["progress"], *told)
+        carried, skills = row.get("carried", ()), row.get("skills", "")  # older rows have no such
+        left_out = tuple(row["left_out"])
+        return cls(tuple(row["git_log"]), row["progress"], left_out, tuple(carried), skills)
 
 
 class Briefing:
@@ -80,6 +82,7 @@ class Briefing:
             execution=self.step.execution,
             tools=tools,
             environment=look.carried,
+            skills=look.skills,
             small=small,
         )
 

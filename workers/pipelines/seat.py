@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models import agent_tools
+from models import agent_tools, skills
 from models.agent_tools import LIFECYCLE
 from models.agents import Agent
 from models.config import Settings
@@ -58,6 +58,12 @@ class Seat:
     def _withheld(self) -> Collection[str]:
         """The tools that the agent may not use at this moment."""
         return insist(lambda: agent_tools.disabled(self.agent.id))
+
+    def _skills(self, tools: Collection[str]) -> str:
+        """What a prompt says of the skills that the agent may load with these tools."""
+        if "load_skill" not in tools:
+            return ""
+        return insist(lambda: skills.told(skills.manifest(self.agent.id)))
 
     @property
     def _structured(self) -> bool:

@@ -141,8 +141,8 @@ class Sitting(Seat):
             ]
             transcript.open(messages, {})
             return messages
-        look = self.equipment.seen(Look.at(workspace))
         tools = tuple(spec.name for spec in toolbox.specs) if toolbox else ()
+        look = replace(self.equipment.seen(Look.at(workspace)), skills=self._skills(tools))
         briefing = Briefing(self.run, self.step, self.definition, self.agent)
         messages = list(assemble(briefing.brief(look, tools, model.small)))
         told = {"look": look.row(), "human_context": self.run.human_context}

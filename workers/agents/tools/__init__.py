@@ -18,6 +18,7 @@ from workers.agents.tools import (
     projects,
     search,
     shell,
+    skills,
     tasks,
 )
 from workers.agents.tools.base import Bench, Effect, Tool, ToolError, Verdict, tidy
@@ -25,7 +26,7 @@ from workers.agents.tools.tree import OutOfBounds
 from workers.halting import Halt
 from workers.llm.base import Call, Result, ToolSpec
 
-GROUPS = (files, shell, search, delegation, lifecycle, executor, projects, tasks, history)
+GROUPS = (files, shell, search, delegation, lifecycle, executor, projects, tasks, history, skills)
 TABLE: Mapping[str, Tool] = {tool.name: tool for group in GROUPS for tool in group.TOOLS}
 STEP_ENDINGS = {tool.name for tool in lifecycle.TOOLS}
 EXECUTOR_ENDINGS = {tool.name for tool in executor.TOOLS}
