@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from models.attachments import OVERDUE_MS
 from models.base import db
+from models.onboarding import SETTLING_MS
 from models.swarms import MERGING_MS
 from models.tallies import WRONG
 
@@ -22,6 +23,7 @@ _WORDS = {
     "<over>": "('completed', 'failed', 'cancelled')",
     "<merging>": str(MERGING_MS),
     "<reading>": str(2 * OVERDUE_MS),
+    "<settling>": str(2 * SETTLING_MS),
 }
 
 
@@ -150,6 +152,18 @@ INVARIANTS: Mapping[str, str] = {
     "a file that somebody sent is read, or it says why not": """
         SELECT id FROM chat_attachments WHERE state IN ('uploaded', 'processing')
           AND updated_at + <reading> <late>""",
+    "an onboarding that goes on has a chat that does": """
+        SELECT sessions.id FROM onboarding_sessions AS sessions
+            LEFT JOIN chat_sessions AS chats ON chats.id = chat_session_id
+        WHERE sessions.state = 'active' AND sessions.updated_at + <settling> <late>
+          AND (chats.id IS NULL OR chats.state IN ('completed', 'failed')
+              AND chats.updated_at + <settling> <late>)""",
+    "a project that was talked about is planned, or it says why not": """
+        SELECT sessions.id FROM onboarding_sessions AS sessions
+            LEFT JOIN project_repositories AS code USING (project_id)
+        WHERE sessions.state = 'completed' AND planning_run_id IS NULL AND planning_error IS NULL
+          AND greatest(sessions.updated_at, code.updated_at) + <settling> <late>
+          AND code.state IS DISTINCT FROM 'queued'""",
     "what is due is handed to the broker": """
         SELECT id FROM outbox WHERE greatest(due_at, asked_at) <late>""",
 }

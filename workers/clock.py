@@ -33,6 +33,7 @@ from tasks import chats as chat_tasks
 from tasks import failures as failure_tasks
 from tasks import logins
 from tasks import mail as mail_tasks
+from tasks import onboarding as onboarding_tasks
 from tasks import projects as project_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
@@ -189,6 +190,7 @@ PERIODIC = (
     Periodic(3600, update_tasks.ask),
     Periodic(60, project_tasks.ask_again),
     Periodic(30, attachment_tasks.sweep),
+    Periodic(30, onboarding_tasks.sweep),
     Periodic(600, idempotency.forget_old),
     Periodic(600, logins.forget_old),
     Periodic(60, oidc.forget_old),

@@ -35,6 +35,8 @@ PARTIAL = (
     "chat_messages_open",
     "chat_attachments_unread",
     "chat_attachments_unbound",
+    "onboarding_sessions_open",
+    "onboarding_sessions_unplanned",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

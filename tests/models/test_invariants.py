@@ -51,6 +51,12 @@ UNENDED = """;
     VALUES ('tr_1', 'task_1', '{run}', 'planning', 'running', 'ready', 1);
     UPDATE runs SET state = 'failed', completed_at = 1
 """
+ONBOARDING = """
+    INSERT INTO onboarding_sessions (id, owner_id, state, chain, current_agent_id, phase, context,
+        model, project_id, created_at, updated_at, completed_at)
+    SELECT 'onb_1', 'usr', '{state}', '[]', 'stas', 'intake', '{{{{}}}}', 'm',
+        CASE WHEN {ended} IS NULL THEN NULL ELSE 'proj_1' END, 1, 1, {ended}
+"""
 
 # What breaks each kind of rows: {run} and {step} are a run under way and its queued step.
 BROKEN = {
@@ -98,6 +104,8 @@ BROKEN = {
     "a chat in which nobody says anything": CHAT.format(state="running", ended="NULL"),
     "usage adds up": "INSERT INTO tallies VALUES ('usr_anna', 'day', 0, 'run', '', 'finn', 'p', "
     "'m', 1, 0, 1, 1, 0, 0, 2, 0.01)",
+    "an onboarding that goes on": ONBOARDING.format(state="active", ended="NULL"),
+    "a project that was talked about": ONBOARDING.format(state="completed", ended="1"),
     "a file that somebody sent": "INSERT INTO chat_attachments SELECT 'att_1', 'usr', NULL, NULL, "
     "'chat', 'a.txt', 'text/plain', 1, 'd', 'uploaded', NULL, NULL, NULL, NULL, 0, 1, 1",
     "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "

@@ -35,7 +35,7 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     form = {"pipeline_id": "bugfix", "task": "x", "project_id": PROJECT}
     run = owner.post("/v1/runs", json=form).json["id"]
     work()
-    session, call = Session.select().first(), LlmCall.select().first()
+    session, call = (each.get(each.run_id == run) for each in (Session, LlmCall))
     asked = {"agent_id": "eric", "tasks": [TASK]}
     swarm = owner.post("/v1/swarm/execute", json=asked).json["swarm_id"]
     work()

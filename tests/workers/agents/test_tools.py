@@ -38,6 +38,7 @@ def test_the_tools_of_the_contract_are_all_there() -> None:
         "add_dependency", "claim_task", "get_task_context", "transition_task", "get_task_workflow",
         "get_task_executor_runs", "execute_task", "get_run_history",
         "load_skill", "create_skill",
+        "update_onboarding_context", "update_onboarding_landing_page", "onboarding_handoff",
     }  # fmt: skip
 
 

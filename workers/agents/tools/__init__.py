@@ -15,6 +15,7 @@ from workers.agents.tools import (
     files,
     history,
     lifecycle,
+    onboarding,
     projects,
     search,
     shell,
@@ -26,14 +27,16 @@ from workers.agents.tools.tree import OutOfBounds
 from workers.halting import Halt
 from workers.llm.base import Call, Result, ToolSpec
 
-GROUPS = (files, shell, search, delegation, lifecycle, executor, projects, tasks, history, skills)
+BOARDS = (projects, tasks, history)
+GROUPS = (files, shell, search, delegation, lifecycle, executor, *BOARDS, skills, onboarding)
 TABLE: Mapping[str, Tool] = {tool.name: tool for group in GROUPS for tool in group.TOOLS}
 STEP_ENDINGS = {tool.name for tool in lifecycle.TOOLS}
 EXECUTOR_ENDINGS = {tool.name for tool in executor.TOOLS}
 Withheld = Callable[[], Collection[str]]
-BOARD = {tool.name for group in (projects, tasks, history) for tool in group.TOOLS}
+BOARD = {tool.name for group in BOARDS for tool in group.TOOLS}
 FOR_PLANNERS = {tool.name for tool in delegation.TOOLS} | BOARD  # and never for executors
-BY_NAME = FOR_PLANNERS | EXECUTOR_ENDINGS  # offered when named
+ONBOARDING = {tool.name for tool in onboarding.TOOLS}  # for its chats alone
+BY_NAME = FOR_PLANNERS | ONBOARDING | EXECUTOR_ENDINGS  # offered when named
 
 
 def usual(*more: str) -> set[str]:
@@ -63,7 +66,7 @@ class Toolbox:
         named = usual() if allowed is None else TABLE.keys() & set(allowed)
         endings = EXECUTOR_ENDINGS if EXECUTOR_ENDINGS & named else STEP_ENDINGS
         if endings is EXECUTOR_ENDINGS:
-            named -= FOR_PLANNERS
+            named -= FOR_PLANNERS | ONBOARDING
         named = (named - STEP_ENDINGS) | (set() if open_ended else endings)
         self._all = {name: tool for name, tool in TABLE.items() if name in named}
         self._tools = self._all
