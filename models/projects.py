@@ -71,10 +71,10 @@ class Project(Stateful):
         assigned = cls.id.in_(crew.where(ProjectAgent.agent_id == agent.agent_id))
         if agent.run_id is None:
             return assigned
-        return (assigned | (cls.id == agent.project_id)) & cls._open_to(agent.owner_id)
+        return (assigned | (cls.id == agent.project_id)) & cls.open_to(agent.owner_id)
 
     @classmethod
-    def _open_to(cls, owner_id: str | None) -> Any:
+    def open_to(cls, owner_id: str | None) -> Any:
         """Whether the owner of a run may see a project, as a condition."""
         if owner_id in (ANONYMOUS.id, SERVICE.id):
             return cls.id.is_null(False)
@@ -96,7 +96,7 @@ class Project(Stateful):
     def worked_on_by(self, owner_id: str | None) -> bool:
         """Whether the owner of a run may see this project: as a member, or as an admin."""
         model = type(self)
-        return bool(model.select().where(model.id == self.id, model._open_to(owner_id)).exists())
+        return bool(model.select().where(model.id == self.id, model.open_to(owner_id)).exists())
 
     def run_by(self, principal: Principal) -> bool:
         """Whether somebody may decide over the project itself and who belongs to it."""

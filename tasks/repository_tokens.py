@@ -56,7 +56,8 @@ def of_agent(principal: Principal, agent_id: str, text: str | None) -> Opened:
 def _chosen(principal: Principal, agent_id: str, full_name: str | None) -> Connection:
     mine = Connection.open_to(agent_id)
     if principal.run_id is not None:  # at work for somebody, who must see the project as well
-        seen = {each.id for each in Project.visible_to(principal).select(Project.id)}
+        theirs = Project.select(Project.id).where(Project.open_to(principal.owner_id))
+        seen = {project.id for project in theirs}
         mine = [each for each in mine if each.project_id in seen]
     if full_name is not None:
         mine = [each for each in mine if each.repo_key == full_name.lower()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from flask.testing import FlaskClient
@@ -11,7 +12,10 @@ from flask.testing import FlaskClient
 from models import audit
 from models.accounts import ApiKey, digest
 from models.base import db, now_ms
+from models.errors import NotFound
 from models.projects import Project
+from models.runs import Run
+from tasks import repository_tokens
 from tests.servers.github import INSTALLATION, Github
 from tests.web.connecting import FORM, HERE, assign
 
@@ -66,6 +70,16 @@ def test_agents_get_tokens_for_the_projects_they_are_assigned_to(
     assert refused.status_code == 404
     assert "install the App at" in refused.json["detail"]
     assert connected.get(path).status_code == 403
+
+
+def test_an_agent_at_work_gets_no_token_of_a_project_that_its_runs_owner_does_not_see(
+    github: Github, connected: FlaskClient
+):
+    assign()
+    for owner_id, sees in (("usr_owner", True), ("usr_stranger", False)):
+        agent = Run(id="run_1", owner_id=owner_id).caller("finn")
+        with db.connection_context(), nullcontext() if sees else pytest.raises(NotFound):
+            assert repository_tokens.of_repository(agent, "acme/todo").name == "todo"
 
 
 def test_the_containers_sed_reads_the_credential(

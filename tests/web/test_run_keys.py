@@ -14,6 +14,7 @@ from models.config import Settings
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
+from tests.web.boards import Crew
 from web import create_app
 from workers.jobs import steps as jobs
 
@@ -120,3 +121,16 @@ def test_where_accounts_are_off_it_still_names_its_agent(local: Settings, at_wor
     assert client.get(ENV.format(at_work.agent_id), headers=header).status_code == 200
     assert client.get("/v1/runs", headers=header).status_code == 403
     assert client.get("/v1/runs").status_code == 200
+
+
+def test_it_sees_no_project_that_the_owner_of_its_run_does_not(
+    as_caller: Caller, at_work: Step, stranger: FlaskClient, owner: FlaskClient, admin: FlaskClient
+):
+    key = as_caller(run_keys.drawn(at_work))
+    for client, expected in ((stranger, 404), (owner, 200)):
+        crew = Crew(client)
+        admin.post(f"{crew.path}/agents", json={"agentId": at_work.agent_id})
+        task = crew.add("One")
+        assert key.get(f"{crew.path}/tasks/{task}").status_code == expected
+        claim = key.post(f"{crew.path}/tasks/{task}/claim", json={"agentId": at_work.agent_id})
+        assert claim.status_code == expected

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from models import accounts, ledger
 from models.base import db
+from models.chats import ChatSession
 from models.insisting import insist
 from models.principals import Principal
-from models.runs import Run
+from models.runs import CHAT, Run
 from models.steps import Step
 from workers.halting import LOST, Stopped
 
@@ -43,8 +44,13 @@ class Mandate:
         return self.do(lambda run: self._once(run, command))
 
     def agent(self, run: Run) -> Principal:
-        """The agent as a caller, who sees no more than the run's owner does."""
-        return run.caller(self.step.agent_id)
+        """The agent as a caller, who sees no more than the run's owner does.
+
+        A chat is about its session's project: its run belongs to none, whose people would see it.
+        """
+        caller = run.caller(self.step.agent_id)
+        chat = ChatSession.find(run.id) if run.kind == CHAT else None
+        return replace(caller, project_id=chat.project_id) if chat else caller
 
     def owner(self, run: Run) -> Principal:
         """Whose all is that the agent makes, and who pays for it; NotFound when they are gone."""

@@ -10,12 +10,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from models import base, ledger, runs
+from models.agents import Agent
 from models.board import Dependency, Task
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.projects import Project, ProjectAgent
 from models.runs import Run
 from models.steps import Step
+from tasks import chats
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
 from tests.processes.product import scripted
@@ -304,3 +306,13 @@ def test_a_step_taken_over_amid_an_act_does_nothing_any_more(crew: Crew, begin: 
     with pytest.raises(Stopped):
         Mandate(stale, f"{step.id}:2").once(lambda run: "never")
     assert Task.select().count() == Dependency.select().count() == 0
+
+
+def test_an_agent_in_a_chat_speaks_of_the_chats_project(crew: Crew):
+    with base.db.connection_context():
+        form = {"project_id": crew.id, "model": "scripted/demo"}
+        chat = chats.start(OWNER, Agent.get_by_id("finn"), form)
+        run = Run.get_by_id(chat.id)
+        agent = Mandate(Step(agent_id="finn"), "").agent(run)
+        assert run.project_id is None
+        assert [each.id for each in Project.visible_to(agent)] == [crew.id]

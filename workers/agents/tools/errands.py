@@ -47,10 +47,11 @@ class Errand:
 
     def project(self, project_id: str) -> Project:
         """The project that is meant, if the agent works on it; NotFound says the same otherwise."""
-        meant = project_id or self.run.project_id
+        agent = self.agent
+        meant = project_id or agent.project_id
         if meant is None:
             raise ToolError("say which project_id: get_my_projects lists those you work on")
-        found: Project | None = Project.visible_to(self.agent).where(Project.id == meant).first()
+        found: Project | None = Project.visible_to(agent).where(Project.id == meant).first()
         if found is None:
             raise Project.missing(meant)
         return found
