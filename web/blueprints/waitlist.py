@@ -30,16 +30,8 @@ class Waitlist(MethodView):
         """Everybody on the list, newest first."""
         return page(listed(Entry, wire.EntryView), form, newest_first(Entry))
 
-    @public
-    @throttles.at_most("5 per hour", "waitlist")
-    @blueprint.arguments(wire.JoinForm)
-    @blueprint.response(200, wire.Joined)
-    def post(self, email: str) -> Any:
-        """Ask for an account; the answer never says whether the address is known."""
-        waitlist.join(email)
-        return {"status": "ok", "message": THANKS}
 
-
+@blueprint.route("/waitlist")
 @blueprint.route("/waitlist/join")
 class Join(MethodView):
     @public
@@ -47,7 +39,7 @@ class Join(MethodView):
     @blueprint.arguments(wire.JoinForm)
     @blueprint.response(200, wire.Joined)
     def post(self, email: str) -> Any:
-        """The same for clients that know it under this name."""
+        """Ask for an account; the answer never says whether the address is known."""
         waitlist.join(email)
         return {"status": "ok", "message": THANKS}
 
