@@ -148,6 +148,20 @@ def test_an_agent_makes_tasks_parts_and_changes(crew: Crew, begin: Begin, work: 
     assert workflow["has_policy"] is True
 
 
+def test_an_agent_gives_back_what_is_its_own_and_nothing_else(crew: Crew, begin: Begin, work: Work):
+    mine, other = crew.add("Mine"), crew.add("Other")
+    crew.post(other, "claim", agentId="finn")
+    begin(
+        crew.id,
+        ("claim_task", {"task_id": mine}),
+        ("update_task", {"task_id": mine, "let_go": True}),
+        ("update_task", {"task_id": other, "let_go": True}),
+    )
+    work()
+    assert crew.task(mine)["assigned_agent"] is None
+    assert crew.task(other)["assigned_agent"] == "finn"
+
+
 def test_a_task_that_an_agent_has_executed_belongs_to_the_runs_owner_and_its_budget(
     crew: Crew, begin: Begin, work: Work
 ):

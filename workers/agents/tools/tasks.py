@@ -12,7 +12,7 @@ from models.stages import WORK_TYPES
 from models.surroundings import Edge, around
 from tasks import board, comments, executions
 from tasks.moving import Desk, standing
-from workers.agents.tools.base import Tool, described, number, text
+from workers.agents.tools.base import Tool, ToolError, described, flag, number, text
 from workers.agents.tools.errands import (
     ID,
     PROJECT,
@@ -45,10 +45,14 @@ def create_subtask(errand: Errand, told: dict[str, Any]) -> Any:
 
 
 def update_task(errand: Errand, told: dict[str, Any]) -> Any:
-    """What the task says now."""
-    changes = _filled(told)
-    changes.pop("task_id")
-    task = board.change(errand.task(told), changes)
+    """What the task says now; one that the agent lets go of is anybody's."""
+    task, changes = errand.task(told), _filled(told)
+    if changes.pop("let_go", False):
+        if task.assigned_agent != errand.agent_id:
+            raise ToolError(f"{task.id} is not yours: you cannot let go of it")
+        changes["assigned_agent"] = None
+    del changes["task_id"]
+    board.change(task, changes)
     return {"task_id": task.id, "changed": sorted(changes)}
 
 
@@ -196,11 +200,7 @@ TOOLS = (
             title=TITLED,
             **SAYS,
             column_id=text("Its column; empty for the usual one", default="", **ID),
-            for_myself={
-                "type": "boolean",
-                "description": "Whether it is yours from the beginning",
-                "default": False,
-            },
+            for_myself=flag("Whether it is yours from the beginning"),
         ),
         writes(create_task),
         effect="rows",
@@ -227,6 +227,7 @@ TOOLS = (
             task_id=TASK,
             title=text("Another title", default="", maxLength=TITLE),
             **SAYS,
+            let_go=flag("Whether you give it back, for others to take"),
         ),
         writes(update_task),
         effect="rows",
