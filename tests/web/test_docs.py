@@ -6,6 +6,11 @@ import re
 
 from flask.testing import FlaskClient
 
+from models.base import Model, Moment
+from models.onboarding import OnboardingSession
+from models.runs import Run
+from web.schemas.base import Milliseconds, field_of
+
 
 def test_the_document_is_there_without_a_token(nobody: FlaskClient):
     document = nobody.get("/openapi.json").json
@@ -34,3 +39,11 @@ def test_the_page_loads_only_what_we_serve_and_runs_no_inline_script(nobody: Fla
 def test_other_files_are_not_served(nobody: FlaskClient):
     assert nobody.get("/docs/../application.py").status_code == 404
     assert nobody.get("/docs/index.j2").status_code == 404
+
+
+def test_every_moment_goes_out_as_a_number():
+    models: list[type[Model]] = [Run, OnboardingSession]
+    moments = [field for model in models for field in model._meta.sorted_fields]
+    moments = [field for field in moments if isinstance(field, Moment)]
+    assert len(moments) == 7
+    assert all(isinstance(field_of(field), Milliseconds) for field in moments)

@@ -83,6 +83,7 @@ def test_the_first_agent_of_the_chain_begins(owner: FlaskClient):
         "queued",
     )
     assert greeting["agent_emoji"]
+    assert all(isinstance(made[name], int) for name in ("created_at", "updated_at"))
     assert told() == [("onboarding_started", {"sessionId": made["id"], "agentId": "stas"})]
     assert owner.post(SESSIONS, json={"templateId": "none"}).status_code == 404
     (listed,) = owner.get(SESSIONS + "/").json

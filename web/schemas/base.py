@@ -8,7 +8,7 @@ from typing import Any
 import peewee
 from marshmallow import INCLUDE, Schema, fields, validate
 
-from models.base import JsonField, Moment
+from models.base import JsonField, Moment, Touched
 from models.lifecycle import StateField
 
 EXAMPLES: Mapping[str, Any] = {
@@ -88,6 +88,7 @@ def field_of(column: Any) -> fields.Field:
 
 _KINDS: Mapping[type, type[fields.Field]] = {
     Moment: Milliseconds,
+    Touched: Milliseconds,
     JsonField: fields.Raw,
     peewee.BigAutoField: fields.Integer,
     peewee.IntegerField: fields.Integer,
