@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from peewee import SQL, Value
 
 from models import tallies
-from models import usage as sums
 from models.accounts import User
 from models.chats import ChatSession
-from models.llm_calls import LlmCall
 from models.runs import Run
 from models.tallies import CHAT, RUN, Tally
 
@@ -39,16 +35,13 @@ def usage(filters: Mapping[str, Any], limit: int, offset: int) -> tuple[list[Any
 def spent(filters: Mapping[str, Any]) -> dict[str, Any]:
     """What the calls of a user's runs and chats that match add up to.
 
-    From the tallies, unless a state is asked for, which they do not know.
+    A state is known of each run alone.
     """
     wanted = filters.get("type")
     if filters.get("status") is None:
         mine = Tally.select().where(Tally.owner_id == filters["user_id"])
         return tallies.total(mine.where(Tally.type == wanted) if wanted else mine)
-    of_those = [LlmCall.run_id.in_(_narrowed(kind, filters, ids=True)) for kind in _kinds(filters)]
-    calls = LlmCall.select().where(LlmCall.owner_id == filters["user_id"])
-    (row,) = sums.grouped(calls.where(reduce(or_, of_those)))
-    return row
+    return tallies.total_of_runs(*(_narrowed(kind, filters, ids=True) for kind in _kinds(filters)))
 
 
 def _kinds(filters: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,6 @@
-"""Tallies: what model calls add up to, per hour, day and month (UTC), so that no page counts them.
+"""Tallies: what model calls add up to, so that no page counts them.
+
+There are those per hour, day and month (UTC) by all that history is asked by, and those per run.
 
 They are kept in the transaction that writes or deletes the calls. Whoever does that holds the lock
 of the calls' runs; the tallies come next, in the order of their keys, and budgets after them.
@@ -8,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from peewee import BigIntegerField, CharField, CompositeKey, DecimalField, fn
+from peewee import BigIntegerField, CharField, CompositeKey, DecimalField, ForeignKeyField, fn
 
 from models.base import IDENTIFIER, Model, Moment, db
 from models.errors import Invalid
 from models.principals import Principal
+from models.runs import Run
 
 CHAT, RUN = "chat", "run"  # what a call was made for
 HOUR, DAY, MONTH = "hour", "day", "month"
@@ -63,15 +68,34 @@ class Tally(Model):
         return cls.select().where(cls.owner_id == principal.id)
 
 
+class RunTally(Model):
+    """What the calls of a run add up to."""
+
+    run_id: str
+
+    run = ForeignKeyField(Run, primary_key=True, on_delete="CASCADE")
+    calls = BigIntegerField()
+    unpriced = BigIntegerField()
+    input_tokens = BigIntegerField()
+    output_tokens = BigIntegerField()
+    cache_read_tokens = BigIntegerField()
+    cache_write_tokens = BigIntegerField()
+    total_tokens = BigIntegerField()
+    cost_total = DecimalField(max_digits=20, decimal_places=8)
+
+    class Meta:
+        table_name = "run_tallies"
+
+
 SUMS = {
-    "callCount": Tally.calls,
-    "unpricedCalls": Tally.unpriced,
-    "totalInputTokens": Tally.input_tokens,
-    "totalOutputTokens": Tally.output_tokens,
-    "totalCacheReadTokens": Tally.cache_read_tokens,
-    "totalCacheWriteTokens": Tally.cache_write_tokens,
-    "totalTokens": Tally.total_tokens,
-    "totalCost": Tally.cost_total,
+    "callCount": "calls",
+    "unpricedCalls": "unpriced",
+    "totalInputTokens": "input_tokens",
+    "totalOutputTokens": "output_tokens",
+    "totalCacheReadTokens": "cache_read_tokens",
+    "totalCacheWriteTokens": "cache_write_tokens",
+    "totalTokens": "total_tokens",
+    "totalCost": "cost_total",
 }
 GROUPS = {
     "provider": Tally.provider,
@@ -85,16 +109,27 @@ GROUPS = {
 def count(call_id: str) -> None:
     """Add a call that the current transaction has written."""
     db.later(_COUNT, (call_id,))
+    db.later(_COUNT_FOR_RUN, (call_id,))
 
 
 def uncount(run_ids: Collection[str]) -> None:
-    """Take the calls of these runs away, which the current transaction is about to delete."""
+    """Take the calls of these runs away, which the current transaction is about to delete.
+
+    What is told per run goes with the run.
+    """
     db.later(_UNCOUNT, (list(run_ids),))
 
 
 def total(tallies: Any) -> dict[str, Any]:
     """What a query of tallies adds up to altogether."""
-    (row,) = _summed(tallies.where(Tally.span == MONTH)).dicts()
+    (row,) = _summed(Tally, tallies.where(Tally.span == MONTH)).dicts()
+    return _plain(row)
+
+
+def total_of_runs(*queries: Any) -> dict[str, Any]:
+    """What the runs whose ids these queries give add up to altogether."""
+    chosen = [RunTally.run.in_(query) for query in queries]
+    (row,) = _summed(RunTally, RunTally.select().where(reduce(or_, chosen))).dicts()
     return _plain(row)
 
 
@@ -108,7 +143,7 @@ def history(
     starts = list(beginnings(span, first, last))
     chosen = tallies.where((Tally.span == span) & Tally.start.between(starts[0], starts[-1]))
     columns = [Tally.start] if by is None else [Tally.start, GROUPS[by].alias("group")]
-    rows = list(_summed(chosen.where(Tally.calls > 0), *columns).group_by(*columns).dicts())
+    rows = list(_summed(Tally, chosen.where(Tally.calls > 0), *columns).group_by(*columns).dicts())
     found = {(row["start"], row.get("group")): _plain(row) for row in rows}
     groups = [None] if by is None else sorted({row["group"] for row in rows})
     if len(starts) * len(groups) > MOST_ROWS:
@@ -154,8 +189,9 @@ def _moment(at: int) -> datetime:
     return datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
 
 
-def _summed(tallies: Any, *columns: Any) -> Any:
-    sums = [fn.coalesce(fn.sum(column), 0).alias(name) for name, column in SUMS.items()]
+def _summed(model: Any, tallies: Any, *columns: Any) -> Any:
+    figures = {name: model._meta.fields[column] for name, column in SUMS.items()}
+    sums = [fn.coalesce(fn.sum(figure), 0).alias(name) for name, figure in figures.items()]
     return tallies.select(*columns, *sums)
 
 
@@ -180,17 +216,22 @@ _START = """
 """
 
 
+def _figures(sign: str) -> str:
+    return f"""
+        {sign} count(*), {sign} count(*) FILTER (WHERE calls.cost_total IS NULL),
+        {sign} sum(calls.input_tokens), {sign} sum(calls.output_tokens),
+        {sign} sum(calls.cache_read_tokens), {sign} sum(calls.cache_write_tokens),
+        {sign} sum(calls.total_tokens), {sign} coalesce(sum(calls.cost_total), 0)
+    """
+
+
 def counted(which: str, sign: str = "") -> str:
     """The query for what calls add up to, as rows of tallies in the order of their keys."""
     return f"""
         SELECT coalesce(calls.owner_id, ''), spans.name, {_START},
             CASE runs.kind WHEN 'chat' THEN 'chat' ELSE 'run' END,
             coalesce(runs.project_id, chats.project_id, ''),
-            calls.agent_id, calls.provider, calls.model,
-            {sign} count(*), {sign} count(*) FILTER (WHERE calls.cost_total IS NULL),
-            {sign} sum(calls.input_tokens), {sign} sum(calls.output_tokens),
-            {sign} sum(calls.cache_read_tokens), {sign} sum(calls.cache_write_tokens),
-            {sign} sum(calls.total_tokens), {sign} coalesce(sum(calls.cost_total), 0)
+            calls.agent_id, calls.provider, calls.model, {_figures(sign)}
         FROM llm_calls AS calls LEFT JOIN runs ON runs.id = calls.run_id
             LEFT JOIN chat_sessions AS chats ON chats.id = calls.run_id
             CROSS JOIN unnest('{{day,hour,month}}'::text[]) AS spans (name)
@@ -199,15 +240,35 @@ def counted(which: str, sign: str = "") -> str:
     """  # noqa: S608
 
 
+def counted_by_run(which: str, sign: str = "") -> str:
+    """The query for what calls add up to, as rows of tallies of runs."""
+    return f"""
+        SELECT calls.run_id, {_figures(sign)}
+        FROM llm_calls AS calls JOIN runs ON runs.id = calls.run_id
+        WHERE {which} GROUP BY calls.run_id
+    """  # noqa: S608
+
+
+_UNEQUAL = " OR ".join(f"sum({name}) <> 0" for name in _FIGURES)
 # A tally for which there is another sum of calls than it says, both ways.
 WRONG = f"""
     SELECT concat_ws(' ', owner_id, span, start, type, project_id, agent_id, provider, model)
     FROM (SELECT {_KEY}, {", ".join(_FIGURES)} FROM tallies
         UNION ALL ({counted("true", "-")})) AS both_ways
-    GROUP BY {_KEY} HAVING {" OR ".join(f"sum({name}) <> 0" for name in _FIGURES)}
+    GROUP BY {_KEY} HAVING {_UNEQUAL}
+    UNION ALL SELECT run_id FROM (SELECT run_id, {", ".join(_FIGURES)} FROM run_tallies
+        UNION ALL ({counted_by_run("true", "-")})) AS both_ways
+    GROUP BY run_id HAVING {_UNEQUAL}
 """  # noqa: S608
-_ADDED = ", ".join(f"{name} = tallies.{name} + excluded.{name}" for name in _FIGURES)
-_INTO = f"INSERT INTO tallies ({_KEY}, {', '.join(_FIGURES)})"
-_MERGED = f"ON CONFLICT ({_KEY}) DO UPDATE SET {_ADDED}"
-_COUNT = f"{_INTO} {counted('calls.id = %s')} {_MERGED}"
-_UNCOUNT = f"{_INTO} {counted('calls.run_id = ANY(%s::text[])', '-')} {_MERGED}"
+
+
+def _into(table: str, key: str, rows: str) -> str:
+    """The statement that adds rows to those of their keys."""
+    added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in _FIGURES)
+    into = f"INSERT INTO {table} ({key}, {', '.join(_FIGURES)})"
+    return f"{into} {rows} ON CONFLICT ({key}) DO UPDATE SET {added}"
+
+
+_COUNT = _into("tallies", _KEY, counted("calls.id = %s"))
+_UNCOUNT = _into("tallies", _KEY, counted("calls.run_id = ANY(%s::text[])", "-"))
+_COUNT_FOR_RUN = _into("run_tallies", "run_id", counted_by_run("calls.id = %s"))

@@ -56,9 +56,7 @@ def _summed(calls: Any, *columns: Any) -> Any:
         fn.coalesce(fn.sum(column), 0).alias(name) for name, column in SUMS.items()
     ]
     average = fn.coalesce(fn.avg(LlmCall.duration_ms), 0).alias("avgDurationMs")
-    number = fn.count(SQL("*")).alias("callCount")
-    unpriced = fn.count(SQL("*")).filter(LlmCall.cost_total.is_null()).alias("unpricedCalls")
-    return calls.select(*columns, number, unpriced, *sums, average)
+    return calls.select(*columns, fn.count(SQL("*")).alias("callCount"), *sums, average)
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def main() -> None:
         for statement in (RUNS, CALLS):
             cursor.execute(statement, told)
         _fill(cursor)
-        for table in ("runs", "llm_calls", "tallies"):
+        for table in ("runs", "llm_calls", "tallies", "run_tallies"):
             cursor.execute(f"VACUUM ANALYZE {table}")
         cursor.execute("SELECT count(*) FROM tallies")
         print(f"{given.calls} calls, {cursor.fetchone()[0]} tallies")
@@ -95,6 +95,7 @@ def _fill(cursor: Any) -> None:
     filling = importlib.import_module("models.migrations.0022_usage")
     started = time.perf_counter()
     cursor.execute(filling.FILLED)
+    cursor.execute(filling.FILLED_BY_RUN)
     print(f"the migration counts them in {time.perf_counter() - started:.1f} s")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from models import tallies
 from models.base import db
 from models.llm_calls import LlmCall
-from models.tallies import MONTH, Tally
+from models.tallies import MONTH, RunTally, Tally
 from tasks import runs
 from tests.models.callers import call
 from tests.models.spenders import new_run
@@ -45,14 +45,16 @@ def test_calls_at_once_are_all_counted_while_runs_are_deleted(database: str) -> 
 
 
 def test_a_migration_counts_the_calls_there_were(database: str) -> None:
-    call("0.25", 5 * HOUR)
+    call("0.25", 5 * HOUR, run_id=new_run().id)
     call(None, 6 * HOUR, owner_id=None)
     kept = _rows()
     Tally.delete().execute()
+    RunTally.delete().execute()
     filling = importlib.import_module("models.migrations.0022_usage")
     db.execute_sql(filling.FILLED)
+    db.execute_sql(filling.FILLED_BY_RUN)
     assert _rows() == kept != []
 
 
 def _rows() -> list[tuple[Any, ...]]:
-    return sorted(Tally.select().tuples())
+    return [*sorted(Tally.select().tuples()), *sorted(RunTally.select().tuples())]

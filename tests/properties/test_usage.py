@@ -86,6 +86,14 @@ class Using(RuleBasedStateMachine):
             cost = Decimal(str(told["totalCost"])).quantize(Decimal("1e-8"))
             assert (told["callCount"], told["totalTokens"], cost) == expected[who]
 
+    @invariant()
+    def what_is_told_by_state_adds_up_as_well(self) -> None:
+        for who in OWNERS:
+            told = api_usage.spent({"user_id": who, "status": "pending"})
+            mine = [each for each in self.made if each[0] == who and each[1] is not None]
+            assert told["callCount"] == len(mine)
+            assert told["totalTokens"] == sum(tokens for *_, tokens, _ in mine)
+
     def _call(self, cost: Decimal | None, at: int, tokens: int, **whose: Any) -> None:
         call(None if cost is None else str(cost), at, tokens, **whose)
         self.made.append((whose["owner_id"], whose["run_id"], tokens, cost or Decimal(0)))
