@@ -35,12 +35,30 @@ if TYPE_CHECKING:
     from githubkit.response import Response
 
 VERSION = "2022-11-28"  # of the API
+FORBIDDEN, UNPROCESSABLE, TOO_MANY = 403, 422, 429
 PER_PAGE = 100
 AT_ONCE = 8  # calls of one process: a slow GitHub must not take every database connection
 MOST_PAGES = 30  # of files that a pull request changes: GitHub shows 3,000
 EARLY_SECONDS = 300  # a token that lives no longer than this is not handed out any more
+FEW_PAGES = 5  # of what is said about a pull request
 WORK = {"contents": "write", "issues": "write", "pull_requests": "write", "metadata": "read"}
 LOOK = {"metadata": "read"}
+LOOKING = {"checks": "read", "statuses": "read"}  # at how a pull request does
+
+
+class Declined(Unreachable):
+    """GitHub understood the question and says no; `reasons` are its words, which stay with us."""
+
+    def __init__(self, message: str, reasons: frozenset[str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+    def because(self, words: str) -> bool:
+        return any(words in reason for reason in self.reasons)
+
+
+class Barred(Unreachable):
+    """GitHub does not let the App do this: it was not given the right."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,23 @@ def changed_files(installation_id: int, full_name: str, number: int) -> list[str
     return [file["filename"] for file in _pages(_opened(opener), path, None, MOST_PAGES)]
 
 
+def asked(installation_id: int, full_name: str, path: str, **body: Any) -> Any:
+    """What GitHub answers about a repository, by GET, or by POST where there is a body.
+
+    Raises NotFound, Barred, Declined and Unreachable.
+    """
+    opener = _opened(token(installation_id, full_name.partition("/")[2], LOOKING | WORK))
+    return _call(opener, "POST" if body else "GET", f"/repos/{full_name}{path}", **body)
+
+
+def listed(
+    installation_id: int, full_name: str, path: str, name: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """The items of a list about a repository, from its first pages; raises the same."""
+    opener = _opened(token(installation_id, full_name.partition("/")[2], LOOKING | WORK))
+    yield from _pages(opener, f"/repos/{full_name}{path}", name, FEW_PAGES)
+
+
 def deliveries() -> Iterator[dict[str, Any]]:
     """The webhooks that GitHub has sent us, or has tried to, the newest first."""
     yield from _pages(_signed(), "/app/hook/deliveries", None)
@@ -129,7 +164,8 @@ def token(
     It may do what is wanted as far as the installation allows it. The same `holder` gets the same
     token until shortly before it expires.
     """
-    key = f"djinn:github:{installation_id}:{name or ''}:{','.join(sorted(wanted))}:{holder}"
+    what = ",".join(f"{each}={level}" for each, level in sorted(wanted.items()))
+    key = f"djinn:github:{installation_id}:{name or ''}:{what}:{holder}"
     return _kept(key) or _keep(key, _minted(installation_id, name, wanted))
 
 
@@ -216,19 +252,36 @@ def _call(github: GitHub, method: str, path: str, **body: Any) -> Any:
 
 
 def _asked(github: GitHub, method: str, url: str, **body: Any) -> Response[Any]:
-    from githubkit.exception import GitHubException, RequestFailed
+    from githubkit.exception import GitHubException, RateLimitExceeded, RequestFailed
 
     what = f"{method} {urlsplit(url).path}"
     try:
         return github.request(method, url, headers={"X-GitHub-Api-Version": VERSION}, **body)
     except RequestFailed as error:
-        status = error.response.status_code
+        limited = isinstance(error, RateLimitExceeded)  # which GitHub also says with 403
+        status = TOO_MANY if limited else error.response.status_code
+        reasons = _reasons(error.response)
     except GitHubException as error:
         cause = getattr(error, "exc", error)
         raise Unreachable(f"GitHub did not answer {what}: {type(cause).__name__}") from None
     if status in {404, 410}:
         raise NotFound(f"GitHub knows nothing of {what}")
+    if status == FORBIDDEN:
+        raise Barred(f"GitHub answered {status} to {what}")
+    if status == UNPROCESSABLE:
+        raise Declined(f"GitHub answered {status} to {what}", reasons)
     raise Unreachable(f"GitHub answered {status} to {what}")
+
+
+def _reasons(response: Response[Any]) -> frozenset[str]:
+    """Why GitHub declines: its messages, and the fields it finds wrong."""
+    try:
+        faults = response.json().get("errors") or ()
+    except (ValueError, AttributeError):
+        return frozenset()
+    told = [fault for fault in faults if isinstance(fault, dict)]
+    words = {str(fault.get(key)) for fault in told for key in ("message", "field")}
+    return frozenset(words | {str(fault) for fault in faults if isinstance(fault, str)})
 
 
 @cache

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from models import github_app, repositories
 from models.config import settings
 from models.errors import Unavailable, Unreachable
 from models.github import Connection
+from models.projects import Project
 from models.repositories import Repository
+from models.runs import Run
 from workers.workspaces import Origin
 
 READ = {"contents": "read", "metadata": "read"}
+PUSH = {"contents": "write", "metadata": "read"}
 
 
-def origin_of(project_id: str | None) -> Origin | None:
-    """The repository of a project; None when it has none. Raises Unavailable, NotFound."""
+def origin_of(
+    project_id: str | None, work: str | None = None, wanted: Mapping[str, str] = READ
+) -> Origin | None:
+    """The repository of a project; None when it has none. Raises Unavailable, NotFound.
+
+    `work` is the branch that is worked on there, `wanted` what is done with it.
+    """
     repository = Repository.of(project_id) if project_id is not None else None
     if repository is None:
         return None
     address = repositories.address(repository.url)
-    return Origin(address, repository.branch, _opener(repository.project_id, address))
+    opener = _opener(repository.project_id, address, wanted)
+    return Origin(address, repository.branch, opener, work)
 
 
-def _opener(project_id: str, address: str) -> str | None:
+def origin_for(run: Run) -> Origin | None:
+    """The repository a run begins with: its project's, if its owner works on that project.
+
+    A project that is only a label, which anybody can write on an executor, opens nothing.
+    """
+    project = Project.find(run.project_id) if run.project_id is not None else None
+    if project is None or not project.worked_on_by(run.owner_id):
+        return None
+    return origin_of(project.id, run.task_branch)
+
+
+def _opener(project_id: str, address: str, wanted: Mapping[str, str]) -> str | None:
     """A token of the GitHub App, where the project is connected to this very repository.
 
     No other address ever gets to see one.
@@ -33,6 +55,7 @@ def _opener(project_id: str, address: str) -> str | None:
     if address.lower() != here.lower():
         return None
     try:
-        return github_app.token(connection.installation_id, connection.repo_name, READ).text
+        opener = github_app.token(connection.installation_id, connection.repo_name, wanted)
     except Unreachable as error:
         raise Unavailable(f"GitHub cannot be asked for a token: {error}") from error
+    return opener.text

@@ -32,7 +32,7 @@ from workers.pipelines import executing, progress
 from workers.pipelines.briefing import Briefing, Look
 from workers.pipelines.equipment import Equipment, equip
 from workers.pipelines.seat import Done, Seat, uses_files
-from workers.repositories import origin_of
+from workers.repositories import origin_for
 from workers.sandboxes.base import Engine, Spec
 from workers.sandboxes.discreet import Discreet
 from workers.workspaces import Saved, Workspace, open_workspace
@@ -95,7 +95,7 @@ class Sitting(Seat):
         commit, snapshot = self.run.workspace_commit, self.run.workspace_snapshot
         saved = Saved(commit, snapshot) if commit and snapshot else None
         root, begin = self.settings.data / "workspaces", saved or executing.starts_of(self.run)
-        origin = origin_of(self.run.project_id)
+        origin = origin_for(self.run)
         workspace = opened.enter_context(
             open_workspace(root, self.run.id, begin, self.blobs, origin)
         )

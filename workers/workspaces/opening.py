@@ -12,7 +12,7 @@ from workers.workspaces import folders, origins, starts, trees
 from workers.workspaces.git import WorkspaceError
 from workers.workspaces.origins import Origin
 from workers.workspaces.starts import Start
-from workers.workspaces.workspace import COMMIT, Saved, Workspace
+from workers.workspaces.workspace import COMMIT, WORK, Saved, Workspace
 
 CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 # The files go in and come out byte for byte, and merge as text, whatever a .gitattributes asks for.
@@ -71,11 +71,22 @@ def _build(workspace: Workspace, saved: Beginning, blobs: Blobs, origin: Origin 
     begin(workspace, origin)
     if isinstance(saved, Saved):
         starts.gather(workspace, saved, (), blobs)
+    elif cloned := _origin_of(workspace):
+        starts.gather(workspace, cloned[0].saved, [*cloned[1:], *(saved or ())], blobs)
     elif saved:
-        head = workspace.head()  # the origin's, of which nothing needs to be fetched
-        starts.gather(workspace, Saved(head, "") if head else saved[0].saved, saved, blobs)
+        starts.gather(workspace, saved[0].saved, saved, blobs)
     if workspace.head() is not None:
         workspace.git("reset", "--hard", "--quiet")
+
+
+def _origin_of(workspace: Workspace) -> list[Start]:
+    """What the clone begins with, of which nothing needs to be fetched.
+
+    The branch that the work is for goes first, so that what is left of it can be pushed there; the
+    project's own is merged into it, unless the two conflict.
+    """
+    named = {"work": workspace.named_by(WORK), "origin": workspace.head()}
+    return [Start(name, Saved(commit, "")) for name, commit in named.items() if commit]
 
 
 def _rewound(workspace: Workspace, commit: str) -> bool:

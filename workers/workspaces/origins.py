@@ -17,8 +17,8 @@ from models import outbound
 from models.addresses import refused
 from models.config import settings
 from workers.workspaces import locks, trees
-from workers.workspaces.git import ASKED, Git, WorkspaceError
-from workers.workspaces.workspace import BASE, Workspace
+from workers.workspaces.git import ASKED, Git, Outcome, WorkspaceError
+from workers.workspaces.workspace import BASE, WORK, Workspace
 
 SECONDS = 600.0
 LOOK_SECONDS = 20.0
@@ -31,12 +31,14 @@ MOST_BRANCHES = 500
 class Origin:
     """Where a project's code lives (a folder or a URL) and the branch that runs start from.
 
-    Without a branch it is the one that the repository itself names. `password` opens it.
+    Without a branch it is the one that the repository itself names. `password` opens it. `work` is
+    the branch that the run's work is for; once others can see it, it is gone on with there.
     """
 
     repository: Path | str
     branch: str | None = None
     password: str | None = field(default=None, repr=False)
+    work: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,13 @@ def clone(workspace: Workspace, origin: Origin) -> None:
     show it whole and read-only, and no run can hurt another's.
     """
     with _mirror(workspace.folder.parent.parent, workspace.tree, origin) as git:
-        branch = origin.branch or _refreshed_head(git, _address(origin.repository))
+        work = _known(git, origin.work)
+        branch = origin.branch or own_branch(git, address_of(origin)) or work
         if branch is not None:
             git("check-ref-format", "--branch", branch)
             _branch_off(workspace, git.git_dir, branch)
+        if work is not None:
+            _take_up(workspace, git.git_dir, work)
 
 
 def look(data: Path, origin: Origin) -> Seen:
@@ -66,7 +71,7 @@ def look(data: Path, origin: Origin) -> Seen:
     folder = data / "repositories"
     folder.mkdir(parents=True, exist_ok=True)
     with _mirror(data, folder, origin) as git:
-        head = origin.branch or _refreshed_head(git, _address(origin.repository))
+        head = origin.branch or own_branch(git, address_of(origin))
         shape = "--format=%(refname:lstrip=2) %(objectname)"
         listed = git("for-each-ref", f"--count={MOST_BRANCHES}", shape, "refs/heads")
     found = dict(line.rsplit(" ", 1) for line in listed.splitlines())
@@ -77,7 +82,7 @@ def look(data: Path, origin: Origin) -> Seen:
 @contextmanager
 def _mirror(data: Path, tree: Path, origin: Origin) -> Iterator[Git]:
     """This machine's mirror of the origin, up to date, while nobody else changes it."""
-    address = _address(origin.repository)
+    address = address_of(origin)
     key = hashlib.sha256(address.encode()).hexdigest()
     mirror = data / "repositories" / f"{key}.git"
     lock = locks.acquire(mirror.with_suffix(".lock"), SECONDS)
@@ -89,7 +94,9 @@ def _mirror(data: Path, tree: Path, origin: Origin) -> Iterator[Git]:
         os.close(lock)
 
 
-def _address(repository: Path | str) -> str:
+def address_of(origin: Origin) -> str:
+    """Where git finds the repository; WorkspaceError when there can be none."""
+    repository = origin.repository
     if isinstance(repository, str) and REMOTE.fullmatch(repository):
         return repository
     path = Path(repository)
@@ -113,8 +120,8 @@ def _refresh(git: Git, address: str) -> None:
     _transport(git, address, *fetched)
 
 
-def _refreshed_head(git: Git, address: str) -> str | None:
-    """The branch that the repository calls its own; None while it has no commit."""
+def own_branch(git: Git, address: str) -> str | None:
+    """The branch that the repository calls its own; None while that has no commit."""
     told = ("ls-remote", "--symref", "--", address, "HEAD")
     said = _transport(git, address, *told, seconds=LOOK_SECONDS)
     found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", said, re.MULTILINE)
@@ -122,6 +129,13 @@ def _refreshed_head(git: Git, address: str) -> str | None:
 
 
 def _transport(git: Git, address: str, *arguments: str, seconds: float = SECONDS) -> str:
+    done = spoken(git, address, *arguments, seconds=seconds)
+    if done.code:
+        raise WorkspaceError(done.complaint or f"git ended with {done.code}")
+    return done.said
+
+
+def spoken(git: Git, address: str, *arguments: str, seconds: float = SECONDS) -> Outcome:
     """Let git speak with an address, by nothing but the protocol that belongs to it."""
     remote = REMOTE.fullmatch(address)
     protocol = address.partition(":")[0] if remote else "file"
@@ -131,7 +145,7 @@ def _transport(git: Git, address: str, *arguments: str, seconds: float = SECONDS
     if git.password is not None:
         options.append(f"credential.helper={ASKED}")
     flags = [word for option in options for word in ("-c", option)]
-    return git(*flags, *arguments, seconds=seconds)
+    return git.outcome(*flags, *arguments, seconds=seconds)
 
 
 def _judged(address: str) -> list[str]:
@@ -158,3 +172,21 @@ def _branch_off(workspace: Workspace, mirror: Path, branch: str) -> None:
     start = workspace.git("rev-parse", f"refs/heads/{branch}^{{commit}}").strip()
     workspace.git("update-ref", BASE, start)
     workspace.git("update-ref", f"refs/heads/{workspace.branch}", start)
+
+
+def _known(mirror: Git, work: str | None) -> str | None:
+    """The branch, if the repository has it; WorkspaceError for what can be no branch's name."""
+    if work is None:
+        return None
+    wrong = mirror.outcome("check-ref-format", f"refs/heads/{work}").code
+    if wrong or work.startswith("-"):
+        raise WorkspaceError(f"{work!r} cannot be the name of a branch")
+    found = mirror.outcome("show-ref", "--verify", "--quiet", f"refs/heads/{work}")
+    return None if found.code else work
+
+
+def _take_up(workspace: Workspace, mirror: Path, work: str) -> None:
+    """Have the last commit of the branch that the work is for at hand, as `WORK`."""
+    refspec = f"+refs/heads/{work}:{WORK}"
+    fetch = ("fetch", "--quiet", "--no-tags", "--", str(mirror), refspec)
+    _transport(workspace.git, str(mirror), *fetch)

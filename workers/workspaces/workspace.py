@@ -20,6 +20,7 @@ STEP = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 MESSAGE_CHARS = 64_000
 LOG_CHARS = 200
 BASE = "refs/djinn/base"
+WORK = "refs/djinn/work"  # where others see the branch that the work is for, if they do
 ACTS = "refs/djinn/acts"
 COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
@@ -79,7 +80,12 @@ class Workspace:
 
     def head(self) -> str | None:
         """The last commit, or None when there is none."""
-        return self._named_by(f"refs/heads/{self.branch}")
+        return self.named_by(f"refs/heads/{self.branch}")
+
+    def named_by(self, reference: str) -> str | None:
+        """The commit that a reference of ours names, if there is one."""
+        path = self.git_dir / reference
+        return path.read_text().strip() if path.exists() else None
 
     def log(self, n: int = 10) -> list[str]:
         """The last `n` commits as `<short hash> <subject>`, newest first."""
@@ -132,7 +138,7 @@ class Workspace:
         if commit is None:
             return None
         reference = f"refs/heads/{self.branch}"
-        return Saved(commit, self._bundle(reference, commit, self._named_by(BASE), blobs))
+        return Saved(commit, self._bundle(reference, commit, self.named_by(BASE), blobs))
 
     def savepoint(self, blobs: Blobs, previous: Savepoint | None) -> Savepoint | None:
         """Record all files beside the branch; None when they are what `previous` has.
@@ -193,10 +199,6 @@ class Workspace:
         """Delete the locks of a git that was killed: while we have the folder, none is alive."""
         for left in ("index.lock", "HEAD.lock", f"refs/heads/{self.branch}.lock"):
             (self.git_dir / left).unlink(missing_ok=True)
-
-    def _named_by(self, reference: str) -> str | None:
-        path = self.git_dir / reference
-        return path.read_text().strip() if path.exists() else None
 
     def _bundle(self, reference: str, commit: str, base: str | None, blobs: Blobs) -> str:
         """The digest of the stored bundle of `commit` without what `base` reaches."""
