@@ -29,6 +29,7 @@ REVIEWS = ("pending", "passed", "failed", "skipped")
 WORKING, COMPLETED, FAILED, CANCELLED = "running", "completed", "failed", "cancelled"
 STATUS = 32  # the longest status
 TITLE = 512
+LONGEST_BRANCH = 256
 MOST_TASKS = 10_000
 MOST_COLUMNS = 50
 MOST_DEPENDENCIES = 100  # of one task
@@ -122,9 +123,9 @@ class Task(Model):
 
     @property
     def branch(self) -> str | None:
-        """The git branch it is worked on, once there is one."""
-        named: str | None = self.metadata.get("git_branch")
-        return named
+        """The git branch it is worked on, once there is one; people may have written it."""
+        named = self.metadata.get("git_branch")
+        return named if isinstance(named, str) and 0 < len(named) <= LONGEST_BRANCH else None
 
 
 class Dependency(Model):
@@ -280,6 +281,15 @@ def end_of(column_id: str) -> int:
     """The position after the last task of a column."""
     text = "SELECT coalesce(max(column_position), -1) + 1 FROM tasks WHERE column_id = %s"
     return int(db.now(text, (column_id,)).fetchone()[0])
+
+
+def ended_runs(task_id: str) -> list[str]:
+    """The runs that are done with a task, the newest first."""
+    text = """
+        SELECT run_id FROM task_runs WHERE task_id = %s AND status <> 'running'
+        ORDER BY started_at DESC LIMIT 100
+    """
+    return [run_id for (run_id,) in db.now(text, (task_id,))]
 
 
 def left_by(task_id: str) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from models.attachments import OVERDUE_MS
 from models.base import db
 from models.onboarding import SETTLING_MS
+from models.pushes import IN_HAND_MS
 from models.swarms import MERGING_MS
 from models.tallies import WRONG
 
@@ -24,6 +25,7 @@ _WORDS = {
     "<merging>": str(MERGING_MS),
     "<reading>": str(2 * OVERDUE_MS),
     "<settling>": str(2 * SETTLING_MS),
+    "<patience>": str(IN_HAND_MS),  # others may be before it in the queue of the agents
 }
 
 
@@ -164,6 +166,8 @@ INVARIANTS: Mapping[str, str] = {
         WHERE sessions.state = 'completed' AND planning_run_id IS NULL AND planning_error IS NULL
           AND greatest(sessions.updated_at, code.updated_at) + <settling> <late>
           AND code.state IS DISTINCT FROM 'queued'""",
+    "what is to be pushed is tried when that is due": """
+        SELECT id FROM pushes WHERE state = 'queued' AND due_at + <patience> <late>""",
     "what is due is handed to the broker": """
         SELECT id FROM outbox WHERE greatest(due_at, asked_at) <late>""",
 }

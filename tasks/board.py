@@ -14,6 +14,7 @@ from models.errors import Conflict, Forbidden, Invalid, Malformed, NotFound
 from models.kanban import Lane
 from models.principals import Principal
 from models.projects import ACTIVE, Project, ProjectWorkflow
+from tasks import runs
 from tasks.moving import Desk, renumber
 
 
@@ -169,9 +170,14 @@ def branch_of(task: Task) -> tuple[str, bool]:
 
 
 def leave_workspace(task: Task, agent_id: str | None) -> None:
-    """Tell the streams that an agent is done with the files of a task."""
+    """An agent is done with the files of a task: the folders of its runs that have ended go.
+
+    What those runs left stays in the blob store, and whatever goes on with it finds it there.
+    """
     with db.atomic():
         desk = Desk(task.project_id)
+        for run_id in board.ended_runs(task.id):
+            runs.remove_workspace.enqueue(run_id)
         desk.tell("task_workspace_remove_requested", agentId=agent_id, taskId=task.id)
 
 

@@ -27,7 +27,10 @@ def begin(desk: Desk, task: Task, run: Run) -> None:
         pipeline_id=run.pipeline_id,
         from_status=task.status,
     ).add()
-    metadata = {"git_branch": run.task_branch, **task.metadata}
+    branch = task.branch or run.task_branch
+    if branch != run.task_branch:
+        run.put(task_branch=branch)
+    metadata = {**task.metadata, "git_branch": branch}
     target = desk.board.working or task.status
     desk.move(task, target, reason="execution_started", run_id=run.id, metadata=metadata)
     about = {"taskId": task.id, "runId": run.id, "pipelineId": run.pipeline_id}

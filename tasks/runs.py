@@ -32,7 +32,7 @@ def advance(run_id: str, attempt: int) -> None:
 
 @task(queue="short")
 def remove_workspace(run_id: str) -> None:
-    """Delete the folder of a run that no longer exists."""
+    """Delete the folder of a run that nobody needs any more on this machine."""
 
 
 def start(

@@ -35,6 +35,7 @@ from tasks import logins
 from tasks import mail as mail_tasks
 from tasks import onboarding as onboarding_tasks
 from tasks import projects as project_tasks
+from tasks import pushes as push_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
@@ -191,6 +192,7 @@ PERIODIC = (
     Periodic(60, project_tasks.ask_again),
     Periodic(30, attachment_tasks.sweep),
     Periodic(30, onboarding_tasks.sweep),
+    Periodic(10, push_tasks.ask_again),
     Periodic(600, idempotency.forget_old),
     Periodic(600, logins.forget_old),
     Periodic(60, oidc.forget_old),

@@ -37,6 +37,7 @@ PARTIAL = (
     "chat_attachments_unbound",
     "onboarding_sessions_open",
     "onboarding_sessions_unplanned",
+    "pushes_queued",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

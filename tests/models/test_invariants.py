@@ -57,6 +57,11 @@ ONBOARDING = """
     SELECT 'onb_1', 'usr', '{state}', '[]', 'stas', 'intake', '{{{{}}}}', 'm',
         CASE WHEN {ended} IS NULL THEN NULL ELSE 'proj_1' END, 1, 1, {ended}
 """
+PUSH = """
+    INSERT INTO pushes (id, project_id, source, branch, commit, snapshot, state, tries, due_at,
+        created_at, updated_at)
+    VALUES ('push_1', 'proj_shared', 'x', 'b', 'c', 's', 'queued', 0, 1, 1, 1)
+"""
 
 # What breaks each kind of rows: {run} and {step} are a run under way and its queued step.
 BROKEN = {
@@ -108,6 +113,7 @@ BROKEN = {
     "a project that was talked about": ONBOARDING.format(state="completed", ended="1"),
     "a file that somebody sent": "INSERT INTO chat_attachments SELECT 'att_1', 'usr', NULL, NULL, "
     "'chat', 'a.txt', 'text/plain', 1, 'd', 'uploaded', NULL, NULL, NULL, NULL, 0, 1, 1",
+    "what is to be pushed": PUSH,
     "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "
     "FROM generate_series(100, 101) AS seq",
 }

@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from models import config, github_app
 from models.config import Settings
+from tests.servers import git
+from tests.servers.github_pulls import Pulls
 
 APP_ID, SLUG = "4711", "djinnbot"
 SECRET, FORMER = "the webhook secret of the tests", "the secret before it"
@@ -40,6 +42,7 @@ PEM = KEY.private_bytes(
     serialization.PrivateFormat.TraditionalOpenSSL,
     serialization.NoEncryption(),
 )
+LISTS = {"repositories", "check_runs", "statuses"}  # by what they are called where they are named
 Answer = tuple[int, Any]
 
 
@@ -54,8 +57,12 @@ class Github:
             "issues": "write",
             "pull_requests": "write",
             "metadata": "read",
+            "checks": "read",
+            "statuses": "read",
         }
     )
+    pulls: Pulls = field(default_factory=Pulls)
+    git_root: Path | None = None  # of the repositories themselves, `<owner>/<name>.git`
     files: dict[int, list[str]] = field(default_factory=dict)  # by pull request
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     deliveries: list[dict[str, Any]] = field(default_factory=list)  # the newest first
@@ -77,7 +84,8 @@ class Github:
                 scope = claims(opener) if by_app else self.tokens.get(opener)
                 if scope is None:
                     return 401, {"message": "Bad credentials"}
-                return way(self, scope, body, *found.groups())
+                given = query if method == "GET" and not body else body
+                return way(self, scope, given, *found.groups())
         return 404, {"message": "Not Found"}
 
     def app(self, scope: Any, body: Any) -> Answer:
@@ -148,6 +156,35 @@ class Github:
     def changed(self, scope: Any, body: Any, name: str, number: str) -> Answer:
         return 200, [{"filename": path} for path in self.files.get(int(number), [])]
 
+    def pull_list(self, scope: Any, query: Any, name: str) -> Answer:
+        return self.pulls.list(name, query) if name in scope["names"] else (404, {})
+
+    def pull_open(self, scope: Any, body: Any, name: str) -> Answer:
+        if scope["permissions"].get("pull_requests") != "write" or name not in scope["names"]:
+            return 403, {"message": "Resource not accessible by integration"}
+        if self.git_root is not None:
+            self.pulls.branches |= git.branches(self.git_root / f"{name}.git")
+        return self.pulls.open(name, self.url, body)
+
+    def pull(self, scope: Any, query: Any, name: str, number: str) -> Answer:
+        return self.pulls.one(number)
+
+    def pull_reviews(self, scope: Any, query: Any, name: str, number: str) -> Answer:
+        return 200, self.pulls.reviews.get(int(number), [])
+
+    def check_runs(self, scope: Any, query: Any, name: str, sha: str) -> Answer:
+        if scope["permissions"].get("checks") != "read":
+            return 403, {"message": "Resource not accessible by integration"}
+        return 200, {"check_runs": self.pulls.checks}
+
+    def status(self, scope: Any, query: Any, name: str, sha: str) -> Answer:
+        return 200, {"state": "pending", "statuses": self.pulls.statuses}
+
+    def opens(self, password: str, pushes: bool) -> bool:
+        """Whether a token opens the repositories, and may write if it is to."""
+        granted = self.tokens.get(password, {}).get("permissions", {}).get("contents")
+        return granted == "write" or (granted == "read" and not pushes)
+
     def told(self, scope: Any, body: Any) -> Answer:
         return 200, self.deliveries
 
@@ -198,6 +235,12 @@ ROUTES: tuple[tuple[str, Any, bool], ...] = (
     (r"GET /installation/repositories", Github.covered, False),
     (r"GET /repos/([^/]+/[^/]+)", Github.look, False),
     (r"GET /repos/([^/]+/[^/]+)/pulls/(\d+)/files", Github.changed, False),
+    (r"GET /repos/([^/]+/[^/]+)/pulls", Github.pull_list, False),
+    (r"POST /repos/([^/]+/[^/]+)/pulls", Github.pull_open, False),
+    (r"GET /repos/([^/]+/[^/]+)/pulls/(\d+)", Github.pull, False),
+    (r"GET /repos/([^/]+/[^/]+)/pulls/(\d+)/reviews", Github.pull_reviews, False),
+    (r"GET /repos/([^/]+/[^/]+)/commits/(\w+)/check-runs", Github.check_runs, False),
+    (r"GET /repos/([^/]+/[^/]+)/commits/(\w+)/status", Github.status, False),
 )
 
 
@@ -221,11 +264,23 @@ class _Conversation(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        self._answer({})
+        if not self._of_git():
+            self._answer({})
 
     def do_POST(self) -> None:
+        if self._of_git():
+            return
         text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self._answer(json.loads(text or b"{}"))
+
+    def _of_git(self) -> bool:
+        """Let git answer what is asked of a repository itself."""
+        known = self.server.github
+        if known.git_root is None or ".git/" not in self.path:
+            return False
+        known.asked.append(f"{self.command} {self.path}")
+        git.answer(self, known.git_root, known.opens)
+        return True
 
     def _answer(self, body: Any) -> None:
         address = urlsplit(self.path)
@@ -252,12 +307,13 @@ class _Conversation(BaseHTTPRequestHandler):
 
 def _paged(told: Any, page: int) -> tuple[int | None, Any]:
     """One page of a list, and the number of the next."""
-    items = told.get("repositories") if isinstance(told, dict) else told
+    name = next(iter(LISTS & told.keys()), "") if isinstance(told, dict) else ""
+    items = told.get(name) if isinstance(told, dict) else told
     if not isinstance(items, list):
         return None, told
     here = items[(page - 1) * PAGE : page * PAGE]
     following = page + 1 if len(items) > page * PAGE else None
-    return following, {"repositories": here} if isinstance(told, dict) else here
+    return following, {name: here} if isinstance(told, dict) else here
 
 
 class _Server(ThreadingHTTPServer):

@@ -128,7 +128,7 @@ class Workspace(MethodView):
     @blueprint.arguments(wire.WorkspaceForm, location="query")
     @blueprint.response(200, wire.WorkspaceRemoved)
     def delete(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
-        """Say that an agent is done with a task's files; those of runs go with the runs."""
+        """Say that an agent is done with a task's files: the folders of runs that have ended go."""
         task = within(Task, task_id, project_id)
         agent_id = form.get("agent_id", task.assigned_agent)
         board.leave_workspace(task, agent_id)

@@ -13,8 +13,9 @@ from models.assignments import Assignment, Trigger
 from models.config import settings
 from models.errors import NotFound
 from models.github import Connection
+from models.pull_requests import OPEN, PullRequest
 from models.webhooks import WebhookEvent
-from tasks import assignments, github
+from tasks import assignments, github, pull_requests
 from tasks.pull_requests import pull_request_merged
 from workers.github import orders, routing
 from workers.github.facts import Facts, items, text
@@ -61,6 +62,8 @@ def act(event: WebhookEvent, payload: Mapping[str, Any], facts: Facts, whom: Con
             github.pushed(connection, event.received_at)
         if facts.change == ("pull_request", "closed") and facts.merged:
             pull_request_merged(connection.project_id, **merged(event, payload, facts))
+        if facts.change == ("pull_request", "opened") and facts.own_branch:
+            pull_requests.noted(connection.project_id, facts.branch, opened(facts))
         mine = [row for row in whom.assigned if row.project_id == connection.project_id]
         _call(connection, event, facts, mine)
 
@@ -71,9 +74,23 @@ def merged(event: WebhookEvent, payload: Mapping[str, Any], facts: Facts) -> dic
     return {
         "number": facts.number,
         "url": facts.url,
-        "branch": facts.branch,
+        "branch": facts.branch if facts.own_branch else "",  # forks name theirs as they like
         "merged_at": milliseconds(told) if told else event.received_at,
     }
+
+
+def opened(facts: Facts) -> PullRequest:
+    """A pull request that somebody has opened, perhaps one of us who died before saying so."""
+    return PullRequest(
+        number=facts.number or 0,
+        url=facts.url,
+        title=facts.title,
+        state=OPEN,
+        draft=facts.draft,
+        branch=facts.branch,
+        base="",
+        commit="",
+    )
 
 
 def milliseconds(moment: str) -> int:

@@ -24,7 +24,13 @@ def advance(run_id: str, attempt: int) -> None:
 
 @performs(runs.remove_workspace)
 def remove_workspace(run_id: str) -> None:
-    """Delete what this machine keeps of the run's files."""
+    """Delete what this machine keeps of the run's files, unless it is at work.
+
+    Whatever is to go on with them later finds them in the blob store.
+    """
+    run = Run.find(run_id)
+    if run is not None and run.active:
+        return
     try:
         workspaces.remove(settings().data / "workspaces", run_id)
     except workspaces.Busy:  # a cancelled step has not let go of it yet

@@ -9,7 +9,7 @@ from models.base import db
 from models.config import settings
 from models.errors import Conflict, NotFound
 from models.swarms import COMPLETED, MERGING, Swarm, SwarmTask
-from tasks import runs
+from tasks import pushes, runs
 from tasks import swarms as swarm_tasks
 from workers.broker import performs
 from workers.swarms import conduct, merging
@@ -38,8 +38,10 @@ def merge(swarm_id: str) -> None:
     swarm = Swarm.find(swarm_id)
     if swarm is None or swarm.state != MERGING:
         return
-    reports = merging.merges(settings(), swarm, SwarmTask.of(swarm))
+    tasks = SwarmTask.of(swarm)
+    reports = merging.merges(settings(), swarm, tasks)
     with db.atomic():
         locked = Swarm.locked(swarm_id)
         if locked is not None and locked.state == MERGING:
             swarm_tasks.end(locked, SwarmTask.of(locked), COMPLETED, merges=reports)
+            pushes.swarm_merged(locked, tasks, reports)

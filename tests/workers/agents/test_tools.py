@@ -39,6 +39,7 @@ def test_the_tools_of_the_contract_are_all_there() -> None:
         "get_task_executor_runs", "execute_task", "get_run_history",
         "load_skill", "create_skill",
         "update_onboarding_context", "update_onboarding_landing_page", "onboarding_handoff",
+        "open_pull_request", "get_task_pr_status",
     }  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tasks.replays import replay
 from tests.conftest import PROJECT
 from tests.processes.product import scripted
 from tests.servers.github import Github, signed
+from tests.workers.jobs.hosting import Hosted, hosted
 from tests.workers.jobs.repeating import ANNA, of
 from tests.workers.jobs.telling import Deliver, connection
 
@@ -72,3 +74,23 @@ def deliver(github: Github, nobody: FlaskClient) -> Deliver:
 def connected(github: Github, database: str) -> Connection:
     """The shared project's repository."""
     return connection(PROJECT)
+
+
+@pytest.fixture
+def neighbours(monkeypatch: pytest.MonkeyPatch, github: Github) -> Iterator[None]:
+    monkeypatch.setenv("ALLOW_PRIVATE_NETWORKS", "true")
+    config.settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+@pytest.fixture
+def todo(
+    owner: FlaskClient,
+    github: Github,
+    tmp_path: Path,
+    work: Callable[..., int],
+    neighbours: None,
+) -> Hosted:
+    return hosted(owner, github, tmp_path, work)

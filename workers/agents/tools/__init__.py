@@ -17,6 +17,7 @@ from workers.agents.tools import (
     lifecycle,
     onboarding,
     projects,
+    pull_requests,
     search,
     shell,
     skills,
@@ -27,7 +28,7 @@ from workers.agents.tools.tree import OutOfBounds
 from workers.halting import Halt
 from workers.llm.base import Call, Result, ToolSpec
 
-BOARDS = (projects, tasks, history)
+BOARDS = (projects, tasks, history, pull_requests)
 GROUPS = (files, shell, search, delegation, lifecycle, executor, *BOARDS, skills, onboarding)
 TABLE: Mapping[str, Tool] = {tool.name: tool for group in GROUPS for tool in group.TOOLS}
 STEP_ENDINGS = {tool.name for tool in lifecycle.TOOLS}

@@ -89,6 +89,12 @@ def writes(command: Command) -> Act:
     return act
 
 
+def begun(bench: Bench) -> Errand:
+    """The call of a tool that asks outside, while nothing is held."""
+    mandate = _mandate(bench)
+    return Errand(mandate, mandate.do(lambda run: run))
+
+
 def brief(row: Any, *names: str) -> dict[str, Any]:
     """Columns of a row, those that say nothing left out."""
     values = {name: getattr(row, name) for name in names}

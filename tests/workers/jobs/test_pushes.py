@@ -1,0 +1,203 @@
+"""What runs of tasks leave reaches the repository of their project, once and whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import redis
+from flask.testing import FlaskClient
+
+from models import config
+from models.base import database_ms, db
+from models.config import Settings
+from models.outbox import Outbox
+from models.projects import ProjectMember
+from models.pushes import IN_HAND_MS, Push
+from models.runs import Run
+from tasks import pull_requests as pull_request_tasks
+from tasks import pushes as push_tasks
+from tests.workers.jobs.hosting import Hosted
+from tests.workers.workspaces.test_origins import git
+from workers.jobs import pushes as jobs
+from workers.repositories import origin_for
+
+
+def folder(settings: Settings, run: str) -> Path:
+    return settings.data / "workspaces" / run
+
+
+def test_the_work_of_a_task_is_on_its_branch_when_its_run_has_ended(
+    todo: Hosted, settings: Settings
+):
+    task = todo.crew.add("Add the login")
+    run = todo.executed(task)
+    branch = todo.branch(task)
+    assert branch.startswith(f"feat/{task}-add-the-login")
+    assert todo.branches() == {"trunk": todo.branches()["trunk"], branch: todo.commit(run)}
+    push = todo.crew.task(task)["metadata"]["push"]
+    assert (push["state"], push["branch"], push["error"]) == ("pushed", branch, None)
+    assert not folder(settings, run).exists()  # others can reach it now
+    assert todo.crew.client.get(f"/v1/runs/{run}").json["workspace_exists"]
+    jobs.push(todo.push(run).id)  # asked for once more
+    assert todo.pushes == 1
+
+
+def test_a_task_that_is_worked_on_again_goes_on_with_its_branch(todo: Hosted):
+    task = todo.crew.add("One")
+    first = todo.executed(task)
+    todo.crew.to(task, "ready")
+    second = todo.executed(task)
+    assert todo.branches()[todo.branch(task)] == todo.commit(second) != todo.commit(first)
+    assert todo.pushes == 2
+
+
+def test_a_worker_that_died_between_push_and_row_has_pushed(todo: Hosted):
+    task = todo.crew.add("One")
+    hook = todo.hook("pre-receive", "exit 1")
+    run = todo.executed(task)
+    hook.unlink()
+    with db.connection_context():
+        push_tasks.again(todo.push(run))
+        taken = Push.taken(todo.push(run).id)
+        assert taken is not None
+        jobs._send(taken)  # and here it dies
+        assert todo.push(run).state == "queued"
+        before = todo.pushes
+        Push.update(due_at=1).execute()
+        push_tasks.ask_again()
+    todo.work()
+    assert (todo.push(run).state, todo.pushes) == ("pushed", before)
+    assert todo.branches()[todo.branch(task)] == todo.commit(run)
+
+
+def test_a_push_that_is_refused_is_told_on_the_task_and_its_files_stay(
+    todo: Hosted, settings: Settings
+):
+    task = todo.crew.add("One")
+    hook = todo.hook("pre-receive", "exit 1")
+    run = todo.crew.post(task, "execute-agent", agentId="yukihiro").json["run_id"]
+    todo.work()
+    push = todo.crew.task(task)["metadata"]["push"]
+    assert push["state"] == "refused"
+    assert "pre-receive hook declined" in push["error"]
+    assert folder(settings, run).exists()
+    hook.unlink()
+    with db.connection_context():
+        push_tasks.again(todo.push(run))
+    todo.work()
+    assert todo.crew.task(task)["metadata"]["push"]["state"] == "pushed"
+    assert not folder(settings, run).exists()
+
+
+def test_what_somebody_else_pushed_there_stays(todo: Hosted):
+    task = todo.crew.add("One")
+    hook = todo.hook("pre-receive", "exit 1")
+    run = todo.executed(task)
+    hook.unlink()
+    branch = todo.branch(task)
+    theirs = git(todo.bare, "commit-tree", "-p", "trunk", "-m", "by a person", "trunk^{tree}")
+    git(todo.bare, "update-ref", f"refs/heads/{branch}", theirs)
+    with db.connection_context():
+        push_tasks.again(todo.push(run))
+    todo.work()
+    push = todo.crew.task(task)["metadata"]["push"]
+    assert push["error"] == f"{branch} has commits that this work does not have"
+    assert todo.branches()[branch] == theirs
+
+
+def test_while_the_repository_is_away_it_is_tried_again_later_and_given_up_in_the_end(
+    todo: Hosted,
+):
+    task = todo.crew.add("One")
+    run = todo.crew.post(task, "execute-agent", agentId="yukihiro").json["run_id"]
+    todo.hook("pre-receive", "exit 1")
+    todo.work()
+    with db.connection_context():
+        push_tasks.again(todo.push(run))
+        Outbox.delete().execute()
+        todo.github.failing = 503  # no token is to be had
+        forget_tokens()
+        jobs.push(todo.push(run).id)
+        row = todo.push(run)
+        assert (row.state, row.tries) == ("queued", 1)
+        assert database_ms() < row.due_at < database_ms() + IN_HAND_MS
+        (asked,) = [each for each in Outbox.select() if each.queue == "agents"]
+        assert (asked.body["args"], asked.due_at) == ([row.id], row.due_at)
+        Push.update(tries=50).execute()
+        jobs.push(row.id)
+    assert todo.push(run).state == "refused"
+    assert "GitHub" in todo.crew.task(task)["metadata"]["push"]["error"]
+
+
+def forget_tokens() -> None:
+    """Redis has lost what it kept."""
+    with redis.Redis.from_url(config.settings().redis_url or "") as client:
+        client.flushdb()
+
+
+def test_a_pull_request_that_was_wished_for_comes_with_the_push(todo: Hosted):
+    task = todo.crew.add("One")
+    run = todo.crew.post(task, "execute-agent", agentId="yukihiro").json["run_id"]
+    wanted = {"agent_id": "yukihiro", "title": "One thing", "body": "Done.", "draft": True}
+    with db.connection_context(), db.atomic():
+        pull_request_tasks.wish(Run.get_by_id(run), wanted)
+    todo.work()
+    (made,) = todo.github.pulls.all
+    assert (made["title"], made["draft"], made["base"]["ref"]) == ("One thing", True, "trunk")
+    facts = todo.crew.task(task)["metadata"]
+    assert (facts["pr_number"], facts["pr_url"]) == (made["number"], made["html_url"])
+    with db.connection_context():
+        Push.update(state="queued").execute()  # whoever opened it died before saying so
+        jobs.push(todo.push(run).id)
+    assert todo.github.pulls.opened == 1
+
+
+def test_no_token_is_in_any_table(todo: Hosted):
+    todo.executed(todo.crew.add("One"))
+    tokens = list(todo.github.tokens)
+    assert any(each["permissions"]["contents"] == "write" for each in todo.github.tokens.values())
+    with db.connection_context():
+        tables = [name for name in db.get_tables() if name != "schema_migration"]
+        rows = {name: db.execute_sql(f'SELECT * FROM "{name}"').fetchall() for name in tables}  # noqa: S608
+    text = json.dumps(rows, default=str)
+    assert not [token for token in tokens if token in text]
+
+
+def test_a_run_that_only_bears_the_label_of_a_project_gets_and_brings_nothing(
+    todo: Hosted, stranger: FlaskClient, teammate: FlaskClient
+):
+    order = {"agent_id": "yukihiro", "project_id": todo.crew.id, "task_id": "T1"}
+    run = stranger.post(
+        "/v1/spawn-executor/execute", json={**order, "execution_prompt": "Look around"}
+    ).json["run_id"]
+    with db.connection_context():
+        assert origin_for(Run.get_by_id(run)) is None
+        Run.update(owner_id="usr_teammate").where(Run.id == run).execute()
+        assert origin_for(Run.get_by_id(run)) is None
+        ProjectMember(project=todo.crew.id, user="usr_teammate").add()
+        assert origin_for(Run.get_by_id(run)) is not None
+        Run.update(owner_id="usr_stranger").where(Run.id == run).execute()
+    before = todo.branches()
+    todo.work()
+    assert stranger.get(f"/v1/runs/{run}").json["status"] == "completed"
+    assert todo.branches() == before
+    with db.connection_context():
+        assert not Push.select().exists()
+
+
+def test_a_run_that_fails_pushes_nothing(todo: Hosted):
+    task = todo.crew.add("One")
+    run = todo.crew.post(task, "execute-agent", agentId="yukihiro").json["run_id"]
+    todo.crew.client.post(f"/v1/runs/{run}/cancel")
+    todo.work()
+    assert list(todo.branches()) == ["trunk"]
+
+
+def test_a_deleted_project_is_pushed_for_no_more(todo: Hosted):
+    todo.hook("pre-receive", "exit 1")
+    run = todo.executed(todo.crew.add("One"))
+    push = todo.push(run)
+    todo.crew.client.delete(todo.crew.path)
+    jobs.push(push.id)
+    assert list(todo.branches()) == ["trunk"]
