@@ -168,6 +168,17 @@ INVARIANTS: Mapping[str, str] = {
           AND code.state IS DISTINCT FROM 'queued'""",
     "what is to be pushed is tried when that is due": """
         SELECT id FROM pushes WHERE state = 'queued' AND due_at + <patience> <late>""",
+    "a routine that is due is looked at while a clock lives": """
+        SELECT id FROM pulse_routines WHERE enabled AND look_at <late>
+          AND EXISTS (SELECT FROM processes WHERE kind = 'clock' AND NOT seen_at <late>)""",
+    "a routine that has come up becomes a run while a worker lives, or is told why not": """
+        SELECT id FROM pulse_firings WHERE state = 'pending' AND updated_at <late>
+          AND EXISTS (SELECT FROM processes WHERE processes.queues ? 'short'
+                      AND NOT seen_at <late>)""",
+    "a pulse at work has a run that is at work": """
+        SELECT pulse_firings.id FROM pulse_firings LEFT JOIN runs ON runs.id = run_id
+        WHERE pulse_firings.state = 'running'
+          AND (runs.id IS NULL OR runs.state IN <over> AND runs.completed_at <late>)""",
     "what is due is handed to the broker": """
         SELECT id FROM outbox WHERE greatest(due_at, asked_at) <late>""",
 }

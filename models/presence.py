@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peewee import fn
 
-from models import steps, usage
+from models import inbox, routines, steps, usage
 from models.base import now_ms
 from models.llm_calls import LlmCall
 from models.principals import Principal
@@ -31,6 +31,9 @@ class Presence:
     waiting: tuple[Step, ...] = ()
     queued: int = 0
     last_active: int | None = None
+    last_pulse: int | None = None
+    next_pulse: int | None = None  # or when the clock looks whether there is one
+    unread: int = 0
 
     @property
     def in_hand(self) -> tuple[Step, ...]:
@@ -56,18 +59,27 @@ def presences(principal: Principal, agent_ids: list[str]) -> Mapping[str, Presen
     for step in rows.order_by(Step.started_at, Step.id):
         found[step.agent_id].append(step)
     seen = _last_seen(principal, agent_ids)
+    last = routines.last_pulses(principal, agent_ids)
+    following = routines.next_pulses(principal, agent_ids)
+    letters = inbox.unread(principal, agent_ids)
     return {
-        agent_id: _presence(agent_id, active, seen.get(agent_id))
-        for agent_id, active in found.items()
+        agent_id: replace(
+            _presence(agent_id, mine),
+            last_active=seen.get(agent_id),
+            last_pulse=last.get(agent_id),
+            next_pulse=following.get(agent_id),
+            unread=letters.get(agent_id, 0),
+        )
+        for agent_id, mine in found.items()
     }
 
 
-def _presence(agent_id: str, mine: list[Step], seen: int | None) -> Presence:
+def _presence(agent_id: str, mine: list[Step]) -> Presence:
     active, waiting, queued = (
         tuple(step for step in mine if step.state == state)
         for state in (steps.RUNNING, steps.WAITING, steps.QUEUED)
     )
-    return Presence(agent_id, active, waiting, len(queued), seen)
+    return Presence(agent_id, active, waiting, len(queued))
 
 
 def waiting_steps(principal: Principal, agent_id: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.runs import Run
-from tasks import outcomes, pushes, swarms
+from tasks import firings, outcomes, pushes, swarms
 
 
 def run_ended(run: Run) -> None:
@@ -11,3 +11,4 @@ def run_ended(run: Run) -> None:
     swarms.run_ended(run)
     outcomes.run_ended(run)
     pushes.run_ended(run)
+    firings.run_ended(run)

@@ -6,6 +6,7 @@ what is true, and nobody waits for anybody in a circle.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,10 +16,16 @@ from models.base import db, now_ms
 from models.board import Task
 from models.errors import Conflict, Malformed
 from models.kanban import Board, Lane
-from models.projects import ACTIVE, Project
+from models.projects import ACTIVE, Project, ProjectAgent
 from models.stages import Policy, Standing
+from tasks import task as declared
 
 MOST_NOTES = 100  # of a task's moves
+
+
+@declared(queue="short")
+def call(agent_id: str, task_id: str, act: str) -> None:
+    """Wake the agent that looks after what a task has come to; `act` names the move."""
 
 
 class Desk:
@@ -34,6 +41,12 @@ class Desk:
     @cached_property
     def policy(self) -> Policy | None:
         return policies.of_project(self.project.id)
+
+    @cached_property
+    def crew(self) -> set[str]:
+        """The agents that work on the project."""
+        rows = ProjectAgent.select(ProjectAgent.agent_id)
+        return {row.agent_id for row in rows.where(ProjectAgent.project == self.project.id)}
 
     def task(self, task_id: str) -> Task:
         """A task of this board, locked; NotFound for any other."""
@@ -157,6 +170,8 @@ class Desk:
             context = {"taskId": task.id, "taskTitle": task.title, "status": target}
             told = {"agentId": woken, "source": "transition_trigger", "context": context}
             self.tell("pulse_triggered", **told)
+            if woken in self.crew and task.run_id is None:
+                call.enqueue(woken, task.id, f"move:{secrets.token_hex(12)}")
         if self.board.done(target) and task.assigned_agent:
             gone = {"agentId": task.assigned_agent, "taskId": task.id}
             self.tell("task_workspace_remove_requested", **gone)

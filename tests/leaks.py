@@ -21,6 +21,7 @@ SHORTEST = 12  # characters; what is shorter may stand anywhere by chance
 ISSUED = frozenset({"code", "totpCode", "refreshToken", "pendingToken", "token"})
 DOCUMENT = "GET /openapi.json"  # whose examples are sent as they are
 MASKED = frozenset("*.")  # what a listing shows of a secret may be sent back
+DOCUMENT = "GET /openapi.json"  # whose examples the tests send
 TOLD: set[str] = set()  # in this test
 SEEN: list[str] = []  # where some of it was found
 

@@ -16,14 +16,17 @@ import redis
 from models import (
     github,
     idempotency,
+    inbox,
     mail,
     oidc,
     outbox,
     processes,
+    routines,
     skill_imports,
     spending,
     steps,
     waiting,
+    wakes,
     webhooks,
 )
 from models.base import db
@@ -35,6 +38,7 @@ from tasks import logins
 from tasks import mail as mail_tasks
 from tasks import onboarding as onboarding_tasks
 from tasks import projects as project_tasks
+from tasks import pulses as pulse_tasks
 from tasks import pushes as push_tasks
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
@@ -181,11 +185,21 @@ def sweep_swarms() -> None:
     swarm_tasks.sweep(UNASKED_MS)
 
 
+def sweep_pulses() -> None:
+    """Have routines come up that are due, and ask again for those whose requests were lost."""
+    pulse_tasks.fire_due()
+    pulse_tasks.ask_again(UNASKED_MS)
+
+
 PERIODIC = (
     Periodic(0.5, sweep_leases),
     Periodic(0.5, spending.lose_abandoned),
     Periodic(1, sweep_swarms),
     Periodic(1, failure_tasks.ask_again),
+    Periodic(1, sweep_pulses),
+    Periodic(3600, routines.forget_old),
+    Periodic(3600, inbox.forget_old),
+    Periodic(3600, wakes.forget_old),
     Periodic(5, mail_tasks.ask_again),
     Periodic(600, mail.forget_old),
     Periodic(3600, update_tasks.ask),

@@ -38,6 +38,9 @@ PARTIAL = (
     "onboarding_sessions_open",
     "onboarding_sessions_unplanned",
     "pushes_queued",
+    "pulse_routines_due",
+    "pulse_firings_open",
+    "inbox_messages_unread",
 )
 ABSTRACT = {Stateful, Vaulted}
 OURS = ("models", "tasks", "workers", "web")

@@ -62,6 +62,23 @@ PUSH = """
         created_at, updated_at)
     VALUES ('push_1', 'proj_shared', 'x', 'b', 'c', 's', 'queued', 0, 1, 1, 1)
 """
+ALIVE = """
+    INSERT INTO processes (id, kind, host, pid, tag, queues, started_at, seen_at)
+    SELECT 'proc_1', '{kind}', 'here', 1, 'tag', '["short"]', 1,
+        (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+"""
+FIRING = """
+    INSERT INTO pulse_firings (id, state, routine_id, agent_id, owner_id, scheduled_at, source,
+        run_id, created_at, updated_at)
+    VALUES ('pf_1', '{state}', 'pr_1', 'finn', 'usr_owner', 1, 'recurring', {run}, 1, 1)
+"""
+ROUTINE = """
+    INSERT INTO pulse_routines (id, agent_id, owner_id, name, instructions, enabled,
+        interval_minutes, offset_minutes, timezone, blackouts, one_offs, max_concurrent,
+        sort_order, total_runs, skipped, seen_until, look_at, created_at, updated_at)
+    VALUES ('pr_1', 'finn', 'usr_owner', 'Look', '', true, 30, 0, 'UTC', '[]', '[]', 1,
+        0, 0, 0, 1, 1, 1, 1)
+"""
 
 # What breaks each kind of rows: {run} and {step} are a run under way and its queued step.
 BROKEN = {
@@ -114,6 +131,10 @@ BROKEN = {
     "a file that somebody sent": "INSERT INTO chat_attachments SELECT 'att_1', 'usr', NULL, NULL, "
     "'chat', 'a.txt', 'text/plain', 1, 'd', 'uploaded', NULL, NULL, NULL, NULL, 0, 1, 1",
     "what is to be pushed": PUSH,
+    "a routine that is due": f"{ROUTINE}; {ALIVE.format(kind='clock')}",
+    "a routine that has come up": FIRING.format(state="pending", run="NULL")
+    + f"; {ALIVE.format(kind='worker')}",
+    "a pulse at work": FIRING.format(state="running", run="$$gone$$"),
     "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "
     "FROM generate_series(100, 101) AS seq",
 }

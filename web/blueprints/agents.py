@@ -110,7 +110,9 @@ class PulseStatus(MethodView):
     @blueprint.response(200, wire.PulseStatus)
     def get(self, agent_id: str) -> Any:
         """When the agent looks around by itself."""
-        return wire.pulse_status(visible(Agent, agent_id))
+        agent = visible(Agent, agent_id)
+        present = presence.presences(g.principal, [agent.id])[agent.id]
+        return wire.pulse_status(agent, present)
 
 
 @blueprint.route("/agents/<agent_id>/projects")

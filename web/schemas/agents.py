@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import g
 from marshmallow import fields, validate
 
+from models import wakes
 from models.agents import FILES, Agent
 from models.presence import Presence
 from models.runs import Run
@@ -234,10 +236,10 @@ def _presence(presence: Presence, row: dict[str, Any]) -> dict[str, Any]:
         "currentWork": {"step": work.step_id, "runId": work.run_id} if work else None,
         "queueLength": presence.queued,
         "lastActive": presence.last_active,
-        "lastPulse": None,
+        "lastPulse": presence.last_pulse,
         "pulseEnabled": row["pulse_enabled"] is not False,
         "slackConnected": False,
-        "unreadCount": 0,
+        "unreadCount": presence.unread,
         "installedTools": [],
     }
 
@@ -276,23 +278,30 @@ def changes_of(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wake_stats(agent: Agent) -> dict[str, Any]:
-    """How often an agent was woken today (nobody can wake it yet) and how often it may be."""
+    """How often an agent was woken today in the caller's name, and how often it may be."""
     rails = (agent.config.get("coordination") or {}).get("wake_guardrails") or {}
     limits = {wire: rails.get(key, default) for wire, (key, default) in GUARDRAILS.items()}
     shown = ("maxWakesPerDay", "cooldownSeconds", "maxDailySessionMinutes")
     today = datetime.now(UTC).date().isoformat()
-    told = {"agentId": agent.id, "wakesToday": 0, "date": today, "lastWakeTime": None}
+    number, latest = wakes.today(g.principal, agent.id)
+    told = {"agentId": agent.id, "wakesToday": number, "date": today, "lastWakeTime": latest}
     return told | {name: limits[name] for name in shown}
 
 
-def pulse_status(agent: Agent) -> dict[str, Any]:
-    """How an agent is set to look around by itself; it has not done so yet."""
+def pulse_status(agent: Agent, presence: Presence) -> dict[str, Any]:
+    """How an agent is set to look around by itself, and when it has done and will do so."""
     plain = {wire: agent.config.get(key, default) for wire, (key, default) in SETTINGS.items()}
     return {
         "enabled": plain["pulseEnabled"],
         "intervalMinutes": plain["pulseIntervalMinutes"],
         "timeoutMs": plain["pulseContainerTimeoutMs"],
-        "lastPulse": None,
-        "nextPulse": None,
+        "lastPulse": presence.last_pulse and _last(presence.last_pulse),
+        "nextPulse": presence.next_pulse,
         "checks": dict.fromkeys((*_CHECKS, "postStatusSlack"), False),
     }
+
+
+def _last(at: int) -> dict[str, Any]:
+    """A pulse in the shape that clients know; its own session tells what was done in it."""
+    told = {"timestamp": at, "duration": None, "summary": None}
+    return {**told, "checksCompleted": 0, "checksFailed": 0, "checks": []}

@@ -216,8 +216,8 @@ def lifecycle_of(agent: Agent, presence: Presence) -> dict[str, Any]:
     config = agent.config
     pulse = {
         "enabled": config.get("pulse_enabled", True) is not False,
-        "lastPulse": None,
-        "nextPulse": None,
+        "lastPulse": presence.last_pulse,
+        "nextPulse": presence.next_pulse,
         "intervalMs": config.get("pulse_interval_minutes", 30) * 60_000,
     }
     current = work and {

@@ -28,6 +28,7 @@ ITEM = 8_000
 COMPLETED = 3_000
 COMMITS = 10
 RULES = 8_000
+INBOX = 24_000
 BY_CHANCE = 60
 
 FILES = {
@@ -91,8 +92,8 @@ class Brief:
     `files` maps the names of the agent's files to their texts; `outputs` are those of earlier
     steps, the newest last; `git_log` has one line a commit, the newest first; `left_out` names
     branches that could not be merged into the workspace, `rules` say when an executor may leave
-    its order, `skills` which ways of working it can look up; `small` asks for a prompt of at most
-    about 1,500 tokens.
+    its order, `skills` which ways of working it can look up, `inbox` what others left for it;
+    `small` asks for a prompt of at most about 1,500 tokens.
     """
 
     run_id: str
@@ -115,6 +116,7 @@ class Brief:
     tools: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     skills: str = ""
+    inbox: tuple[str, ...] = ()
     small: bool = False
 
     @property
@@ -153,6 +155,7 @@ def _user(brief: Brief) -> str:
         ("Previous Step Outputs", _outputs(brief, OUTPUTS)),
         ("Feedback on earlier attempts", _feedback(brief, FEEDBACK)),
         ("Note from a person", bounded(brief.human_note, NOTE)),
+        ("Inbox", bounded("\n\n".join(brief.inbox), INBOX)),
         ("Workspace history", "\n".join(brief.git_log[:COMMITS])),
         ("Work that is missing", _left_out(brief)),
         ("Your Task", bounded(brief.input, INPUT)),

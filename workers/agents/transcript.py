@@ -83,8 +83,16 @@ class Transcript:
         self._unknown = False  # whether nobody knows what came of the latest act
         self._writes: list[Callable[[Run], object]] = []
 
-    def open(self, messages: Sequence[Message], facts: dict[str, Any]) -> None:
-        """Seal, with the first act, what the conversation opens with and what that rests on."""
+    def open(
+        self,
+        messages: Sequence[Message],
+        facts: dict[str, Any],
+        also: Callable[[Run], object] | None = None,
+    ) -> None:
+        """Seal, with the first act, what the conversation opens with and what that rests on.
+
+        `also` is written with it: what must happen exactly when the agent gets to see that.
+        """
         entry = self.journal.next(ledger.OPENING, self._model_name(), "")
         session, asked = Session(id=self.step.session_id), messages[-1].text
         paid = self.key and self.key.resolution()
@@ -96,6 +104,8 @@ class Transcript:
         entry.key = sealing.digest(written)
         self._writes.append(lambda run: entry.claim())
         self._writes.append(lambda run: entry.seal({"messages": written, **facts}))
+        if also is not None:
+            self._writes.append(also)
 
     def follow(self, conversation: Talk[Ending], acts: Acts, halt: Halt) -> Ending:
         """Drive a whole conversation; gives how it ended.

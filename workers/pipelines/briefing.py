@@ -27,6 +27,7 @@ class Look:
     left_out: tuple[str, ...] = ()  # branches that did not fit the others, one line each
     carried: tuple[str, ...] = ()  # what the agent brought along, by name
     skills: str = ""  # what it can learn
+    inbox: tuple[str, ...] = ()  # what others have left for the agent, one text each
 
     @classmethod
     def at(cls, workspace: Workspace | None) -> Self:
@@ -39,14 +40,16 @@ class Look:
     def row(self) -> dict[str, Any]:
         """The look as JSON, for the ledger."""
         shown = {"git_log": list(self.git_log), "progress": self.progress, "skills": self.skills}
-        return {**shown, "left_out": list(self.left_out), "carried": list(self.carried)}
+        told = {"left_out": list(self.left_out), "carried": list(self.carried)}
+        return {**shown, **told, "inbox": list(self.inbox)}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The look that was written as `row`."""
-        carried, skills = row.get("carried", ()), row.get("skills", "")  # older rows have no such
-        left_out = tuple(row["left_out"])
-        return cls(tuple(row["git_log"]), row["progress"], left_out, tuple(carried), skills)
+        told = [tuple(row.get(name, ())) for name in ("left_out", "carried", "inbox")]
+        left_out, carried, inbox = told  # older rows have not all of them
+        skills = row.get("skills", "")
+        return cls(tuple(row["git_log"]), row["progress"], left_out, carried, skills, inbox)
 
 
 class Briefing:
@@ -83,6 +86,7 @@ class Briefing:
             tools=tools,
             environment=look.carried,
             skills=look.skills,
+            inbox=look.inbox,
             small=small,
         )
 

@@ -6,16 +6,19 @@ Every function is called inside a transaction that holds the run's row lock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from models import activities, chats, replays, runs, sessions, steps
 from models.base import NOW, database_ms, db
+from models.errors import DomainError
 from models.events import Happening
+from models.inbox import SYSTEM
 from models.pipelines import definition_of
 from models.runs import Run
 from models.steps import Step
-from tasks import turns
+from tasks import inbox, turns
 from tasks.endings import run_ended
 from tasks.steps import ask_for, release_hands
 from workers.pipelines.engine import Dispatch, Failed, Finished, Notice, Outcome, next_step
@@ -120,6 +123,7 @@ def _go_on(run: Run, step: Step, decision: Decision, executions: Sequence[Step])
 def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> None:
     if decision.notices:
         run.record(*[_told(notice) for notice in decision.notices])
+        _deliver(run, decision.notices)
     if isinstance(decision, Dispatch):
         _dispatch(run, decision, executions)
     elif isinstance(decision, Finished):
@@ -205,6 +209,14 @@ def _close(run: Run, step: Step, state: str) -> None:
         work = ("work_failed", {**about, "error": step.error})
         ended = ("session_failed", {**session, "error": step.error})
     activities.note(step.agent_id, run.owner_id, run.id, work, ended)
+
+
+def _deliver(run: Run, notices: Sequence[Notice]) -> None:
+    """Leave what a pipeline has to say to an agent in its inbox, if there is such an agent."""
+    for notice in notices:
+        if notice.kind == "agent_message":
+            with suppress(DomainError):
+                inbox.send(run, SYSTEM, notice.data["to"], notice.data["message"])
 
 
 def _of(step: Step) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from models.blobs import Blobs
 from models.config import Settings
 from models.keys import Key
-from models.runs import EXECUTOR, OPEN_ENDED, Run
+from models.runs import EXECUTOR, OPEN_ENDED, PIPELINE, PULSE, WAKE, Run
 from models.steps import Step
 from workers import sandboxes
 from workers.agents import sealing
@@ -31,6 +31,7 @@ from workers.llm.base import Message, Model
 from workers.pipelines import executing, progress
 from workers.pipelines.briefing import Briefing, Look
 from workers.pipelines.equipment import Equipment, equip
+from workers.pipelines.letters import Letters
 from workers.pipelines.seat import Done, Seat, uses_files
 from workers.repositories import origin_for
 from workers.sandboxes.base import Engine, Spec
@@ -141,17 +142,26 @@ class Sitting(Seat):
             ]
             transcript.open(messages, {})
             return messages
+        letters = self._letters(model)
         tools = tuple(spec.name for spec in toolbox.specs) if toolbox else ()
-        look = replace(self.equipment.seen(Look.at(workspace)), skills=self._skills(tools))
+        seen = self.equipment.seen(Look.at(workspace))
+        look = replace(seen, skills=self._skills(tools), inbox=letters.texts)
         briefing = Briefing(self.run, self.step, self.definition, self.agent)
         messages = list(assemble(briefing.brief(look, tools, model.small)))
         told = {"look": look.row(), "human_context": self.run.human_context}
-        transcript.open(messages, {**told, "model": sealing.model_row(model)})
+        told["model"] = sealing.model_row(model)
+        transcript.open(messages, told, letters.read)
         if self.unconfined:
             transcript.warn(UNCONFINED)
         if self.equipment.lost:
             transcript.warn(LOST.format(names=", ".join(self.equipment.lost)))
         return messages
+
+    def _letters(self, model: Model) -> Letters:
+        """What others have left for the agent; an executor has its order, and is not disturbed."""
+        if model.small or self.run.kind not in (PIPELINE, PULSE, WAKE):
+            return Letters()
+        return Letters.taken(self.agent.id, self.run, self.step)
 
     def _committed(self, done: Done, ending: Ending, workspace: Workspace) -> Done:
         """The same with the files of a step that went well."""

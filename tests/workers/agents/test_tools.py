@@ -40,6 +40,7 @@ def test_the_tools_of_the_contract_are_all_there() -> None:
         "load_skill", "create_skill",
         "update_onboarding_context", "update_onboarding_landing_page", "onboarding_handoff",
         "open_pull_request", "get_task_pr_status",
+        "message_agent", "wake_agent",
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from workers.agents.tools import (
     files,
     history,
     lifecycle,
+    messaging,
     onboarding,
     projects,
     pull_requests,
@@ -29,13 +30,17 @@ from workers.halting import Halt
 from workers.llm.base import Call, Result, ToolSpec
 
 BOARDS = (projects, tasks, history, pull_requests)
-GROUPS = (files, shell, search, delegation, lifecycle, executor, *BOARDS, skills, onboarding)
+GROUPS = (
+    *(files, shell, search, delegation, lifecycle, executor),
+    *(*BOARDS, skills, messaging, onboarding),
+)
 TABLE: Mapping[str, Tool] = {tool.name: tool for group in GROUPS for tool in group.TOOLS}
 STEP_ENDINGS = {tool.name for tool in lifecycle.TOOLS}
 EXECUTOR_ENDINGS = {tool.name for tool in executor.TOOLS}
 Withheld = Callable[[], Collection[str]]
 BOARD = {tool.name for group in BOARDS for tool in group.TOOLS}
-FOR_PLANNERS = {tool.name for tool in delegation.TOOLS} | BOARD  # and never for executors
+TALKING = {tool.name for group in (delegation, messaging) for tool in group.TOOLS}
+FOR_PLANNERS = TALKING | BOARD  # and never for executors
 ONBOARDING = {tool.name for tool in onboarding.TOOLS}  # for its chats alone
 BY_NAME = FOR_PLANNERS | ONBOARDING | EXECUTOR_ENDINGS  # offered when named
 
