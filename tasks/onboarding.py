@@ -5,8 +5,9 @@ A chat's run is locked before the session that it belongs to, never after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from models import accounts, events, onboarding, projects, repositories, settings
 from models.agents import Agent
@@ -22,7 +23,11 @@ from models.templates import ProjectTemplate
 from tasks import chats, executions, phases, task
 from tasks import projects as project_commands
 
+T = TypeVar("T")
+
 AGAIN_MS = 1_000  # how soon is looked again whether a repository has been cloned
+MOST_TOLD = 64 << 10  # characters of a page that an event carries; a longer one is to be fetched
+TRIES = 5  # to say something to whoever has the word, while that passes on
 MOST_ACTIVE = 20  # sessions of one person
 UNTITLED = "Untitled Project"
 
@@ -61,16 +66,15 @@ def start(principal: Principal, form: Mapping[str, Any]) -> OnboardingSession:
 
 def say(session: OnboardingSession, form: Mapping[str, Any]) -> tuple[ChatMessage, ChatMessage]:
     """Say something to the agent that has the word; gives the message and the answer to come."""
-    with db.atomic():
-        held, chat = _in_hand(session)
+
+    def speak(held: OnboardingSession, chat: ChatSession | None) -> tuple[ChatMessage, ChatMessage]:
         _refuse_ended(held)
         if chat is None:
             raise Malformed(f"The chat of {held.id} was deleted; resume the session")
-        if form.get("model"):
-            held.put(model=form["model"], updated_at=NOW)
-        else:
-            held.put(updated_at=NOW)
+        held.put(model=form.get("model") or held.model, updated_at=NOW)
         return chats.say(chat, form)
+
+    return _in_hand(session, speak)
 
 
 def learn(session: OnboardingSession, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,8 +100,8 @@ def show(
         if page is None:
             _refuse_ended(OnboardingSession.locked(session.id))
             raise Conflict(f"Onboarding session {session.id} is changing; try again")
-        about = {name: page[name] for name in ("caption", "last_agent_id", "version")}
-        tell(session, "landing_page_updated", landingPageState=about)
+        small = len(html) <= MOST_TOLD
+        tell(session, "landing_page_updated", landingPageState=page if small else _unread(page))
     return page
 
 
@@ -146,8 +150,8 @@ def stop(session: OnboardingSession) -> OnboardingSession:
 
 def resume(principal: Principal, session: OnboardingSession) -> OnboardingSession:
     """Go on with a session where it was left; Malformed when it has become a project."""
-    with db.atomic():
-        held, chat = _in_hand(session)
+
+    def go_on(held: OnboardingSession, chat: ChatSession | None) -> OnboardingSession:
         if held.state == onboarding.COMPLETED:
             raise Malformed(f"Onboarding session {held.id} has become {held.project_id}")
         if held.state == onboarding.ACTIVE and chat is not None and chat.active:
@@ -158,17 +162,21 @@ def resume(principal: Principal, session: OnboardingSession) -> OnboardingSessio
             return held
         agent = Agent.get_by_id(held.current_agent_id)
         _seat(principal, held, agent, phases.AGAIN, f"{agent.name} goes on.")
-    return held
+        return held
+
+    return _in_hand(session, go_on)
 
 
 def abandon(session: OnboardingSession) -> OnboardingSession:
     """Give a session up, until it is resumed; Conflict when it has become a project."""
-    with db.atomic():
-        held, chat = _in_hand(session)
+
+    def leave(held: OnboardingSession, chat: ChatSession | None) -> OnboardingSession:
         held.move(onboarding.ABANDONED)
         if chat is not None:
             chats.end(chat)
-    return held
+        return held
+
+    return _in_hand(session, leave)
 
 
 def delete(session: OnboardingSession) -> None:
@@ -210,6 +218,14 @@ def tell(session: OnboardingSession, what: str, **more: Any) -> None:
     events.announce(session.owner_id, (f"onboarding_{what}", about))
 
 
+class _PassedOn(Conflict):
+    """Another agent has just taken over; try again."""
+
+
+def _unread(page: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in page.items() if name != "html"}
+
+
 def _template(key: str | None) -> ProjectTemplate | None:
     if not key:
         return None
@@ -240,12 +256,22 @@ def _refuse_ended(session: OnboardingSession) -> None:
         raise Malformed(f"Onboarding session {session.id} is not active (it is {session.state})")
 
 
-def _in_hand(session: OnboardingSession) -> tuple[OnboardingSession, ChatSession | None]:
-    """The session and its chat, both locked; Conflict when it was handed over just now."""
+def _in_hand(
+    session: OnboardingSession, act: Callable[[OnboardingSession, ChatSession | None], T]
+) -> T:
+    """What `act` gives, with the session and its chat locked; anew if that was passed on before."""
+    for _ in range(TRIES):
+        with suppress(_PassedOn), db.atomic():
+            return act(*_locked(session))
+        session = OnboardingSession.find(session.id) or session
+    raise _PassedOn
+
+
+def _locked(session: OnboardingSession) -> tuple[OnboardingSession, ChatSession | None]:
     Run.locked(session.chat_session_id or "")
     held = OnboardingSession.locked(session.id)
     if held.chat_session_id != session.chat_session_id:
-        raise Conflict(f"{held.current_agent_id} has just taken over; try again")
+        raise _PassedOn
     return held, ChatSession.find(held.chat_session_id or "")
 
 

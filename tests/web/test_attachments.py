@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -330,6 +331,26 @@ def test_the_first_message_that_names_a_file_takes_it_into_its_chat(
             say(chosen, wanted)
     (found,) = owner.get(f"/v1/chat/sessions/{session.id}/attachments").json["attachments"]
     assert found["id"] == mine
+
+
+def test_of_two_chats_that_take_a_file_at_once_one_has_it(owner: FlaskClient):
+    sessions, mine, outcomes = [chat(), chat()], kept(owner)["id"], []
+    line = threading.Barrier(2)
+
+    def take(session: ChatSession) -> None:
+        line.wait()
+        try:
+            say(session, mine)
+            outcomes.append("taken")
+        except Malformed:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=take, args=(session,)) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["refused", "taken"]
 
 
 def test_a_purged_chat_takes_its_files_along(owner: FlaskClient, work: Work):

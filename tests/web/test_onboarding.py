@@ -191,8 +191,15 @@ def test_a_landing_page_has_a_number_and_a_limit(owner: FlaskClient, begun: str)
             "version": version,
         }
     assert seen(owner, begun)["landing_page_state"]["version"] == 2
+    (_, first), *_ = [event for event in told() if event[0] == "onboarding_landing_page_updated"]
+    assert first["landingPageState"]["html"] == "<h1>1</h1>"
     assert ask(owner, begun, "landing-page", "PATCH", html="ä" * (257 << 10)) == 422
     assert ask(owner, begun, "landing-page", "PATCH", html="ä" * (256 << 10)) != 422
+    assert told()[-1][1]["landingPageState"] == {
+        "caption": None,
+        "last_agent_id": "stas",
+        "version": 3,
+    }
 
 
 DONE = {
@@ -382,6 +389,17 @@ def test_of_ten_who_hand_over_one_does(owner: FlaskClient, begun: str):
     assert sorted(results) == ["already_handed_off"] * 9 + ["handed_off"]
     with db.connection_context():
         assert len(onboarding.chats_of(begun)) == 2
+
+
+def test_what_is_said_while_the_word_passes_on_is_said_to_whoever_has_it(
+    owner: FlaskClient, begun: str
+):
+    with db.connection_context():
+        before = OnboardingSession.get_by_id(begun)
+    moved = ask(owner, begun, "handoff", next_agent_id="jim")
+    with db.connection_context():
+        said, _ = commands.say(before, {"message": "And it must be free"})
+    assert said.session_id == moved["newChatSessionId"]
 
 
 def test_stop_abandon_resume_and_delete(owner: FlaskClient, begun: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from models import attachments
@@ -10,12 +11,19 @@ from models.base import db
 from models.errors import Conflict, NotFound, Unavailable
 from workers.extraction import Unreadable, extract
 
+AT_ONCE = threading.BoundedSemaphore(2)  # in a process, whose threads are more than its memory
+
 
 def settle(attachment: Attachment) -> Attachment:
-    """The attachment as it is once it has been read, by whomever; Conflict when it is deleted.
+    """The attachment as it is once it has been read, by whomever; as it was when it is deleted."""
+    if attachment.state not in attachments.UNREAD:
+        return attachment
+    with AT_ONCE:
+        return _settled(_anew(attachment))
 
-    The try is counted before the work: what takes its worker down is not read for ever.
-    """
+
+def _settled(attachment: Attachment) -> Attachment:
+    """The try is counted before the work: what takes its worker down is not read for ever."""
     if attachment.state not in attachments.UNREAD:
         return attachment
     try:

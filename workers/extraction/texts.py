@@ -19,10 +19,10 @@ MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BO
 
 def plain(path: Path, mime: str) -> str:
     """The text of a file that is text."""
-    if mime == "application/json":
-        return cut(_json(decoded(path.read_bytes())))
     with path.open("rb") as file:
         text = decoded(file.read(READ_BYTES))
+    if mime == "application/json":
+        return cut(_json(text))
     if mime == "text/csv":
         return cut(_csv(text))
     return cut(text)
@@ -63,7 +63,7 @@ def _json(text: str) -> str:
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return text  # what only says that it is JSON is shown as it is
+        return text  # what only says that it is JSON, or is too long, is shown as it is
 
 
 def _csv(text: str) -> str:
