@@ -9,42 +9,26 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from models import accounts, events, onboarding, projects, repositories, settings
+from models import onboarding, settings
 from models.agents import Agent
-from models.base import NOW, database_ms, db, dumps
+from models.base import NOW, db
 from models.chats import ChatMessage, ChatSession
-from models.errors import Conflict, DomainError, Invalid, Malformed, NotFound, TooLarge
+from models.errors import Conflict, Malformed
 from models.onboarding import DONE, OnboardingMessage, OnboardingSession
 from models.principals import Principal
-from models.projects import Project
-from models.repositories import Repository
 from models.runs import Run
 from models.templates import ProjectTemplate
-from tasks import chats, executions, phases, task
-from tasks import projects as project_commands
+from tasks import chats, facts, founding, phases
 
 T = TypeVar("T")
 
-AGAIN_MS = 1_000  # how soon is looked again whether a repository has been cloned
-MOST_TOLD = 64 << 10  # characters of a page that an event carries; a longer one is to be fetched
 TRIES = 5  # to say something to whoever has the word, while that passes on
 MOST_ACTIVE = 20  # sessions of one person
-UNTITLED = "Untitled Project"
-
-
-@task(queue="short")
-def retire(chat_id: str) -> None:
-    """End the chat of an agent that has handed over, once it has said its last words."""
-
-
-@task(queue="short")
-def plan(session_id: str) -> None:
-    """Have a new project planned, once its repository has been looked at."""
 
 
 def start(principal: Principal, form: Mapping[str, Any]) -> OnboardingSession:
     """Begin with the first agent of the template's chain, who speaks first."""
-    template = _template(form.get("template_id"))
+    template = founding.template(form.get("template_id"))
     chain = _chain(template)
     agent = Agent.get_by_id(chain[0])
     session = OnboardingSession(
@@ -60,7 +44,7 @@ def start(principal: Principal, form: Mapping[str, Any]) -> OnboardingSession:
         _refuse_crowd(principal)
         session.add()
         _seat(principal, session, agent, phases.BEGINNING, f"{agent.name} begins.")
-        tell(session, "started", agentId=agent.id)
+        facts.tell(session, "started", agentId=agent.id)
     return session
 
 
@@ -68,41 +52,13 @@ def say(session: OnboardingSession, form: Mapping[str, Any]) -> tuple[ChatMessag
     """Say something to the agent that has the word; gives the message and the answer to come."""
 
     def speak(held: OnboardingSession, chat: ChatSession | None) -> tuple[ChatMessage, ChatMessage]:
-        _refuse_ended(held)
+        facts.refuse_ended(held)
         if chat is None:
             raise Malformed(f"The chat of {held.id} was deleted; resume the session")
         held.put(model=form.get("model") or held.model, updated_at=NOW)
         return chats.say(chat, form)
 
     return _in_hand(session, speak)
-
-
-def learn(session: OnboardingSession, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to what is known; TooLarge when that is more than there is room for."""
-    with db.atomic():
-        known = onboarding.merge(session.id, more)
-        if known is None:
-            _refuse_ended(OnboardingSession.locked(session.id))
-            raise TooLarge(f"What is known may have {onboarding.MOST_CONTEXT >> 10} KiB")
-        tell(session, "context_updated", context=known)
-    return known
-
-
-def show(
-    session: OnboardingSession, agent_id: str, html: str, caption: str | None
-) -> dict[str, Any]:
-    """Put up a landing page in place of the one there was."""
-    if len(html.encode()) > onboarding.MOST_HTML:
-        fault = {"loc": ["body", "html"], "msg": "Longer than 512 KiB.", "type": "invalid"}
-        raise Invalid("html: Longer than 512 KiB.", errors=[fault])
-    with db.atomic():
-        page = onboarding.show(session.id, agent_id, html, caption)
-        if page is None:
-            _refuse_ended(OnboardingSession.locked(session.id))
-            raise Conflict(f"Onboarding session {session.id} is changing; try again")
-        small = len(html) <= MOST_TOLD
-        tell(session, "landing_page_updated", landingPageState=page if small else _unread(page))
-    return page
 
 
 def hand_over(
@@ -120,14 +76,14 @@ def hand_over(
             return "already_handed_off", held
         told = _told(form)
         if form["next_agent_id"] == DONE:
-            _, held = _finished(principal, held, {"context": told})
+            _, held = founding.finish(principal, held, {"context": told})
             return "finalized", held
-        _refuse_ended(held)
+        facts.refuse_ended(held)
         if form["next_agent_id"] not in held.later:
             later = ", ".join(held.later)
             raise Conflict(f"{form['next_agent_id']} does not come later; there are {later}")
         if told:
-            held.context = learn(held, told)
+            held.context = facts.learn(held, told)
         _pass_on(principal, held, Agent.get_by_id(form["next_agent_id"]))
     return "handed_off", held
 
@@ -137,7 +93,7 @@ def finish(
 ) -> tuple[bool, OnboardingSession]:
     """Make the project, once whoever asks and however often; whether it was now."""
     with db.atomic():
-        return _finished(principal, OnboardingSession.locked(session.id), form)
+        return founding.finish(principal, OnboardingSession.locked(session.id), form)
 
 
 def stop(session: OnboardingSession) -> OnboardingSession:
@@ -197,42 +153,11 @@ def sweep() -> None:
             _give_up(session, chat_id)
     with db.atomic():
         for session_id in onboarding.unplanned():
-            plan.enqueue_once(session_id, session_id)
-
-
-def planned(session_id: str) -> None:
-    """Begin with the plan of a project, once; look again later while its repository is cloned."""
-    with db.atomic():
-        session = OnboardingSession.locked(session_id)
-        if session.planning_run_id or session.planning_error or session.project_id is None:
-            return
-        if _being_cloned(session.project_id):
-            plan.enqueue_at(database_ms() + AGAIN_MS, session_id)
-            return
-        _plan(session)
-
-
-def tell(session: OnboardingSession, what: str, **more: Any) -> None:
-    """Tell the streams of whoever it belongs to."""
-    about = {"sessionId": session.id, **more}
-    events.announce(session.owner_id, (f"onboarding_{what}", about))
+            founding.plan.enqueue_once(session_id, session_id)
 
 
 class _PassedOn(Conflict):
     """Another agent has just taken over; try again."""
-
-
-def _unread(page: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in page.items() if name != "html"}
-
-
-def _template(key: str | None) -> ProjectTemplate | None:
-    if not key:
-        return None
-    found = ProjectTemplate.named(key)
-    if found is None:
-        raise NotFound(f"Template {key} not found")
-    return found
 
 
 def _chain(template: ProjectTemplate | None) -> list[str]:
@@ -249,11 +174,6 @@ def _refuse_crowd(principal: Principal) -> None:
     mine = OnboardingSession.visible_to(principal)
     if mine.where(OnboardingSession.state == onboarding.ACTIVE).count() >= MOST_ACTIVE:
         raise Conflict(f"You have {MOST_ACTIVE} onboarding sessions open; abandon one of them")
-
-
-def _refuse_ended(session: OnboardingSession) -> None:
-    if session.state != onboarding.ACTIVE:
-        raise Malformed(f"Onboarding session {session.id} is not active (it is {session.state})")
 
 
 def _in_hand(
@@ -319,89 +239,9 @@ def _pass_on(principal: Principal, session: OnboardingSession, agent: Agent) -> 
     note = f"{former} hands over to {agent.id}. [context: {known}]"
     _seat(principal, session, agent, phases.taking_over(former), note, before=former)
     if chat_id is not None:
-        retire.enqueue(chat_id)
+        founding.retire.enqueue(chat_id)
     about = {"fromAgent": former, "toAgent": agent.id, "phase": session.phase}
-    tell(session, "handoff", **about, newChatSessionId=session.chat_session_id)
-
-
-def _finished(
-    principal: Principal, session: OnboardingSession, form: Mapping[str, Any]
-) -> tuple[bool, OnboardingSession]:
-    """The project is made while the session is locked: whoever comes next finds it there."""
-    if session.state == onboarding.COMPLETED:
-        return False, session
-    _refuse_ended(session)
-    if form.get("context"):
-        session.context = learn(session, form["context"])
-    project = _project(principal, session, form)
-    chat_id = session.chat_session_id
-    done = {"project_id": project.id, "phase": DONE, "context": session.context}
-    session.move(onboarding.COMPLETED, completed_at=NOW, **done)
-    if chat_id is not None:
-        retire.enqueue(chat_id)
-    if _being_cloned(project.id):
-        plan.enqueue(session.id)
-    else:
-        _plan(session)
-    about = {"projectId": project.id, "projectName": project.name}
-    tell(session, "completed", **about, planningRunId=session.planning_run_id)
-    return True, session
-
-
-def _project(principal: Principal, session: OnboardingSession, form: Mapping[str, Any]) -> Project:
-    """The project that was talked about, with the template's board and the agents that asked."""
-    known = session.context
-    repository, warning = _repository(form.get("repository") or known.get("repo"))
-    if warning:
-        session.context = known = {**known, "repository_warning": warning}
-    name = str(form.get("project_name") or known.get("project_name") or "").strip() or UNTITLED
-    described = form.get("description") or known.get("summary") or known.get("goal") or ""
-    template = _template(form.get("template_id") or session.template_id)
-    asked = {
-        "name": name[:256],
-        "description": str(described),
-        "repository": repository,
-        "template_id": template.id if template else None,
-    }
-    project = project_commands.create(principal, asked)
-    vision = phases.vision(known, repository)
-    project.put(onboarding_context=dumps(known), vision=vision or None)
-    for agent_id in session.chain:
-        role = projects.LEAD if agent_id == session.chain[-1] else projects.MEMBER
-        project_commands.assign(principal, project, agent_id, role)
-    return project
-
-
-def _repository(told: Any) -> tuple[str | None, str | None]:
-    """Where the code lives, or why what was said of it leads nowhere."""
-    if not isinstance(told, str):
-        return None, None
-    try:
-        return repositories.normalised(told), None
-    except Invalid:
-        return None, f"{told[:200]!r} is no address of a repository; set one on the project"
-
-
-def _being_cloned(project_id: str) -> bool:
-    repository = Repository.of(project_id)
-    return repository is not None and repository.state == repositories.QUEUED
-
-
-def _plan(session: OnboardingSession) -> None:
-    """Begin with the plan; what forbids it is kept instead, for a person to read."""
-    try:
-        with db.atomic():
-            principal = accounts.caller(session.owner_id)
-            key = session.project_id or ""
-            project = Project.find(key)
-            if project is None:
-                raise Project.missing(key)
-            known = session.context.get("planning_context") or dumps(session.context)
-            run = executions.plan(principal, project, executions.PLANNING, str(known))
-    except DomainError as error:
-        session.put(planning_error=str(error), updated_at=NOW)
-        return
-    session.put(planning_run_id=run.id, updated_at=NOW)
+    facts.tell(session, "handoff", **about, newChatSessionId=session.chat_session_id)
 
 
 def _give_up(session: OnboardingSession, chat_id: str | None) -> None:

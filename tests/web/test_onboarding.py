@@ -20,6 +20,7 @@ from models.projects import Project
 from models.repositories import Repository
 from models.runs import Run
 from models.steps import Step
+from tasks import facts
 from tasks import onboarding as commands
 from workers.agents.mandate import Mandate
 from workers.agents.tools import TABLE
@@ -318,6 +319,21 @@ def test_the_plan_begins_when_the_repository_has_been_cloned(owner: FlaskClient,
     assert seen(owner, begun)["planning_run_id"]
 
 
+def test_a_plan_whose_request_was_lost_is_asked_for_again(
+    owner: FlaskClient, begun: str, work: Work
+):
+    ask(owner, begun, "finalize", project_name="Todo", repository="github.com/acme/todo")
+    with db.connection_context():
+        db.execute_sql("DELETE FROM outbox")
+        db.execute_sql("UPDATE project_repositories SET state = 'failed', updated_at = 1")
+        db.execute_sql("UPDATE onboarding_sessions SET updated_at = 1")
+        broken = {breach.invariant for breach in invariants.breaches(0)}
+        assert "a project that was talked about is planned, or it says why not" in broken
+        commands.sweep()
+        work(1)
+    assert seen(owner, begun)["planning_run_id"]
+
+
 def test_a_repository_that_is_none_is_kept_as_a_warning(owner: FlaskClient, begun: str):
     ask(owner, begun, "context", "PATCH", repo="none yet")
     told = ask(owner, begun, "finalize", project_name="Todo")
@@ -376,7 +392,7 @@ def test_ten_who_finish_at_once_make_one_project(owner: FlaskClient, begun: str)
 def test_two_who_write_down_at_once_lose_nothing(owner: FlaskClient, begun: str):
     with db.connection_context():
         session = OnboardingSession.get_by_id(begun)
-    together(10, lambda place: commands.learn(session, {f"key{place}": place}))
+    together(10, lambda place: facts.learn(session, {f"key{place}": place}))
     assert seen(owner, begun)["context"] == {f"key{place}": place for place in range(10)}
 
 

@@ -8,7 +8,7 @@ from flask import g
 from flask.views import MethodView
 
 from models.onboarding import ABANDONED, ACTIVE, OnboardingSession
-from tasks import onboarding
+from tasks import facts, onboarding
 from web.resources import Blueprint, Order, listed, page, visible
 from web.schemas import onboarding as wire
 
@@ -113,7 +113,7 @@ class Context(MethodView):
     def patch(self, form: dict[str, Any], onboarding_id: str) -> Any:
         """Add to what is known, key by key."""
         session = visible(OnboardingSession, onboarding_id)
-        return {"status": "updated", "context": onboarding.learn(session, form)}
+        return {"status": "updated", "context": facts.learn(session, form)}
 
 
 @blueprint.route("/onboarding/sessions/<onboarding_id>/landing-page")
@@ -124,5 +124,5 @@ class LandingPage(MethodView):
         """Put up another page about the project; show it in a sandboxed frame."""
         session = visible(OnboardingSession, onboarding_id)
         agent, caption = session.current_agent_id, form.get("caption")
-        state = onboarding.show(session, agent, form["html"], caption)
+        state = facts.show(session, agent, form["html"], caption)
         return {"status": "updated", "landingPageState": state}

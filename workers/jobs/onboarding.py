@@ -5,13 +5,13 @@ from __future__ import annotations
 from models.base import database_ms, db
 from models.chats import ChatMessage, ChatSession
 from models.errors import NotFound
-from tasks import chats, onboarding
+from tasks import chats, founding
 from workers.broker import performs
 
 LATER_MS = 2_000  # how soon is looked again whether an agent has said its last words
 
 
-@performs(onboarding.retire)
+@performs(founding.retire)
 def retire(chat_id: str) -> None:
     """End a chat that nobody follows any more, when no answer is under way in it."""
     chat = ChatSession.find(chat_id)
@@ -21,13 +21,13 @@ def retire(chat_id: str) -> None:
         chats.end(chat)
         return
     with db.atomic():
-        onboarding.retire.enqueue_at(database_ms() + LATER_MS, chat_id)
+        founding.retire.enqueue_at(database_ms() + LATER_MS, chat_id)
 
 
-@performs(onboarding.plan)
+@performs(founding.plan)
 def plan(session_id: str) -> None:
     """Begin with the plan, or look again later; of a session that was deleted there is none."""
     try:
-        onboarding.planned(session_id)
+        founding.planned(session_id)
     except NotFound:
         return

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from models.onboarding import DONE, OnboardingSession
-from tasks import onboarding
+from tasks import facts, onboarding
 from workers.agents.tools.base import Tool, ToolError, described, text
 from workers.agents.tools.errands import Errand, writes
 
 
 def update_onboarding_context(errand: Errand, told: dict[str, Any]) -> Any:
     """What is known from now on, by its keys."""
-    known = onboarding.learn(_session(errand), told["context"])
+    known = facts.learn(_session(errand), told["context"])
     return f"Written down. Known by now: {', '.join(sorted(known))}."
 
 
 def update_onboarding_landing_page(errand: Errand, told: dict[str, Any]) -> Any:
     """The number of the page that is shown now."""
     caption = told["caption"] or None
-    page = onboarding.show(_session(errand), errand.agent_id, told["html"], caption)
+    page = facts.show(_session(errand), errand.agent_id, told["html"], caption)
     return f"Version {page['version']} is shown."
 
 
