@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models import board, branches, events, kanban, work_types
+from models import board, branches, events, kanban
 from models.agents import Agent
 from models.base import db, dumps, now_ms
-from models.board import BLOCKS, MOST_DEPENDENCIES, MOST_TASKS, Dependency, Task
+from models.board import BLOCKS, MOST_DEPENDENCIES, Dependency, Task
 from models.errors import Conflict, Forbidden, Invalid, Malformed, NotFound
 from models.kanban import Lane
 from models.principals import Principal
-from models.projects import ACTIVE, Project, ProjectWorkflow
+from models.projects import ACTIVE, Project
 from tasks import runs
+from tasks.drafting import drafted, refuse_more, workflow_of
 from tasks.moving import Desk, renumber
 
 
@@ -46,28 +47,6 @@ def add(project_id: str, form: Mapping[str, Any]) -> Task:
     return task
 
 
-def drafted(desk: Desk, form: Mapping[str, Any], status: str) -> Task:
-    """The row of a new task, in no column yet; it takes over its workflow's pipeline."""
-    workflow = _workflow(desk, form.get("workflow_id"))
-    tags = form.get("tags") or []
-    return Task(
-        id=Task.id.default(),
-        project=desk.project.id,
-        title=form["title"],
-        description=form.get("description") or "",
-        status=status,
-        priority=form.get("priority") or "P2",
-        assigned_agent=form.get("assigned_agent") or None,
-        workflow_id=workflow and workflow.id,
-        pipeline_id=workflow and workflow.pipeline_id,
-        tags=tags,
-        estimated_hours=form.get("estimated_hours"),
-        metadata=form.get("metadata") or {},
-        work_type=form.get("work_type") or work_types.inferred(tags, form["title"]),
-        completed_at=now_ms() if desk.board.done(status) else None,
-    )
-
-
 def change(task: Task, form: Mapping[str, Any]) -> Task:
     """Change what a task says; a status in it moves the task like anything else that moves it."""
     columns = {name: value for name, value in form.items() if name != "status"}
@@ -77,7 +56,7 @@ def change(task: Task, form: Mapping[str, Any]) -> Task:
         if columns.get("assigned_agent"):
             _refuse_unknown_agent(columns["assigned_agent"])
         if "workflow_id" in columns:
-            workflow = _workflow(desk, columns["workflow_id"])
+            workflow = workflow_of(desk, columns["workflow_id"])
             columns["pipeline_id"] = workflow and workflow.pipeline_id
         if columns:
             task.put(**columns, updated_at=now_ms())
@@ -220,12 +199,6 @@ def lane_by_id(desk: Desk, column_id: str) -> Lane:
     return lane
 
 
-def refuse_more(project_id: str, more: int = 1) -> None:
-    """Raise Conflict when a board would hold more tasks than one can."""
-    if Task.select().where(Task.project == project_id).count() + more > MOST_TASKS:
-        raise Conflict(f"A project holds at most {MOST_TASKS} tasks")
-
-
 def tell_claimed(task: Task, told: Mapping[str, Any]) -> None:
     """Tell the streams that somebody has the task; takes no lock of the board."""
     project = Project.find(task.project_id)
@@ -245,17 +218,6 @@ def _place(desk: Desk, form: Mapping[str, Any]) -> tuple[Lane, str]:
     if place is None:
         raise Conflict("This project has no column with a status; add one first")
     return place
-
-
-def _workflow(desk: Desk, workflow_id: str | None) -> ProjectWorkflow | None:
-    if not workflow_id:
-        return None
-    found: ProjectWorkflow | None = ProjectWorkflow.get_or_none(
-        (ProjectWorkflow.id == workflow_id) & (ProjectWorkflow.project == desk.project.id)
-    )
-    if found is None:
-        raise ProjectWorkflow.missing(workflow_id)
-    return found
 
 
 def _refuse_unknown_agent(agent_id: str) -> None:

@@ -11,7 +11,7 @@ from models.board import BLOCKS, Dependency, Task
 from models.errors import Malformed
 from models.kanban import Lane
 from models.plans import Plan, Planned
-from tasks.board import drafted, refuse_more
+from tasks.drafting import drafted, refuse_more
 from tasks.moving import Desk
 
 
