@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from models import runs
 from models.agents import Agent
+from models.base import db
 from models.events import Event
 from models.ledger import Entry
 from models.pipelines import Pipeline
@@ -17,7 +18,7 @@ from models.principals import Principal
 from models.runs import Run
 from models.skills import AgentSkill, Skill
 from models.steps import Step
-from tasks import replays
+from tasks import executors, occasions, replays
 from tasks import runs as commands
 from tests.library import GRANTS
 from tests.processes.product import scripted
@@ -108,6 +109,20 @@ def test_without_the_tool_a_prompt_names_no_skill(ask: Any, work: Work, admin: F
     assert "# SKILLS" not in prompt(run)
     ((refused, is_error),) = results(run)
     assert is_error and "there is no tool load_skill" in refused
+
+
+def test_executors_and_agents_that_were_woken_have_their_skills_too(
+    database: str, settings: Any, work: Work
+):
+    order = {"agent_id": AGENT, "project_id": "p", "task_id": "t", "execution_prompt": "Mend it"}
+    executor = executors.spawn("usr_owner", order)
+    woken = occasions.wake(Agent.get_by_id(AGENT), "Somebody asks.", "usr_owner", None)
+    with db.atomic():
+        woken.add()
+        commands.advance.enqueue(woken.id, woken.attempt)
+    work()
+    for run in (executor, woken):
+        assert all(f"- {name}: " in prompt(run) for name in GRANTS[AGENT]), run.kind
 
 
 def test_what_an_agent_proposes_waits_for_an_admin(

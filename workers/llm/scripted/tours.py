@@ -18,7 +18,6 @@ Calls = tuple[tuple[str, str], ...]
 ENDINGS = frozenset(
     {"complete", "fail", "executor_complete", "executor_fail", "onboarding_handoff"}
 )
-SPARED = frozenset({"load_skill", "create_skill"})  # a demonstration leaves nothing behind
 ATTEMPTS = 3  # to complete
 # Which tools belong together in one reply, and what is said to it.
 TURNS: Sequence[tuple[tuple[str, ...], str]] = (
@@ -52,7 +51,7 @@ def tour(theme: Theme, play: Play, tools: Sequence[ToolSpec]) -> list[Turn]:
         return []
     if play.calls:
         return [Turn("I do as the script says.", calls=play.calls, first=True)]
-    offered = {tool.name: tool for tool in tools if tool.name not in ENDINGS | SPARED}
+    offered = {tool.name: tool for tool in tools if tool.name not in ENDINGS}
     turns = [turn for turn in _turns(theme, offered) if turn.calls]
     if turns:
         step = theme.scene.step
