@@ -268,6 +268,15 @@ def caller(owner_id: str | None) -> Principal:
     return user.principal()
 
 
+def is_open(owner_id: str | None) -> bool:
+    """Whether anything may begin in the name of this owner."""
+    try:
+        caller(owner_id)
+    except NotFound:
+        return False
+    return True
+
+
 def digest(token: str) -> str:
     """The SHA-256 of a token that is random enough to need no salt, in hex."""
     return hashlib.sha256(token.encode()).hexdigest()

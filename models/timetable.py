@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
@@ -68,7 +68,7 @@ class Span:
 class Timetable:
     """When one routine is due; `interval` and `offset` are minutes."""
 
-    zone: ZoneInfo
+    zone: tzinfo
     interval: int
     offset: int = 0
     windows: tuple[Window, ...] = ()
@@ -153,8 +153,13 @@ class Timetable:
             yield second
 
 
-def zone_of(name: str) -> ZoneInfo:
-    """The time zone of this name; ValueError when there is none."""
+def zone_of(name: str) -> tzinfo:
+    """The time zone of this name; ValueError when there is none.
+
+    UTC is there even where the system has no database of time zones.
+    """
+    if name == "UTC":
+        return UTC
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:  # it looks for a file of that name
@@ -170,7 +175,7 @@ def window_of(written: Mapping[str, Any]) -> Window:
     return Window(start, end, frozenset(days) if days else None)
 
 
-def span_of(written: Mapping[str, Any], zone: ZoneInfo) -> Span:
+def span_of(written: Mapping[str, Any], zone: tzinfo) -> Span:
     """A one-off blackout as it is written; ValueError says what is wrong with it."""
     start, end = (_named(written.get(name), name, zone) for name in ("start", "end"))
     if start >= end:
@@ -178,7 +183,7 @@ def span_of(written: Mapping[str, Any], zone: ZoneInfo) -> Span:
     return Span(start, end)
 
 
-def moment_of(text: str, zone: ZoneInfo) -> int:
+def moment_of(text: str, zone: tzinfo) -> int:
     """A moment written in ISO 8601, in this zone unless it names one; ValueError for others."""
     try:
         read = datetime.fromisoformat(text)
@@ -209,7 +214,7 @@ def clashes(moments: Sequence[Due], window: int) -> list[list[Due]]:
     return [group for group in groups if len({agent for _, agent, _ in group}) > 1]
 
 
-def _named(text: Any, name: str, zone: ZoneInfo) -> int:
+def _named(text: Any, name: str, zone: tzinfo) -> int:
     if not isinstance(text, str):
         raise ValueError(f"{name} is missing")
     return moment_of(text, zone)

@@ -31,18 +31,21 @@ ALWAYS = ("read", "ls")  # who has no file tool at all has no folder to work in
 LONGEST_TOLD = 8_000  # characters of the instructions that the order repeats
 
 
-def pulse(routine: Routine, agent: Agent, firing_id: str) -> Run:
-    """The run in which an agent follows a routine; it is not written yet."""
+def pulse(routine: Routine, agent: Agent, firing_id: str, changed: Mapping[str, Any]) -> Run:
+    """The run in which an agent follows a routine; it is not written yet.
+
+    `changed` are the server's settings that are not at their defaults.
+    """
     instructions = addressed(routine.instructions, agent)
     step = StepSpec(
         id="PULSE",
         agent=agent.id,
         input="{{task_description}}",
         description=f"Follow the routine {routine.name}",
-        model=model_for(agent, routine.planning_model),
+        model=routine.planning_model or model_for(agent, changed),
         tools=(*ALWAYS, *routine.tools) if routine.tools else agent_tools.PLANNING,
         max_retries=0,
-        timeout=seconds(routine),
+        timeout=seconds(routine, changed),
     )
     meta = {"routine_id": routine.id, "routine_name": routine.name, "firing_id": firing_id}
     return Run(
@@ -59,15 +62,16 @@ def pulse(routine: Routine, agent: Agent, firing_id: str) -> Run:
 
 def wake(agent: Agent, why: str, owner_id: str | None, project_id: str | None) -> Run:
     """The run in which an agent answers to what woke it; it is not written yet."""
+    changed = settings.stored()
     step = StepSpec(
         id="WAKE",
         agent=agent.id,
         input="{{task_description}}",
         description="Answer to what woke you",
-        model=model_for(agent),
+        model=model_for(agent, changed),
         tools=agent_tools.PLANNING,
         max_retries=0,
-        timeout=usual_seconds(),
+        timeout=usual_seconds(changed),
     )
     return Run(
         id=WAKES + secrets.token_hex(12),
@@ -88,27 +92,27 @@ def defined(name: str, agent: Agent, step: StepSpec, persona: str | None = None)
     return Definition(name, name.capitalize(), "1.0.0", about, crew, (step,))
 
 
-def model_for(agent: Agent, own: str | None = None) -> str | None:
-    """The model that plans: the one named, the agent's for planning, its usual one, the server's.
+def model_for(agent: Agent, changed: Mapping[str, Any]) -> str | None:
+    """The model that plans: the agent's for planning, its usual one, the server's for planning.
 
     None leaves it to the server's usual one.
     """
     configured = agent.config.get("planning_model") or agent.model
-    return own or configured or settings.told()["defaultPlanningModel"] or None
+    return configured or changed.get("defaultPlanningModel") or None
 
 
-def seconds(routine: Routine) -> int:
+def seconds(routine: Routine, changed: Mapping[str, Any]) -> int:
     """How long a session of the routine may work; waiting for executors does not count."""
     if routine.timeout_ms is not None:
         return max(1, math.ceil(routine.timeout_ms / 1000))
     if routine.executor_timeout_sec is not None:
         return 2 * int(routine.executor_timeout_sec)
-    return usual_seconds()
+    return usual_seconds(changed)
 
 
-def usual_seconds() -> int:
+def usual_seconds(changed: Mapping[str, Any]) -> int:
     """How long a session may work when nothing says otherwise but perhaps an admin."""
-    return int(settings.stored().get("defaultPulseTimeoutSec") or 2 * EXECUTOR_SECONDS)
+    return int(changed.get("defaultPulseTimeoutSec") or 2 * EXECUTOR_SECONDS)
 
 
 def addressed(text: str, agent: Agent) -> str:

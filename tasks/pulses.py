@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
+from typing import Any
 
-from models import activities, events, processes, routines, settings
-from models.accounts import User
+from models import accounts, activities, events, processes, routines, settings
 from models.agents import Agent
 from models.base import database_ms, db
 from models.errors import Conflict, NotFound, Unavailable
@@ -84,12 +84,13 @@ def start(firing_id: str) -> Run | None:
             firing.move(routines.CANCELLED, reason=GONE)
             return None
         Agent.lock(routine.agent_id)
-        agent = Agent.get_by_id(routine.agent_id)
-        why = _hindrance(routine, firing, agent)
+        (agent,) = Agent.read(_AGENT, routine.agent_id)
+        changed = settings.stored()
+        why = _hindrance(routine, firing, agent, settings.defaults() | changed)
         if why is not None:
             firings.skip(routine, firing, why)
             return None
-        return _begun(routine, firing, agent)
+        return _begun(firing, routine, occasions.pulse(routine, agent, firing.id, changed))
 
 
 def call_off(routine_id: str, before: int) -> None:
@@ -162,37 +163,36 @@ def _switched_off() -> bool:
     return not settings.told()["pulseEnabled"]
 
 
-def _hindrance(routine: Routine, firing: Firing, agent: Agent) -> str | None:
-    """Why a firing comes to nothing; None when it may become a session."""
-    if _switched_off():
+_AGENT = "SELECT id, name, emoji, config FROM agents WHERE id = %s"  # not its long files
+
+
+def _hindrance(
+    routine: Routine, firing: Firing, agent: Agent, terms: Mapping[str, Any]
+) -> str | None:
+    """Why a firing comes to nothing under these settings; None when it may become a session."""
+    if not terms["pulseEnabled"]:
         return OFF
     if firing.source != MANUAL and database_ms() - firing.scheduled_at > routine.interval_ms:
         return "No worker took it before the next one was due"
-    owner = User.find(routine.owner_id)
-    if owner is not None and not owner.is_active:
-        return "Its owner has no open account"
+    if not accounts.is_open(routine.owner_id):
+        return "The account that it belongs to is closed"
     mine, together = routines.at_work(routine.agent_id, routine.owner_id, routine.id)
     if mine >= routine.max_concurrent:
         return f"It is at work {mine} times already, the most it may be"
-    if together >= _most_together(agent):
+    own = (agent.config.get("coordination") or {}).get("max_concurrent_pulse_sessions")
+    if together >= int(own or terms["maxConcurrentPulseSessions"]):
         return f"{agent.id} is at work on {together} pulses already, the most there may be"
     return None
 
 
-def _most_together(agent: Agent) -> int:
-    own = (agent.config.get("coordination") or {}).get("max_concurrent_pulse_sessions")
-    return int(own or settings.told()["maxConcurrentPulseSessions"])
-
-
-def _begun(routine: Routine, firing: Firing, agent: Agent) -> Run:
-    run = occasions.pulse(routine, agent, firing.id)
+def _begun(firing: Firing, routine: Routine, run: Run) -> Run:
     run.add()
     run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
     firing.move(routines.RUNNING, run_id=run.id)
     routine.put(skipped=0)
     about = {**firings.named(routine), "source": firing.source, "scheduledAt": firing.scheduled_at}
-    activities.note(agent.id, run.owner_id, run.id, ("pulse_started", about))
-    triggered = {"agentId": agent.id, "runId": run.id, **about}
+    activities.note(firing.agent_id, run.owner_id, run.id, ("pulse_started", about))
+    triggered = {"agentId": firing.agent_id, "runId": run.id, **about}
     events.announce(run.owner_id, ("pulse_triggered", triggered))
     run_tasks.advance.enqueue(run.id, run.attempt)
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models import activities, events
+from models import accounts, activities, events
 from models.agents import Agent
 from models.base import db
 from models.board import Task
@@ -61,6 +61,7 @@ def answer_board(agent_id: str, task_id: str, act: str) -> Run | None:
 def _calls(project: Project, agent_id: str, task: Task) -> bool:
     crew = (ProjectAgent.project == project.id) & (ProjectAgent.agent_id == agent_id)
     free = task.run_id is None and project.state == ACTIVE
+    free = free and accounts.is_open(project.owner_id)
     return free and bool(ProjectAgent.select().where(crew).exists())
 
 

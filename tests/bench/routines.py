@@ -26,6 +26,7 @@ from tests.bench.stage import engine
 from workers.jobs import runs as run_jobs
 
 GOAL_SECONDS = 60.0
+SERVICES = [Principal(f"service:apikey:bench{number}", "service") for number in range(100)]
 
 
 def main() -> None:
@@ -59,7 +60,7 @@ def _hired(wanted: int) -> int:
     Agent.update(config=config).execute()
     known = [agent.id for agent in Agent.select(Agent.id)]
     for number in range(wanted):
-        owner = Principal(f"usr_bench{number // (len(known) * 40)}", "user")
+        owner = SERVICES[number // (len(known) * 40)]
         form = {"name": f"Round {number}", "instructions": "Look around. " * 40}
         routines.create(owner, known[number % len(known)], form)
     return wanted

@@ -99,7 +99,10 @@ def test_what_is_due_becomes_one_session_in_the_name_of_whoever_made_the_routine
     work: Work,
 ) -> None:
     Agent.update(emoji="🦊").where(Agent.id == "eric").execute()
-    made = routine(instructions="You are {{AGENT_NAME}} {{AGENT_EMOJI}}: look around.")
+    made = routine(
+        instructions="You are {{AGENT_NAME}} {{AGENT_EMOJI}}: look around.",
+        executor_model="scripted/demo",
+    )
     assert pulses.fire_due() == 1
     assert pulses.fire_due() == 0
     work()
@@ -107,6 +110,8 @@ def test_what_is_due_becomes_one_session_in_the_name_of_whoever_made_the_routine
     assert (run.kind, run.owner_id, run.agent_id) == (runs.PULSE, "usr_owner", "eric")
     assert "look around." in run.task
     assert "{{" not in run.task
+    executors = list(Run.select().where(Run.kind == runs.EXECUTOR))
+    assert {each.model_override for each in executors} == {"scripted/demo"}
     session = Session.get(Session.run_id == run.id)
     assert (session.source, session.owner_id) == ("pulse", "usr_owner")
     (firing,) = Firing.select()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from models import ledger, runs, swarms
 from models.runs import Run
@@ -33,13 +34,23 @@ def launch(run: Run, step: Step, delegated: Awaited) -> str:
 
 
 def _launched(run: Run, step: Step, delegated: Awaited) -> str:
-    form = {"agent_id": step.agent_id, **delegated.arguments}
+    form = _led({"agent_id": step.agent_id, **delegated.arguments}, run.meta.get("executor_model"))
     base = delegated.base
     starts = [{"branch": "base", "commit": base.commit, "snapshot": base.snapshot}] if base else []
     known = {"asked_by": delegated.asked_by, "parent_id": run.id}
     if delegated.kind == "swarm":
         return str(swarm_tasks.launch(run.owner_id, form, **known, starts=starts).id)
     return str(executors.spawn(run.owner_id, form, **known, meta={"starts": starts}).id)
+
+
+def _led(form: dict[str, Any], model: str | None) -> dict[str, Any]:
+    """The order, carried out by the model that the planner's routine names, unless it names one."""
+    if model is None:
+        return form
+    if "tasks" in form:
+        led = [{**each, "model": each.get("model") or model} for each in form["tasks"]]
+        return {**form, "tasks": led}
+    return {**form, "model_override": form.get("model_override") or model}
 
 
 def outcome(asked_by: str, launched: str | None = None) -> Outcome | None:

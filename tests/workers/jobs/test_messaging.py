@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models import invariants, ledger, runs
+from models import invariants, ledger, replays, runs
 from models.activities import Activity
 from models.agents import Agent
 from models.base import db
@@ -27,6 +27,7 @@ from models.wakes import Wake
 from tasks import inbox
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
+from tasks.replays import replay
 from tests.processes.product import scripted
 from tests.web.boards import Crew
 from tests.workers.jobs.dying import die, expire
@@ -108,6 +109,16 @@ def test_a_message_is_read_by_the_next_session_and_by_no_other(begin: Begin, wor
     assert HELLO["message"] not in prompts("finn")[1]
     kinds = {row.type for row in Activity.select(Activity.type)}
     assert {"inbox_received", "message_sent"} <= kinds
+
+
+def test_a_replay_reads_what_was_read_and_nothing_that_waits(begin: Begin, work: Work) -> None:
+    run = begin(("message_agent", HELLO))
+    work()
+    inbox.send(Run.get_by_id(run.id), "eric", "finn", "Something new")
+    again = replay(OWNER, Run.get_by_id(run.id), {"definition": replays.CURRENT})
+    work()
+    assert Run.get_by_id(again.id).state == runs.COMPLETED, Run.get_by_id(again.id).error
+    assert InboxMessage.select().where(InboxMessage.read_at.is_null()).count() == 1
 
 
 def test_what_one_side_says_the_other_never_reads(begin: Begin, work: Work) -> None:
