@@ -10,7 +10,6 @@ from models.errors import Unavailable, Unreachable
 from models.github import Connection
 from models.projects import Project
 from models.repositories import Repository
-from models.runs import Run
 from workers.workspaces import Origin
 
 READ = {"contents": "read", "metadata": "read"}
@@ -32,15 +31,17 @@ def origin_of(
     return Origin(address, repository.branch, opener, work)
 
 
-def origin_for(run: Run) -> Origin | None:
-    """The repository a run begins with: its project's, if its owner works on that project.
+def origin_for(
+    project_id: str | None, owner_id: str | None, work: str | None = None
+) -> Origin | None:
+    """The repository of a project that somebody's run begins with, if they work on the project.
 
     A project that is only a label, which anybody can write on an executor, opens nothing.
     """
-    project = Project.find(run.project_id) if run.project_id is not None else None
-    if project is None or not project.worked_on_by(run.owner_id):
+    project = Project.find(project_id) if project_id is not None else None
+    if project is None or not project.worked_on_by(owner_id):
         return None
-    return origin_of(project.id, run.task_branch)
+    return origin_of(project.id, work)
 
 
 def _opener(project_id: str, address: str, wanted: Mapping[str, str]) -> str | None:

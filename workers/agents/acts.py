@@ -76,7 +76,8 @@ class Acts:
         if self.workspace is None or self.blobs is None or not branches:
             return ""
         root, key = self.workspace.folder.parent, self.workspace.run_id
-        merged = merge(root, key, self.packed(), branches, self.blobs)
+        origin = self.workspace.origin
+        merged = merge(root, key, self.packed(), branches, self.blobs, origin)
         if merged.saved:
             self.last = self._adopted = Savepoint(merged.saved.commit, merged.saved.snapshot)
             self.workspace.restore([self.last], self.blobs)

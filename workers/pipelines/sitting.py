@@ -96,7 +96,7 @@ class Sitting(Seat):
         commit, snapshot = self.run.workspace_commit, self.run.workspace_snapshot
         saved = Saved(commit, snapshot) if commit and snapshot else None
         root, begin = self.settings.data / "workspaces", saved or executing.starts_of(self.run)
-        origin = origin_for(self.run)
+        origin = origin_for(self.run.project_id, self.run.owner_id, self.run.task_branch)
         workspace = opened.enter_context(
             open_workspace(root, self.run.id, begin, self.blobs, origin)
         )

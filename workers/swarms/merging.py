@@ -8,10 +8,11 @@ from typing import Any
 from models import branches
 from models.blobs import Blobs
 from models.config import Settings
-from models.errors import NotFound
+from models.errors import NotFound, Unavailable
 from models.logs import log
 from models.swarms import Swarm, SwarmTask
 from workers import workspaces
+from workers.repositories import origin_for
 from workers.swarms.conduct import shared
 from workers.workspaces import Saved, Start, WorkspaceError
 
@@ -22,15 +23,14 @@ def merges(settings: Settings, swarm: Swarm, tasks: Sequence[SwarmTask]) -> list
     A report has `task_id`, `branch`, `merged` (branches), `conflicts` (`branch`, `files`) and, of
     what was made, `commit` and `snapshot`; or the `error` that stood in the way of it all.
     """
-    groups = shared(tasks).items()
     return [
-        _merged(settings, f"{swarm.id}-{number}", task_id, group)
-        for number, (task_id, group) in enumerate(groups)
+        _merged(settings, f"{swarm.id}-{number}", swarm.owner_id, group)
+        for number, group in enumerate(shared(tasks).values())
     ]
 
 
 def _merged(
-    settings: Settings, key: str, task_id: str, group: Sequence[SwarmTask]
+    settings: Settings, key: str, owner_id: str | None, group: Sequence[SwarmTask]
 ) -> dict[str, Any]:
     branch = group[0].branch.removesuffix(branches.executor_branch("", group[0].key))
     starts = [
@@ -39,10 +39,11 @@ def _merged(
         if task.commit and task.snapshot
     ]
     root, blobs = settings.data / "workspaces", Blobs(settings.blob_url)
-    told: dict[str, Any] = {"task_id": task_id, "branch": branch}
+    told: dict[str, Any] = {"task_id": group[0].task_id, "branch": branch}
     try:
-        made = workspaces.merge(root, key, None, starts, blobs)
-    except (WorkspaceError, NotFound) as error:
+        origin = origin_for(group[0].project_id, owner_id)
+        made = workspaces.merge(root, key, None, starts, blobs, origin)
+    except (WorkspaceError, NotFound, Unavailable) as error:
         log.warning("branches not merged", merge=key, error=str(error))
         return {**told, "merged": [], "conflicts": [], "error": str(error)}
     apart = [each for each in made.reports if not each.merged]

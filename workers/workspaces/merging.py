@@ -9,6 +9,7 @@ from pathlib import Path
 from models.blobs import Blobs
 from workers.workspaces import folders, starts
 from workers.workspaces.opening import begin
+from workers.workspaces.origins import Origin
 from workers.workspaces.starts import Start
 from workers.workspaces.workspace import Saved, Workspace
 
@@ -31,11 +32,17 @@ class Merged:
 
 
 def merge(
-    root: Path, key: str, base: Saved | None, branches: Sequence[Start], blobs: Blobs
+    root: Path,
+    key: str,
+    base: Saved | None,
+    branches: Sequence[Start],
+    blobs: Blobs,
+    origin: Origin | None = None,
 ) -> Merged:
     """Merge the branches in order into `base` (or the first of them); those that conflict stay out.
 
     Works in a folder of its own, gone afterwards; the same call makes the same commit again.
+    `origin` is what all of them began with: their snapshots hold only what came after.
     Raises WorkspaceError for a name no reference can have, NotFound when a snapshot is gone.
     """
     if not branches:
@@ -43,7 +50,7 @@ def merge(
     folder, lock = folders.claim(root, f"{folders.named(key)}~merge")
     with Workspace(folder, key, lock) as workspace:
         try:
-            begin(workspace, None)
+            begin(workspace, origin)
             starts.gather(workspace, base or branches[0].saved, branches, blobs)
             saved = Saved(workspace.head() or "", workspace.snapshot(blobs))
         finally:

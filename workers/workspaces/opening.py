@@ -36,6 +36,7 @@ def open_workspace(
     folder, lock = folders.claim(root, folders.named(run_id))
     with ExitStack() as undo:
         workspace = undo.enter_context(Workspace(folder, run_id, lock))
+        workspace.origin = origin
         workspace.rebuild = partial(_build, saved=saved, blobs=blobs, origin=origin)
         if not isinstance(saved, Saved) or not _rewound(workspace, saved.commit):
             workspace.rebuild(workspace)

@@ -8,12 +8,15 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from models.blobs import Blobs
 from workers.workspaces import staging
 from workers.workspaces.git import Git, WorkspaceError
 from workers.workspaces.objects import replace, write_bundle, write_commit
+
+if TYPE_CHECKING:
+    from workers.workspaces.origins import Origin
 
 TRAILER = "Djinn-Step: "
 STEP = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
@@ -67,6 +70,7 @@ class Workspace:
         self.git = Git(self.git_dir, self.tree, lock)
         self.alone = Git(self.git_dir, self.tree, lock, childless=True)
         self.conflicts: tuple[Conflict, ...] = ()
+        self.origin: Origin | None = None  # what its commits build upon
         self.rebuild: Callable[[Workspace], None] | None = None  # makes a damaged folder anew
         self._recorded = ("", "", 0)  # a commit, its tree and its time in seconds
         # A workspace nobody closed lets go of its lock when it is forgotten.

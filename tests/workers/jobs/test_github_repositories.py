@@ -119,3 +119,22 @@ def test_an_agent_on_the_board_works_on_the_projects_repository(
     assert not Connection.open_to("finn")
     ProjectAgent(project=PROJECT, agent_id="finn").add()
     assert [row.project_id for row in Connection.open_to("finn")] == [PROJECT]
+
+
+def test_an_opened_pull_request_is_noted_on_the_task_of_its_branch_but_none_of_a_fork(
+    deliver: Deliver, connected: Connection, work: Callable[..., int], owner: FlaskClient
+):
+    crew = Crew(owner)
+    Connection.update(project=crew.id).execute()
+    branch = told.merged()["pull_request"]["head"]["ref"]
+    task = crew.add("Remember who logged in", metadata={"git_branch": branch})
+    fork = {"head": {"ref": branch, "sha": "e5", "repo": told.repository("evil/todo")}}
+    deliver("pull_request", told.pull_request("opened", **fork), "1")
+    closed = {"merged": True, "merged_at": "2026-11-21T09:30:00Z"}
+    deliver("pull_request", told.pull_request("closed", **closed, **fork), "2")
+    work()
+    assert (crew.status(task), crew.task(task)["metadata"]) == ("ready", {"git_branch": branch})
+    deliver("pull_request", told.pull_request("opened"), "3")
+    work()
+    facts = crew.task(task)["metadata"]
+    assert (facts["pr_number"], facts["pr_url"]) == (7, f"{told.URL}/pull/7")

@@ -17,6 +17,7 @@ from models.pushes import IN_HAND_MS, Push
 from models.runs import Run
 from tasks import pull_requests as pull_request_tasks
 from tasks import pushes as push_tasks
+from tests.processes.product import scripted
 from tests.workers.jobs.hosting import Hosted
 from tests.workers.workspaces.test_origins import git
 from workers.jobs import pushes as jobs
@@ -172,12 +173,11 @@ def test_a_run_that_only_bears_the_label_of_a_project_gets_and_brings_nothing(
         "/v1/spawn-executor/execute", json={**order, "execution_prompt": "Look around"}
     ).json["run_id"]
     with db.connection_context():
-        assert origin_for(Run.get_by_id(run)) is None
-        Run.update(owner_id="usr_teammate").where(Run.id == run).execute()
-        assert origin_for(Run.get_by_id(run)) is None
+        about = Run.get_by_id(run)
+        assert origin_for(about.project_id, about.owner_id) is None
+        assert origin_for(about.project_id, "usr_teammate") is None
         ProjectMember(project=todo.crew.id, user="usr_teammate").add()
-        assert origin_for(Run.get_by_id(run)) is not None
-        Run.update(owner_id="usr_stranger").where(Run.id == run).execute()
+        assert origin_for(about.project_id, "usr_teammate") is not None
     before = todo.branches()
     todo.work()
     assert stranger.get(f"/v1/runs/{run}").json["status"] == "completed"
@@ -201,3 +201,45 @@ def test_a_deleted_project_is_pushed_for_no_more(todo: Hosted):
     todo.crew.client.delete(todo.crew.path)
     jobs.push(push.id)
     assert list(todo.branches()) == ["trunk"]
+
+
+def test_what_several_did_for_one_task_is_merged_pushed_and_shown(todo: Hosted):
+    task = todo.crew.add("Two halves")
+    about = {"project_id": todo.crew.id, "task_id": task, "title": "Two halves"}
+    halves = [
+        {**about, "key": key, "execution_prompt": scripted(key, EXECUTE=[{"calls": [call]}])}
+        for key in ("A", "B")
+        for call in [{"name": "write", "arguments": {"path": f"{key}.txt", "content": key}}]
+    ]
+    form = {"agent_id": "yukihiro", "tasks": halves}
+    swarm = todo.crew.client.post("/v1/swarm/execute", json=form).json["swarm_id"]
+    todo.work()
+    told = todo.crew.client.get(f"/v1/swarm/{swarm}").json
+    assert told["status"] == "completed", told
+    branch = f"feat/{task}-two-halves"
+    files = git(todo.bare, "ls-tree", "--name-only", branch).split()
+    assert {"A.txt", "B.txt", "main.py"} <= set(files)
+    (made,) = todo.github.pulls.all
+    assert (made["title"], made["head"]["ref"]) == ("Two halves", branch)
+
+
+def test_who_is_done_with_a_task_has_the_folders_of_its_runs_removed(
+    todo: Hosted, settings: Settings
+):
+    todo.hook("pre-receive", "exit 1")
+    task = todo.crew.add("One")
+    run = todo.executed(task)
+    path = f"{todo.crew.path}/tasks/{task}/workspace"
+    answer = todo.crew.client.post(path, json={"agentId": "yukihiro"}).json
+    assert answer["worktree_path"] == str(folder(settings, run) / "tree")
+    removed = todo.crew.client.delete(path, query_string={"agent_id": "yukihiro"}).json
+    assert removed["status"] == "remove_requested"
+    todo.work()
+    assert not folder(settings, run).exists()
+    answer = todo.crew.client.post(path, json={"agentId": "yukihiro"}).json
+    assert (answer["status"], answer["worktree_path"]) == ("ready", None)
+    todo.crew.to(task, "ready")
+    (todo.bare / "hooks" / "pre-receive").unlink()
+    again = todo.executed(task)  # begins with what the first one left, from the blob store
+    assert todo.commit(run) in git(todo.bare, "rev-list", todo.branch(task)).split()
+    assert todo.branches()[todo.branch(task)] == todo.commit(again)
