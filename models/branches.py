@@ -28,6 +28,11 @@ def executor_branch(branch: str, key: str | None) -> str:
     return f"{branch}-{key}" if key else branch
 
 
+def whole_branch(branch: str, key: str | None) -> str:
+    """The branch of the task that one of its executors works for."""
+    return branch.removesuffix(executor_branch("", key)) if key else branch
+
+
 def another(branch: str, taken: Collection[str]) -> str:
     """The branch, with a number at its end if there is one of that name already."""
     names = chain([branch], (f"{branch}-{number}" for number in count(2)))

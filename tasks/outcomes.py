@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models import board, plans, runs
+from models import board, branches, plans, runs
 from models.base import db, now_ms
 from models.board import Task, TaskRun
 from models.errors import DomainError
@@ -27,7 +27,7 @@ def begin(desk: Desk, task: Task, run: Run) -> None:
         pipeline_id=run.pipeline_id,
         from_status=task.status,
     ).add()
-    branch = task.branch or run.task_branch
+    branch = task.branch or _branch_for(run)
     if branch != run.task_branch:
         run.put(task_branch=branch)
     metadata = {**task.metadata, "git_branch": branch}
@@ -35,6 +35,13 @@ def begin(desk: Desk, task: Task, run: Run) -> None:
     desk.move(task, target, reason="execution_started", run_id=run.id, metadata=metadata)
     about = {"taskId": task.id, "runId": run.id, "pipelineId": run.pipeline_id}
     desk.tell("task_execution_started", **about)
+
+
+def _branch_for(run: Run) -> str | None:
+    """What the branch of a task is called that a run is the first to work on."""
+    return run.task_branch and branches.whole_branch(
+        run.task_branch, run.meta.get("swarm_task_key")
+    )
 
 
 def attach(run: Run) -> None:

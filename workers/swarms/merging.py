@@ -32,7 +32,7 @@ def merges(settings: Settings, swarm: Swarm, tasks: Sequence[SwarmTask]) -> list
 def _merged(
     settings: Settings, key: str, owner_id: str | None, group: Sequence[SwarmTask]
 ) -> dict[str, Any]:
-    branch = group[0].branch.removesuffix(branches.executor_branch("", group[0].key))
+    branch = branches.whole_branch(group[0].branch, group[0].key)
     starts = [
         Start(task.branch, Saved(task.commit, task.snapshot))
         for task in group

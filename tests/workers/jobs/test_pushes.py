@@ -221,6 +221,8 @@ def test_what_several_did_for_one_task_is_merged_pushed_and_shown(todo: Hosted):
     assert {"A.txt", "B.txt", "main.py"} <= set(files)
     (made,) = todo.github.pulls.all
     assert (made["title"], made["head"]["ref"]) == ("Two halves", branch)
+    facts = todo.crew.task(task)["metadata"]
+    assert (facts["git_branch"], facts["pr_number"]) == (branch, made["number"])
 
 
 def test_who_is_done_with_a_task_has_the_folders_of_its_runs_removed(
