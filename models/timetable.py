@@ -221,7 +221,9 @@ def _named(text: Any, name: str, zone: tzinfo) -> int:
 
 
 def _minute(text: Any, name: str) -> int:
-    """Minutes since midnight of a time written HH:MM."""
+    """Minutes since midnight of a time written HH:MM; a day may end at 24:00."""
+    if (name, text) == ("endTime", "24:00"):
+        return DAY
     try:
         read = datetime.strptime(text, "%H:%M").time()
     except (TypeError, ValueError) as error:

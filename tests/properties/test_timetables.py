@@ -193,6 +193,13 @@ def test_what_cannot_be_kept_says_why(written: dict[str, object], why: str) -> N
         Timetable.of(**usual | written)
 
 
+def test_a_whole_day_can_be_dark() -> None:
+    sunday = {"type": "recurring", "startTime": "00:00", "endTime": "24:00", "daysOfWeek": [0]}
+    timetable = Timetable.of("UTC", 60, 0, [sunday], [])
+    assert told(timetable, "2026-05-03T00:00Z", "2026-05-04T00:00Z") == []
+    assert len(told(timetable, "2026-05-04T00:00Z", "2026-05-05T00:00Z")) == 24
+
+
 def test_moments_without_a_zone_are_those_of_the_routine() -> None:
     berlin = Timetable.of("Europe/Berlin", 30, 0, [], ["2026-07-01T09:00", "2026-07-01T09:00Z"])
     assert berlin.one_offs == (at("2026-07-01T07:00Z"), at("2026-07-01T09:00Z"))
