@@ -139,11 +139,12 @@ class ChatMessage(Stateful):
         indexes = ((("session", "number"), True),)
 
     @classmethod
-    def of(cls, session_id: str) -> Sequence[Self]:
-        """All that was said in a session, in order."""
-        return cls.read(
-            "SELECT * FROM chat_messages WHERE session_id = %s ORDER BY number", session_id
-        )
+    def of(cls, session_id: str, after: int = 0) -> Sequence[Self]:
+        """All that was said in a session, or all after number `after`, in order."""
+        text = """
+            SELECT * FROM chat_messages WHERE session_id = %s AND number > %s ORDER BY number
+        """
+        return cls.read(text, session_id, after)
 
     @classmethod
     def open_in(cls, session_id: str) -> Sequence[Self]:
@@ -163,7 +164,7 @@ class ChatMessage(Stateful):
 
 def drawn(prefix: str, agent_id: str, at: int) -> str:
     """An id for a session, `chat_{agent}_{ms}_{random}`, which nobody can guess."""
-    name = re.sub(r"[^A-Za-z0-9.-]", "-", agent_id)[:LONGEST_NAME]
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", agent_id)[:LONGEST_NAME]
     return f"{prefix}_{name}_{at}_{secrets.token_hex(8)}"
 
 

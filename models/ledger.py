@@ -94,6 +94,15 @@ def of(execution_id: str) -> Sequence[Entry]:
     return list(Entry.read(text, execution_id))
 
 
+def savepoints(execution_id: str) -> list[tuple[str, str]]:
+    """How the files stood after each act that changed them: commit and snapshot, in order."""
+    text = """
+        SELECT "commit", snapshot FROM ledger
+        WHERE execution_id = %s AND "commit" IS NOT NULL AND snapshot IS NOT NULL ORDER BY seq
+    """
+    return [(commit, snapshot) for commit, snapshot in db.now(text, (execution_id,))]
+
+
 def cut(execution_id: str, seq: int) -> None:
     """Forget the acts from number `seq` on: the conversation went another way."""
     db.now("DELETE FROM ledger WHERE execution_id = %s AND seq >= %s", (execution_id, seq))

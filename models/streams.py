@@ -52,8 +52,13 @@ def publish(url: str, bodies: Iterable[Mapping[str, Any]]) -> None:
     """Append bodies to the stream in one round trip."""
     pipeline = client(url).pipeline(transaction=False)
     for body in bodies:
-        pipeline.xadd(KEY, {FIELD: orjson.dumps(body)}, maxlen=KEPT, approximate=True)
+        append(pipeline, body)
     pipeline.execute()
+
+
+def append(pipeline: Any, body: Mapping[str, Any]) -> None:
+    """Have a pipeline append a body to the stream."""
+    pipeline.xadd(KEY, {FIELD: orjson.dumps(body)}, maxlen=KEPT, approximate=True)
 
 
 def decoded(entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[dict[str, Any]]:

@@ -19,6 +19,14 @@ TOLD = """
 ENDING = frozenset({"turn_end", "turn_cut"})
 
 
+# What no words come after that belong before it.
+ENDED = """
+    SELECT coalesce(max(seq), 0) FROM events WHERE run_id = %s AND seq <= %s
+        AND type IN ('turn_end', 'turn_cut', 'message_ended')
+"""
+LAST = 2**31 - 1
+
+
 @dataclass(frozen=True)
 class Utterance:
     """All the words of a turn, what the model thought, and the tools that it called."""
@@ -39,6 +47,11 @@ def since(run_id: str, seq: int | None) -> Utterance:
         return Utterance()
     rows = db.now(TOLD, (run_id, seq)).fetchall()
     return gathered((kind, orjson.loads(data)) for kind, data in rows)
+
+
+def ended(run_id: str, seq: int = LAST) -> int:
+    """The number of the event, up to number `seq`, with which the latest reply was over."""
+    return int(db.now(ENDED, (run_id, seq)).fetchone()[0])
 
 
 def gathered(events: Iterable[tuple[str, Mapping[str, Any]]]) -> Utterance:

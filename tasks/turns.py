@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models import chats, events, runs, settings, steps, utterances
+from models import chats, events, ledger, runs, settings, steps, utterances
 from models.base import CLOCK, NOW, Expression, db
 from models.chats import ChatMessage, ChatSession
 from models.runs import Run
@@ -15,6 +15,7 @@ from models.steps import Step
 from tasks.steps import ask_for
 
 TURN = "CHAT"  # the one step of every chat
+CARRIED = "carried"  # in the run's meta: savepoints
 
 
 def advance(run: Run) -> None:
@@ -80,9 +81,28 @@ def settled(run: Run, step: Step, state: str, error: str | None = None) -> None:
     message = ChatMessage.of_execution(step.id)
     if message is not None and message.state in chats.OPEN:
         close(run, message, state, error)
+    _clear(run, step)
     rest(run)
     if run.state == runs.RUNNING:
         follow(run)
+
+
+def leave(step: Step, words: str, thoughts: str) -> None:
+    """A worker whose turn was called off adds what it had heard of the reply under way, once."""
+    with db.atomic():
+        run = Run.locked(step.run_id)
+        message = ChatMessage.of_execution(step.id)
+        if run is None or message is None or message.state != chats.ABORTED:
+            return
+        said = utterances.since(run.id, message.began)
+        if message.content == said.content and message.thinking == said.thinking:
+            thinking = f"{said.thinking or ''}{thoughts}" or None
+            message.put(content=said.content + words, thinking=thinking, updated_at=NOW)
+
+
+def carried(run: Run) -> list[tuple[str, str]]:
+    """How the files stood after each act of the turns that ended badly since the last commit."""
+    return [(commit, snapshot) for commit, snapshot in run.meta.get(CARRIED, ())]
 
 
 def close(run: Run, message: ChatMessage, state: str, error: str | None = None) -> None:
@@ -112,6 +132,14 @@ def idle_from_now() -> Expression:
     """When a session is idle in which nothing happens any more."""
     minutes = int(settings.told()["chatIdleTimeoutMin"])
     return Expression(f"{CLOCK} + {minutes * 60_000}")
+
+
+def _clear(run: Run, step: Step) -> None:
+    """Forget the record of a turn, which was for who took it over; but not what it did to files."""
+    kept = [] if step.commit else [*carried(run), *ledger.savepoints(step.id)]
+    if kept != carried(run):
+        run.put(meta={**run.meta, CARRIED: kept})
+    ledger.cut(step.id, 0)
 
 
 def _last_number(run: Run) -> int:

@@ -14,6 +14,7 @@ from workers.llm.base import Call, Image, Message, Model, Overflow, Result, Text
 from workers.llm.estimating import CHARACTERS_PER_TOKEN, tokens
 
 T = TypeVar("T")
+Divided = tuple[Sequence[Message], Sequence[Message], Sequence[Message]]
 
 FULL = 0.85  # of the window: from here on a conversation is compacted
 PROTECTED_TOKENS = 40_000  # the newest tool results, left whole
@@ -56,11 +57,26 @@ def compact(model: Model, messages: Sequence[Message], halt: Halt) -> Talk[Compa
         recent = _shortened(messages, 0)
         gained = before - size(recent)
         return Compaction(recent, Compacted(before, size(recent))) if gained > 0 else None
+    return (yield from condense(model, (opening, middle, recent), halt))
+
+
+def condense(model: Model, divided: Divided, halt: Halt) -> Talk[Compaction]:
+    """Put the model's own notes in place of the middle of a conversation.
+
+    Where it cannot even read the middle, the names of the tools that were called take their place.
+    """
+    opening, middle, recent = divided
     asked = yield from _condensed(model, middle, halt)
     answer, known = (asked.answer, asked.known) if asked else (None, False)
     summary = (answer.reply.message.text.strip() if answer else "") or _digest(middle)
-    shorter = [*opening, Message("user", (Text(RESUMED + summary),)), *recent]
+    shorter = [*opening, resumed(summary), *recent]
+    before = sum(map(size, divided))
     return Compaction(shorter, Compacted(before, size(shorter), summary, answer, known))
+
+
+def resumed(summary: str) -> Message:
+    """What a conversation goes on from."""
+    return Message("user", (Text(RESUMED + summary),))
 
 
 def _shortened(messages: Sequence[Message], protected: int) -> list[Message]:
@@ -79,9 +95,7 @@ def _shortened(messages: Sequence[Message], protected: int) -> list[Message]:
     return kept[::-1]
 
 
-def _divided(
-    messages: Sequence[Message],
-) -> tuple[Sequence[Message], Sequence[Message], Sequence[Message]]:
+def _divided(messages: Sequence[Message]) -> Divided:
     """The opening (up to the task), what may be condensed, and the last exchanges.
 
     A cut is only made before an assistant's message, so calls stay with their results.

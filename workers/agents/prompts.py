@@ -146,7 +146,7 @@ def _system(brief: Brief) -> str:
         ("WHEN THE ORDER DOES NOT FIT", _deviations(brief)),
         ("SKILLS", brief.skills),
     ]
-    return _joined(sections)
+    return joined(sections)
 
 
 def _user(brief: Brief) -> str:
@@ -161,7 +161,7 @@ def _user(brief: Brief) -> str:
         ("Your Task", bounded(brief.input, INPUT)),
         ("Loop Context", _loop(brief, ITEM)),
     ]
-    return f"{brief.first_line}\n\n{_joined(sections)}"
+    return f"{brief.first_line}\n\n{joined(sections)}"
 
 
 def _small_user(brief: Brief) -> str:
@@ -181,7 +181,7 @@ def _small_user(brief: Brief) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _joined(sections: Iterable[tuple[str, str]]) -> str:
+def joined(sections: Iterable[tuple[str, str]]) -> str:
     """The sections that say something, each under its heading."""
     said = [(title, text.strip()) for title, text in sections]
     return "\n\n".join(f"# {title}\n{text}" for title, text in said if text)

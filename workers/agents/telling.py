@@ -32,10 +32,10 @@ class Telling:
         about = {"stepId": self.step.step_id, "sessionId": self.step.session_id}
         self.told.append((kind, {**about, **data}))
 
-    def turn_ended(self, reply: Reply) -> None:
+    def turn_ended(self, reply: Reply, **more: Any) -> None:
         """The model has answered, for the `turns`-th time."""
         text = bounded(reply.message.text, RESULT_LIMIT)
-        self.tell("turn_end", turn=self.turns, text=text, stop=reply.stop)
+        self.tell("turn_end", **{"turn": self.turns, "text": text, "stop": reply.stop, **more})
 
     def call_began(self, call: Call) -> None:
         """A tool is about to run."""

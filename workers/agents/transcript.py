@@ -17,7 +17,7 @@ from models.insisting import insist
 from models.keys import Key
 from models.ledger import Entry
 from models.logs import log
-from models.runs import Run
+from models.runs import CHAT, Run
 from models.sessions import Session
 from models.spending import Busy, Reached
 from models.steps import Step
@@ -46,7 +46,7 @@ from workers.agents.tools.base import Awaited
 from workers.agents.voice import Voice
 from workers.halting import LOST, DeadlinePassed, Halt, Stopped
 from workers.leases import keeper
-from workers.llm.base import Message, Model, ModelError, Options, Result
+from workers.llm.base import Message, Model, ModelError, Options, Refused, Result
 
 BUDGET = "budget reached"
 BUSY_SECONDS = 0.5  # between looks whether other calls have left room in a budget
@@ -72,6 +72,7 @@ class Transcript:
         self.acts = Acts()
         self.halt = Halt()
         self.telling = Telling(step)
+        self.used = 0  # tokens of the conversation, when the model answered last
         self.said = ""  # the last thing the model said in words
         self.key = key  # what pays for the calls
         self.purse = Purse(model, step.id, shared_by(key))
@@ -80,6 +81,7 @@ class Transcript:
         self._granted = Options()  # how the model may be asked
         self._sent = False  # whether what is held back was written, if perhaps not committed
         self._further = False  # whether an act was done among it, which clears a suspect
+        self._after = 0  # the run's last event when the model was asked
         self._unknown = False  # whether nobody knows what came of the latest act
         self._writes: list[Callable[[Run], object]] = []
 
@@ -130,14 +132,20 @@ class Transcript:
             with self._held():
                 ledger.cut(self.step.id, other.seq)
             raise
-        except ModelError as error:
-            if error.unpaid:
-                self._writes.append(self.purse.keep)
+        except (ModelError, DeadlinePassed) as error:
+            self._cut(error)
+            raise
+        except Stopped:
             self.commit()
             raise
-        except (Stopped, DeadlinePassed):
-            self.commit()
-            raise
+
+    def _cut(self, error: ModelError | DeadlinePassed) -> None:
+        """Write what is held back, and what a reply had come to that was broken off."""
+        if isinstance(error, ModelError) and error.unpaid:
+            self._writes.append(self.purse.keep)
+        if came := self.voice.cut():
+            self.telling.tell("turn_cut", **came)
+        self.commit()
 
     def commit(self) -> None:
         """Write what is held back; raises Stopped when the lease is gone."""
@@ -190,8 +198,9 @@ class Transcript:
             granted = insist(lambda: self._afford(entry, event))
             self._forget()
             if isinstance(granted, Reached):
-                raise Stopped(BUDGET)
+                raise self._spent(granted)
             if isinstance(granted, Options):
+                self.voice.asked(self._after, entry.tries > 1)
                 return granted
             self.halt.wait(BUSY_SECONDS)
 
@@ -201,13 +210,20 @@ class Transcript:
             if self._act is entry and self._arrived():
                 return self._granted
             self.write(run)
+            self._after = run.event_seq
             granted = self.purse.open(run, event)
-            if isinstance(granted, Reached):
+            if isinstance(granted, Reached) and run.kind != CHAT:
                 budgets.pause(run, granted)
             elif isinstance(granted, Options):
                 self._act, self._granted = entry, granted
                 entry.claim()
         return granted
+
+    def _spent(self, reached: Reached) -> Exception:
+        """How a budget that is reached ends the work: a chat cannot wait, its turn fails."""
+        if self.run.kind == CHAT:
+            return Refused(f"The budget is reached. {budgets.told(reached)['raise']}")
+        return Stopped(BUDGET)
 
     def _overflowed(self, event: Overflowed) -> None:
         self._seal(sealing.overflow_row(event.message))
@@ -219,14 +235,16 @@ class Transcript:
         self._count(event.answer)
         self.said = event.answer.reply.message.text or self.said
         if not event.known:
-            self._answered(event.answer)
+            self._answered(event.answer, **self.voice.closing(event.answer.reply))
+        self.voice.replied(event.answer.reply)
+        self.used = event.answer.context_used
 
     def _compacted(self, event: Compacted) -> None:
         if event.answer is not None:
             self.telling.turns += 1
             self._count(event.answer)
             if not event.known:
-                self._answered(event.answer)
+                self._answered(event.answer, unheard=True)
         if not self.journal.ahead:  # else it was told together with the act that came next
             self.telling.compacted(event)
 
@@ -234,7 +252,7 @@ class Transcript:
         if self._asked is not None:
             self.purse.heard(self._asked, answer)
 
-    def _answered(self, answer: Answer) -> None:
+    def _answered(self, answer: Answer, **more: Any) -> None:
         """Seal an answer with its call row and events, and pay for it."""
         reply = answer.reply
         turns = self.telling.turns
@@ -244,7 +262,7 @@ class Transcript:
         self._writes.append(lambda run: call.add())
         self._writes.append(lambda run: session.put(turn_count=turns))
         self._writes.append(lambda run: self.purse.pay(run, reply.usage))
-        self.telling.turn_ended(reply)
+        self.telling.turn_ended(reply, **more)
         told = {"callId": call.id, "scripted": self.model.scripted}
         self.telling.tell("llm_call", **call.wire(), **told)
 
@@ -308,6 +326,7 @@ class Transcript:
             keeper.suspects.discard(str(self.step.lease_id))
         self._writes.clear()
         self.telling.told.clear()
+        self.voice.written()
         self._sent = self._further = False
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import redis
 
@@ -11,6 +12,7 @@ from models.logs import log
 from models.runs import Run
 from models.steps import Step
 from workers.agents.events import Spoke
+from workers.llm.base import Reply
 
 FRAME_SECONDS = 0.05  # at most 20 frames of text a second and step
 DELTAS = {"text": "agent_output", "thinking": "agent_thinking"}
@@ -37,6 +39,23 @@ class Voice:
         self._pending.append(event.text)
         if time.monotonic() - self._sent >= FRAME_SECONDS:
             self.flush()
+
+    def asked(self, after: int, again: bool) -> None:
+        """A reply is to begin, after event number `after`; `again` in a lost one's place."""
+
+    def closing(self, reply: Reply) -> dict[str, Any]:
+        """What the event that ends a reply says further."""
+        return {}
+
+    def replied(self, reply: Reply) -> None:
+        """A reply has ended, given just now or on record."""
+
+    def written(self) -> None:
+        """All that was told so far is durable."""
+
+    def cut(self) -> dict[str, Any]:
+        """What the reply under way has come to; nothing where that need not be kept."""
+        return {}
 
     def flush(self) -> None:
         """Send what is held back."""

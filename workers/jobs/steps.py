@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 
@@ -30,6 +31,7 @@ from workers.jobs.swarms import stop_executors
 from workers.leases import DRAINING, keeper
 from workers.llm.base import ModelError, Throttled
 from workers.pipelines import conduct
+from workers.pipelines.chatting import Turn
 from workers.pipelines.engine import LONGEST_WAIT
 from workers.pipelines.rehearsal import Rehearsal
 from workers.pipelines.seat import Done, model_name
@@ -42,6 +44,7 @@ SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
 SOURCES = {EXECUTOR: "executor", CHAT: "chat", PULSE: "pulse", WAKE: "wake"}
+SEATS: Mapping[str, type[Sitting | Rehearsal]] = {REPLAY: Rehearsal, CHAT: Turn}
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
 
 
@@ -60,7 +63,7 @@ def carry_out(run: Run, step: Step) -> None:
     left, suspect = time_left(step, timeout), suspicious(step)
     with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", left, suspect) as halt:
         try:
-            seat = Rehearsal if run.kind == REPLAY else Sitting
+            seat = SEATS.get(run.kind, Sitting)
             done = seat(step.under, run, step).work(halt)
         except Stopped:
             log.info("step stopped", run=run.id, step=step.step_id, reason=halt.reason)

@@ -36,7 +36,7 @@ from workers.pipelines.seat import Done, Seat, uses_files
 from workers.repositories import origin_for
 from workers.sandboxes.base import Engine, Spec
 from workers.sandboxes.discreet import Discreet
-from workers.workspaces import Saved, Workspace, open_workspace
+from workers.workspaces import Origin, Saved, Savepoint, Workspace, open_workspace
 
 UNCONFINED = "SANDBOX=unsafe-local: this agent's commands run unconfined, with the worker's rights"
 LOST = "these secrets were left out, because they do not open or are too large: {names}"
@@ -68,13 +68,12 @@ class Sitting(Seat):
         model = self._model()
         with ExitStack() as opened:
             workspace = self._workspace(opened)
-            voice = Voice(self.run, self.step, self.settings.redis_url)
-            transcript = Transcript(self.run, self.step, model, self.journal, voice, self.key)
+            transcript = self._transcript(model)
             with ExitStack() as confined:  # no command may live on while the files are committed
                 toolbox = self._toolbox(model, workspace, confined)
                 messages = self._open(transcript, model, workspace, toolbox)
                 talk = self._talk(model, toolbox, messages, halt)
-                last = next(reversed(self.journal.savepoints), None)
+                last = next(reversed(self._savepoints), None)
                 ending = transcript.follow(talk, Acts(toolbox, workspace, self.blobs, last), halt)
             done = self._concluded(ending, transcript.said, transcript.write)
             if workspace is None:
@@ -82,6 +81,19 @@ class Sitting(Seat):
             transcript.commit()
             halt.check()
             return self._committed(done, ending, workspace)
+
+    def _transcript(self, model: Model) -> Transcript:
+        voice = Voice(self.run, self.step, self.settings.redis_url)
+        return Transcript(self.run, self.step, model, self.journal, voice, self.key)
+
+    @property
+    def _savepoints(self) -> list[Savepoint]:
+        """How the files stood after each act of the step that changed them."""
+        return self.journal.savepoints
+
+    def _origin(self) -> Origin | None:
+        """The repository that the files begin with."""
+        return origin_for(self.run.project_id, self.run.owner_id, self.run.task_branch)
 
     def _model(self) -> Model:
         name = self.step.model_used or ""  # chosen when the step was first begun
@@ -96,12 +108,12 @@ class Sitting(Seat):
         commit, snapshot = self.run.workspace_commit, self.run.workspace_snapshot
         saved = Saved(commit, snapshot) if commit and snapshot else None
         root, begin = self.settings.data / "workspaces", saved or executing.starts_of(self.run)
-        origin = origin_for(self.run.project_id, self.run.owner_id, self.run.task_branch)
+        origin = self._origin()
         workspace = opened.enter_context(
             open_workspace(root, self.run.id, begin, self.blobs, origin)
         )
-        if self.journal.savepoints:
-            workspace.restore(self.journal.savepoints, self.blobs)
+        if self._savepoints:
+            workspace.restore(self._savepoints, self.blobs)
         return workspace
 
     def _toolbox(
