@@ -162,6 +162,21 @@ class ChatMessage(Stateful):
         return next(iter(cls.read(text, execution_id)), None)
 
 
+def conversation(session_id: str) -> tuple[Sequence[ChatMessage], int]:
+    """All that was said in a session, and the last of its run's events that this has in it.
+
+    What an answer under way says is told by the events after that.
+    """
+    text = """
+        SELECT said.*, event_seq FROM runs LEFT JOIN chat_messages AS said ON session_id = runs.id
+        WHERE runs.id = %s ORDER BY number
+    """
+    rows = ChatMessage.read(text, session_id)
+    messages = [row for row in rows if row.id is not None]
+    begun = [each.began for each in messages if each.state == RUNNING and each.began is not None]
+    return messages, min(begun) if begun else rows[0].__data__["event_seq"] if rows else 0
+
+
 def drawn(prefix: str, agent_id: str, at: int) -> str:
     """An id for a session, `chat_{agent}_{ms}_{random}`, which nobody can guess."""
     name = re.sub(r"[^A-Za-z0-9_-]", "-", agent_id)[:LONGEST_NAME]

@@ -97,12 +97,15 @@ def stop(session: ChatSession, reason: str = STOPPED) -> ChatSession:
         return ChatSession.of(run)
 
 
-def switch(session: ChatSession, model: str) -> ChatSession:
-    """Let another model give the answers to what is said from now on."""
+def change(session: ChatSession, changes: Mapping[str, Any]) -> ChatSession:
+    """Let another `model` answer what is said from now on, give a `title`, or end it (`status`)."""
     with db.atomic():
         run = locked(session.id)
+        if changes.get("status"):
+            _ended(run, ENDED)
         chat = ChatSession.of(run)
-        chat.put(model=model, updated_at=NOW)
+        told = {name: changes[name] for name in ("model", "title") if name in changes}
+        chat.put(**told, updated_at=NOW)
     return chat
 
 
@@ -111,6 +114,13 @@ def end(session: ChatSession, reason: str = ENDED) -> ChatSession:
     with db.atomic():
         run = locked(session.id)
         return _ended(run, reason)
+
+
+def end_if_there(principal: Principal, session_id: str) -> None:
+    """End a session if there is one that the caller sees."""
+    chat = ChatSession.visible_to(principal).where(ChatSession.id == session_id).first()
+    if chat is not None:
+        end(chat)
 
 
 def restart(session: ChatSession) -> ChatSession:

@@ -109,8 +109,10 @@ def close(run: Run, message: ChatMessage, state: str, error: str | None = None) 
     """End a message with what the agent has said to it by now."""
     said = utterances.since(run.id, message.began)
     message.move(state, error=error, completed_at=NOW, **said.columns())
-    told = {"messageId": message.id, "executionId": message.execution_id, "status": state}
-    run.record(("message_ended", {**told, "error": error}))
+    about = {"messageId": message.id, "executionId": message.execution_id}
+    if state == chats.FAILED:
+        run.record(("message_error", {**about, "error": error}))
+    run.record(("message_ended", {**about, "status": state, "error": error}))
 
 
 def rest(run: Run, **changes: Any) -> None:

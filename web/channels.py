@@ -25,6 +25,7 @@ CHANGES = {
     "session_completed": "completed",
     "session_failed": "failed",
 }
+CHATS = "chat_session_"  # how the names of such events begin
 STATES = {
     "work_started": ("idle", "working"),
     "work_complete": ("working", "idle"),
@@ -54,6 +55,16 @@ def session_changes(agent_id: str | None = None) -> Shape:
         return {**told, "timestamp": payload["timestamp"], "data": payload["data"]}
 
     return shape
+
+
+def chat_changes(payload: Payload) -> Payload | None:
+    """Chats that begin, end or are deleted."""
+    kind = payload["type"]
+    if not kind.startswith(CHATS):
+        return None
+    names = ("sessionId", "agentId", "oldStatus", "newStatus", "timestamp")
+    told = {name: payload[name] for name in names if name in payload}
+    return {"type": kind.removeprefix(CHATS), **told}
 
 
 def agent_changes(payload: Payload) -> Payload | None:

@@ -10,6 +10,8 @@ from models.errors import Invalid
 Entry = tuple[int, int]  # a Redis stream id: milliseconds, sequence
 _ENTRY = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 _RUN = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,19}-[0-9]{1,19}))?")
+_NUMBER = "([0-9]{1,9})"
+_CHAT = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}\.{_NUMBER}\.{_NUMBER})?")
 START = (0, 0)
 
 
@@ -29,6 +31,26 @@ def run_position(text: str) -> RunPosition:
     if not found:
         raise refused(text)
     return RunPosition(int(found[1]), entry_of(found[2]) if found[2] else None)
+
+
+@dataclass(frozen=True)
+class ChatPosition:
+    """After event `seq` (None: the newest) and so much of the reply that follows event `after`."""
+
+    seq: int | None
+    after: int = 0
+    text: int = 0
+    thinking: int = 0
+
+
+def chat_position(text: str) -> ChatPosition:
+    """Read the position in a chat: `0`, `$`, `<seq>` or `<seq>.<after>.<text>.<thinking>`."""
+    if text == "$":
+        return ChatPosition(None)
+    found = _CHAT.fullmatch("0" if text == "0-0" else text)
+    if not found:
+        raise refused(text)
+    return ChatPosition(*[int(number or 0) for number in found.groups()])
 
 
 def entry_position(text: str) -> Entry | None:

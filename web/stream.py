@@ -167,7 +167,7 @@ class RunStream:
         pieces = [self._from_past(seq, payload) for seq, payload in told.payloads]
         self.behind = bool(told.payloads) and told.newest > self.seq
         self._nears_end = told.state in OVER
-        if not self.follow and (told.state is None or (self._nears_end and not self.behind)):
+        if told.state is None or (not self.follow and self._nears_end and not self.behind):
             self.over = True
             pieces.append(frames.END)
         return b"".join(pieces)

@@ -126,7 +126,7 @@ def test_a_message_may_bring_another_model_which_stays(start: Start) -> None:
     chat = start()
     assert say(chat, model="openai/gpt-5").model == "openai/gpt-5"
     assert say(chat).model == "openai/gpt-5"
-    assert commands.switch(chat, "scripted/demo").model == "scripted/demo"
+    assert commands.change(chat, {"model": "scripted/demo"}).model == "scripted/demo"
     assert say(chat).model == "scripted/demo"
 
 

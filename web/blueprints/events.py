@@ -8,8 +8,7 @@ from flask.views import MethodView
 
 from models.agents import Agent
 from models.runs import Run
-from models.sessions import Session
-from web import channels, stream
+from web import channels, chat_stream, stream
 from web.resources import Blueprint, visible
 from web.schemas import events as wire
 from web.security import streaming
@@ -70,7 +69,7 @@ class ChatSessionChanges(MethodView):
     @blueprint.response(200, {"type": "string"}, **STREAM)
     def get(self, form: dict[str, Any]) -> Any:
         """Chats that begin and end."""
-        return channels.changes(form, channels.of_kind("chat_session"))
+        return channels.changes(form, channels.chat_changes)
 
 
 @blueprint.route("/events/work-locks/<agent_id>")
@@ -112,8 +111,7 @@ class SessionEvents(MethodView):
     @blueprint.response(200, {"type": "string"}, **STREAM)
     def get(self, form: dict[str, Any], session_id: str) -> Any:
         """One session: what happened in it, then what happens."""
-        session = visible(Session, session_id)
-        return channels.session_events(session, visible(Run, session.run_id or ""), form)
+        return chat_stream.of_session(session_id, form)
 
 
 @blueprint.route("/events/events")

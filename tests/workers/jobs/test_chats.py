@@ -15,7 +15,6 @@ from models.ledger import Entry
 from models.llm_calls import LlmCall
 from models.principals import Principal
 from models.runs import Run
-from models.steps import Step
 from tasks import chats as commands
 
 ANNA = Principal("usr_owner", "user")
@@ -69,9 +68,7 @@ def test_an_answer_comes_of_what_was_said(say: Say, chat: ChatSession) -> None:
     assert Run.find(chat.id).state == "running"
 
 
-def test_answers_come_in_the_order_of_the_messages(
-    chat: ChatSession, work: Work
-) -> None:
+def test_answers_come_in_the_order_of_the_messages(chat: ChatSession, work: Work) -> None:
     for number in range(4):
         commands.say(chat, {"message": f"Number {number}"})
     work()
