@@ -6,6 +6,7 @@ a worker go amid a reply hears its successor from the place where the words diff
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.logs import log
 from models.runs import Run
 from models.steps import Step
 from workers.agents.events import Spoke
-from workers.agents.voice import DELTAS, Voice
+from workers.agents.voice import DELTAS, FRAME_SECONDS, Voice
 from workers.llm.base import Reply as Answer
 from workers.llm.base import Thinking
 
@@ -35,6 +36,8 @@ class Recounting(Voice):
         self._former = Reply()  # what a worker that was lost had said of this very reply
         self._after = self._anew = self._kept = 0
         self._paragraph = self._cut_off = self._closed = False
+        self._lock = threading.RLock()
+        self._timer: threading.Timer | None = None
 
     def asked(self, after: int, again: bool) -> None:
         """A reply begins; in place of a lost one it goes on where that was, if it says the same."""
@@ -47,16 +50,27 @@ class Recounting(Voice):
 
     def speak(self, event: Spoke) -> None:
         """Take a piece of text in; between two replies of a turn there is a blank line."""
-        if event.kind == "text" and self._paragraph:
-            self._paragraph = False
-            super().speak(Spoke("text", PARAGRAPH))
-        super().speak(event)
+        with self._lock:
+            if event.kind == "text" and self._paragraph:
+                self._paragraph, event = False, Spoke("text", PARAGRAPH + event.text)
+            super().speak(event)
+            if self._pending and self._timer is None:  # the next piece may take its time
+                self._timer = threading.Timer(FRAME_SECONDS, self._send_late)
+                self._timer.daemon = True
+                self._timer.start()
 
     def flush(self) -> None:
         """Send what is held back, and with it what could not be sent before."""
-        if not self._pending:
-            return
-        kind = DELTAS[self._kind]
+        with self._lock:
+            if self._pending:
+                self._flush(DELTAS[self._kind])
+
+    def _send_late(self) -> None:
+        with self._lock:
+            self._timer = None
+            self.flush()
+
+    def _flush(self, kind: str) -> None:
         self.said[kind] += "".join(self._pending)
         self._pending.clear()
         self._sent = time.monotonic()
@@ -71,6 +85,7 @@ class Recounting(Voice):
     def closing(self, reply: Answer) -> dict[str, Any]:
         """The whole reply, and where what was heard of it belongs."""
         self._closed = True
+        self._turn_from_longer()
         thinking = "".join(part.text for part in reply.message.parts if isinstance(part, Thinking))
         words = self.said[TEXT] or reply.message.text
         return {"text": words, "thinking": self.said[THINKING] or thinking, "after": self._after}
@@ -88,15 +103,28 @@ class Recounting(Voice):
     def cut(self) -> dict[str, Any]:
         """What the reply under way has come to."""
         self.flush()
-        if self._closed or not any(self.said.values()):
+        words, thoughts = self.so_far()
+        if self._closed or not (words or thoughts):
             return {}
-        kept = {"text": self.said[TEXT], "thinking": self.said[THINKING]}
-        return {**kept, "after": self._after}
+        self._turn_from_longer()
+        return {"text": words, "thinking": thoughts, "after": self._after}
+
+    def so_far(self) -> tuple[str, str]:
+        """The words and thoughts of the reply under way, or of one whose end is not durable."""
+        said = {TEXT: "", THINKING: "", **self.said}
+        said[DELTAS[self._kind]] += "".join(self._pending)
+        return said[TEXT], said[THINKING]
 
     def _differs(self, kind: str) -> bool:
         """Whether it does not say what was said before."""
         former, now = self._former.said(kind), self.said[kind]
         return not (former.startswith(now) or now.startswith(former))
+
+    def _turn_from_longer(self) -> None:
+        """Where the lost worker had said more than this is all, that is to be taken back."""
+        longer = (len(self._former.said(kind)) > len(self.said[kind]) for kind in self.said)
+        if any(longer):
+            self._after = self._anew
 
     def _tell(self, kind: str) -> None:
         chunk = self.said[kind][self._told[kind] :]

@@ -51,6 +51,9 @@ class Telling:
         self.tell("context_compacted", before=event.before, after=event.after)
 
     def _names(self, call: Call) -> dict[str, str]:
-        """Providers number their calls per reply at times; ours are unique within the run."""
-        unique = f"{self.step.session_id}-{self.turns}-{call.id}"
+        """Providers number their calls per reply at times; ours are unique within the run.
+
+        A call that is tried again, because its worker was lost or waited for others, is the same.
+        """
+        unique = f"{self.step.id}-{self.turns}-{call.id}"
         return {"toolName": call.name, "toolCallId": unique}

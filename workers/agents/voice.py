@@ -32,6 +32,7 @@ class Voice:
     def speak(self, event: Spoke) -> None:
         """Take a piece of text in, and send what has come together when it is time."""
         if event.kind not in DELTAS:
+            self.flush()  # a call may take its time
             return
         if event.kind != self._kind:
             self.flush()

@@ -10,7 +10,6 @@ from models.base import NOW
 from models.chats import ChatMessage, ChatSession
 from models.config import Settings
 from models.insisting import insist
-from models.live_text import TEXT, THINKING
 from models.runs import Run
 from models.steps import Step
 from tasks import turns
@@ -20,7 +19,7 @@ from workers.agents.events import Ending, Talk
 from workers.agents.loop import Tools, converse
 from workers.agents.recounting import Recounting
 from workers.agents.small_talk import Talk as SmallTalk
-from workers.agents.tools import Toolbox, usual
+from workers.agents.tools import FOR_PLANNERS, Toolbox, usual
 from workers.agents.tools.base import ToolError, Verdict
 from workers.agents.transcript import Transcript
 from workers.halting import Halt, Stopped
@@ -70,8 +69,7 @@ class Turn(Sitting):
         try:
             return super().work(halt)
         except Stopped:
-            words, thoughts = (self.voice.said.get(kind, "") for kind in (TEXT, THINKING))
-            insist(lambda: turns.leave(self.step, words, thoughts))
+            insist(lambda: turns.leave(self.step, *self.voice.so_far()))
             raise
 
     def _transcript(self, model: Model) -> Transcript:
@@ -90,7 +88,7 @@ class Turn(Sitting):
 
     @property
     def _allowed(self) -> Collection[str] | None:
-        return usual(*self.chat.tools)
+        return usual(*FOR_PLANNERS, *self.chat.tools)
 
     def _open(
         self,
