@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models import chats
 from models.agents import Agent
@@ -35,7 +35,8 @@ class Talk:
 
     agent: Agent
     past: Sequence[ChatMessage]
-    message: Message
+    message: ChatMessage
+    shown: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)  # files, by the message
     summary: str = ""
     override: str = ""
     supplement: str = ""
@@ -47,7 +48,15 @@ class Talk:
 
     def opening(self) -> list[Message]:
         """The messages that the conversation opens with."""
-        return [Message("system", (Text(self._system()),)), *self._said(), self.message]
+        system = Message("system", (Text(self._system()),))
+        return [system, *self._said(), self.asked(self.message)]
+
+    def asked(self, message: ChatMessage, most: int | None = None) -> Message:
+        """What a person has said, with the files that they have shown."""
+        words = message.content.strip()
+        files = self.shown.get(message.id, ())
+        told = bounded(words, most) if most is not None else words
+        return Message("user", (Text(told or ("" if files else NOTHING)), *files))
 
     def condensable(self) -> int:
         """How many of the messages after the system's are to be condensed first; mostly none."""
@@ -91,9 +100,9 @@ class Talk:
 
     def _heard(self, message: ChatMessage, most: int) -> Iterable[Message]:
         """A message as the model hears it again; an answer with what its tools came to."""
-        words = bounded(message.content.strip(), most) or NOTHING
         if message.role == chats.USER:
-            return [Message("user", (Text(words),))]
+            return [self.asked(message, most)]
+        words = bounded(message.content.strip(), most) or NOTHING
         calls = (message.tool_calls or ()) if self.tools else ()
         return [*used(message, calls[-CALLS_SHOWN:]), Message("assistant", (Text(words),))]
 

@@ -18,12 +18,13 @@ from workers.agents.compaction import condense
 from workers.agents.events import Ending, Talk
 from workers.agents.loop import Tools, converse
 from workers.agents.recounting import Recounting
+from workers.agents.showing import Room
 from workers.agents.small_talk import Talk as SmallTalk
 from workers.agents.tools import FOR_PLANNERS, Toolbox, usual
 from workers.agents.tools.base import ToolError, Verdict
 from workers.agents.transcript import Transcript
 from workers.halting import Halt, Stopped
-from workers.llm.base import Call, Message, Model, Result, Text, ToolSpec
+from workers.llm.base import Call, Message, Model, Result, ToolSpec
 from workers.pipelines.briefing import Look
 from workers.pipelines.seat import Done
 from workers.pipelines.sitting import LOST, UNCONFINED, Sitting
@@ -120,10 +121,14 @@ class Turn(Sitting):
         said = insist(lambda: ChatMessage.of(self.chat.id, self.chat.summarised))
         asked = self.answer.number - 1
         message = next(each for each in said if each.number == asked)
+        room = Room.of(model)
+        upto = [each for each in said if each.number <= asked and each.attachments]
+        shown = {each.id: room.shown(each.attachments) for each in reversed(upto)}
         return SmallTalk(
             agent=self.agent,
             past=[each for each in said if each.number < asked],
-            message=Message("user", (Text(message.content),)),
+            message=message,
+            shown=shown,
             summary=self.chat.summary or "",
             override=self.chat.system_prompt_override or "",
             supplement=self.chat.system_prompt_supplement or "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -366,6 +367,21 @@ def test_an_agent_in_a_chat_has_others_do_something(
     (answer,) = answers(chat)
     assert (answer.state, answer.content) == (chats.COMPLETED, "It is done.")
     assert '"success":true' in answer.tool_calls[0]["result"]
+
+
+def test_files_that_were_shown_are_in_what_the_model_hears(
+    chat: str, provider: Provider, work: Work, owner: FlaskClient
+) -> None:
+    notes = {"file": (io.BytesIO(b"Earl Grey is black."), "tea.txt"), "session_id": chat}
+    shown = owner.post("/v1/attachments/upload", data=notes)
+    assert shown.status_code == 200, shown.json
+    say(chat, "Read this", attachments=[shown.json["id"]])
+    work()
+    say(chat, "Well?")
+    work()
+    told = heard(provider)
+    assert "Read this" in told[1][1] and "Earl Grey is black." in told[1][1]
+    assert answers(chat)[0].state == chats.COMPLETED
 
 
 def wait_for(holds: Callable[[], Any], seconds: float = 20) -> None:
