@@ -204,7 +204,7 @@ class ChatChangeForm(Form):
 
     model = fields.String(validate=MODEL)
     title = fields.String(allow_none=True, validate=validate.Length(max=256))
-    status = fields.String(validate=validate.OneOf([chats.COMPLETED]), metadata={"example": None})
+    status = fields.String(validate=validate.OneOf([chats.COMPLETED]))
 
 
 class ChatModelForm(Form):
