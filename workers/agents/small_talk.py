@@ -42,6 +42,7 @@ class Talk:
     supplement: str = ""
     tools: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    skills: str = ""
     window: int = 128_000
     small: bool = False
     used: int = 0  # tokens of the conversation, as the model counted them last
@@ -81,6 +82,7 @@ class Talk:
             [
                 *self._persona(),
                 ("ENVIRONMENT", "\n".join(here)),
+                ("SKILLS", self.skills),
                 ("THIS CONVERSATION", bounded(self.supplement, SUPPLEMENT)),
             ]
         )

@@ -124,6 +124,7 @@ class Turn(Sitting):
         room = Room.of(model)
         upto = [each for each in said if each.number <= asked and each.attachments]
         shown = {each.id: room.shown(each.attachments) for each in reversed(upto)}
+        tools = tuple(spec.name for spec in toolbox.specs) if toolbox else ()
         return SmallTalk(
             agent=self.agent,
             past=[each for each in said if each.number < asked],
@@ -132,7 +133,8 @@ class Turn(Sitting):
             summary=self.chat.summary or "",
             override=self.chat.system_prompt_override or "",
             supplement=self.chat.system_prompt_supplement or "",
-            tools=tuple(spec.name for spec in toolbox.specs) if toolbox else (),
+            tools=tools,
+            skills=self._skills(tools),
             environment=self.equipment.seen(Look()).carried,
             window=model.window,
             small=model.small,

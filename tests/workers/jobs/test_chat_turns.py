@@ -98,7 +98,7 @@ def test_the_model_hears_who_it_is_what_was_said_and_the_message(
     say(chat, "Two")
     work()
     (_, system), *said = heard(provider)
-    assert "# IDENTITY" in system and "Speak of tea." in system
+    assert "# IDENTITY" in system and "# SKILLS" in system and "Speak of tea." in system
     assert said == [("user", "One"), ("assistant", "Well said."), ("user", "Two")]
     tools = {each["function"]["name"] for each in provider.requests[-1].body["tools"]}
     assert {"read", "bash"} <= tools and not tools & {"complete", "executor_complete"}
