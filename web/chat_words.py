@@ -30,8 +30,12 @@ Told = tuple[str, dict[str, Any]] | None
 
 
 def _queued(payload: Payload) -> Told:
+    """What somebody said, for the session's other clients; in a type that all of them know.
+
+    Terminal clients print what they do not know.
+    """
     names = ("messageId", "assistantMessageId", "content", "attachments")
-    return "user_message", {name: payload[name] for name in names}
+    return "container_busy", {"status": "busy", **{name: payload[name] for name in names}}
 
 
 def _started(payload: Payload) -> Told:

@@ -100,7 +100,7 @@ def test_an_answer_outlives_its_worker_the_whole_product_and_redis(tmp_path: Pat
         told = "".join(each["content"] for each in answers(running, chat))
         assert [each.words() for each in followers] == [told] * 2
         kinds = [[frame["type"] for frame in each.heard] for each in followers]
-        assert [each.count("user_message") for each in kinds] == [2, 2]
+        assert [each.count("container_busy") for each in kinds] == [2, 2]
         assert [each.count("turn_end") for each in kinds] == [2, 2]
         for follower in followers:
             follower.stopped = True
