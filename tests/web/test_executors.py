@@ -92,7 +92,7 @@ def test_the_rules_for_deviations_are_in_the_system_prompt(owner: FlaskClient, w
         (run,),
     ).fetchone()
     system = opening["parts"][0]["text"]
-    assert system.endswith("Never touch the chimney.")
+    assert "Never touch the chimney." in system
     assert "At most three attempts" in system
     assert "`executor_complete`" in system
     assert "`complete`" not in system

@@ -162,5 +162,6 @@ def test_our_own_procfile_has_every_kind_of_process() -> None:
         "worker-short",
         "worker-agents",
         "worker-executors",
+        "worker-chats",
         "clock",
     ]
