@@ -264,16 +264,17 @@ def _read(answer: httpx2.Response, most_bytes: int) -> bytes:
 
 def _parsed(url: str, field: str) -> httpx2.URL:
     """The URL as the client will read it, so that both see the same host."""
+    fault = _invalid(field, f"Must be a URL of at most {LONGEST_URL} characters.")
     try:
         parsed = httpx2.URL(url)
         host = parsed.raw_host.decode("ascii")
-        fits = len(url) <= LONGEST_URL and not re.search(r"\s|\\", url)
-        named = bool(HOST.fullmatch(host) or _numeric(host.rstrip("."))) and len(host) <= 253
-        if fits and named and (parsed.port is None or 0 < parsed.port < 65536):
-            return parsed
-    except (httpx2.InvalidURL, UnicodeError):
-        pass
-    raise _invalid(field, f"Must be a URL of at most {LONGEST_URL} characters.")
+    except (httpx2.InvalidURL, UnicodeError) as error:
+        raise fault from error
+    fits = len(url) <= LONGEST_URL and not re.search(r"\s|\\", url)
+    named = bool(HOST.fullmatch(host) or _numeric(host.rstrip("."))) and len(host) <= 253
+    if fits and named and (parsed.port is None or 0 < parsed.port < 65536):
+        return parsed
+    raise fault
 
 
 def _numeric(host: str) -> list[str]:
