@@ -11,9 +11,8 @@ from models.agents import Agent
 from models.projects import Project
 from tasks import projects
 from web.resources import Blueprint, governed, only, page, visible
-from web.schemas import projects as wire
+from web.schemas import crew as wire
 from web.schemas.board import FILTERS, PLACED, Done, TaskView, shown
-from web.schemas.crew import AgentTasksForm, tasks_of
 from web.security import for_agents
 
 blueprint = Blueprint("crew", "Who works on a project")
@@ -46,12 +45,12 @@ class Member(MethodView):
 @blueprint.route("/agents/<agent_id>/projects/<project_id>/tasks")
 class AgentTasks(MethodView):
     @for_agents
-    @blueprint.arguments(AgentTasksForm, location="query")
+    @blueprint.arguments(wire.AgentTasksForm, location="query")
     @blueprint.response(200, TaskView(many=True))
     def get(self, form: dict[str, Any], agent_id: str, project_id: str) -> Any:
         """The tasks of a project that are the agent's or nobody's."""
         project = visible(Project, project_id, Project.id)
-        found = tasks_of(visible(Agent, agent_id, Agent.id).id, project.id)
+        found = wire.tasks_of(visible(Agent, agent_id, Agent.id).id, project.id)
         return [shown(task) for task in page(only(found, form, FILTERS), form, PLACED)]
 
 

@@ -9,8 +9,9 @@ from flask.views import MethodView
 from models.projects import Project, ProjectWorkflow
 from tasks import workflows
 from web.resources import Blueprint, visible, within
-from web.schemas import projects as wire
+from web.schemas import workflows as wire
 from web.schemas.board import Done
+from web.schemas.projects import given
 
 blueprint = Blueprint("workflows", "Which pipelines work on which tasks")
 
@@ -40,7 +41,7 @@ class OneWorkflow(MethodView):
     @blueprint.response(200, Done)
     def put(self, form: dict[str, Any], project_id: str, workflow_id: str) -> Any:
         """Change a workflow; null leaves a field as it is."""
-        workflows.change(within(ProjectWorkflow, workflow_id, project_id), wire.given(form))
+        workflows.change(within(ProjectWorkflow, workflow_id, project_id), given(form))
         return {"status": "updated"}
 
     @blueprint.response(200, Done)

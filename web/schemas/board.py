@@ -27,6 +27,7 @@ from web.schemas.base import Free, derived, made
 LONGEST = 200_000
 ID = validate.Length(1, IDENTIFIER)
 NAMED = validate.Length(1, 128)
+NAME = validate.Length(1, 256)
 TITLE = validate.Length(1, board.TITLE)
 MOST_METADATA = 64 * 1024
 POSITION = validate.Range(0, 1_000_000)

@@ -9,23 +9,18 @@ import orjson
 from marshmallow import fields, pre_load, validate
 
 from models import board, kanban, projects, whole_boards
-from models.accounts import User
 from models.base import IDENTIFIER
 from models.board import Column
 from models.projects import (
-    AGENT_ROLES,
     Project,
-    ProjectAgent,
-    ProjectMember,
-    ProjectWorkflow,
 )
 from models.repositories import CLONED, FAILED, Repository
-from web.bodies import Flag, Form, Text, Whole
+from web.bodies import Form, Text, Whole
 from web.resources import PageForm
 from web.schemas.base import Free, Milliseconds, derived, made
 from web.schemas.board import (
-    ID,
     LONGEST,
+    NAME,
     NAMED,
     POSITION,
     ColumnView,
@@ -33,9 +28,9 @@ from web.schemas.board import (
     TaskView,
     statuses,
 )
+from web.schemas.crew import AgentView, agents
+from web.schemas.workflows import WorkflowView, workflows
 
-NAME = validate.Length(1, 256)
-ROLES = validate.OneOf(AGENT_ROLES)
 SETUP = {
     "cloned": False,
     "clone_error": None,
@@ -57,22 +52,6 @@ ProjectItem = made(
         "task_counts": fields.Dict(metadata={"example": {"ready": 3, "done": 4}}),
         "total_tasks": fields.Integer(),
         "completed_tasks": fields.Integer(),
-    },
-)
-AgentView = made(
-    "ProjectAgentView",
-    {
-        **derived(ProjectAgent, "agent_id", "role", "assigned_by", "assigned_at"),
-        "project_id": fields.String(),
-        "routine_mappings": fields.List(Free(), metadata={"example": []}),
-    },
-)
-WorkflowView = made(
-    "WorkflowView",
-    {
-        **derived(ProjectWorkflow, "id", "name", "pipeline_id", "is_default", "trigger"),
-        "project_id": fields.String(),
-        "task_filter": Free(metadata={"example": {"tags": ["bug"]}}),
     },
 )
 ProjectDetail = made(
@@ -104,31 +83,6 @@ Deleted = made(
     {"status": fields.String(metadata={"example": "deleted"}), "project_id": fields.String()},
 )
 Vision = made("Vision", {"vision": fields.String()})
-Assigned = made(
-    "AgentAssigned",
-    {
-        "status": fields.String(metadata={"example": "assigned"}),
-        "project_id": fields.String(),
-        **derived(ProjectAgent, "agent_id", "role", "assigned_at"),
-    },
-)
-RoleSet = made(
-    "AgentRoleSet",
-    {
-        "status": fields.String(metadata={"example": "updated"}),
-        "role": fields.String(metadata={"example": "lead"}),
-    },
-)
-MemberView = made(
-    "ProjectMemberView",
-    {
-        **derived(ProjectMember, "role", "added_by", "added_at"),
-        "user_id": fields.String(),
-        "email": fields.String(),
-        "display_name": fields.String(allow_none=True),
-    },
-)
-NewWorkflow = made("NewWorkflow", derived(ProjectWorkflow, "id", "name", "pipeline_id"))
 Slack = made(
     "ProjectSlack",
     {
@@ -242,59 +196,6 @@ class VisionForm(Form):
     vision = fields.String(required=True, validate=validate.Length(max=LONGEST))
 
 
-class MemberForm(Form):
-    """Who is to work on the project."""
-
-    user_id = Text(data_key="userId", required=True, validate=ID)
-
-    @pre_load
-    def other_name(self, data: Any, **_: Any) -> Any:
-        if isinstance(data, dict) and "user_id" in data:
-            return {"userId": data["user_id"], **data}
-        return data
-
-
-class AgentForm(Form):
-    """Which agent is to work on the project, and as what."""
-
-    agent_id = Text(data_key="agentId", required=True, validate=ID)
-    role = fields.String(load_default=projects.MEMBER, validate=ROLES)
-
-
-class RoleForm(Form):
-    """As what an agent works on the project."""
-
-    role = Text(required=True, validate=ROLES)
-
-
-class WorkflowForm(Form):
-    """A pipeline for tasks of a kind."""
-
-    name = Text(required=True, validate=NAME)
-    pipeline_id = Text(
-        data_key="pipelineId", required=True, validate=ID, metadata={"example": "engineering"}
-    )
-    is_default = Flag(data_key="isDefault", load_default=False)
-    task_filter = fields.Dict(
-        data_key="taskFilter", load_default=dict, metadata={"example": {"tags": ["bug"]}}
-    )
-    trigger = fields.String(load_default="manual", validate=validate.Length(1, 32))
-
-
-class WorkflowChange(Form):
-    """What is to be different about a workflow."""
-
-    name = fields.String(allow_none=True, validate=NAME)
-    pipeline_id = fields.String(
-        data_key="pipelineId", allow_none=True, validate=ID, metadata={"example": "engineering"}
-    )
-    is_default = Flag(data_key="isDefault", allow_none=True)
-    task_filter = fields.Dict(
-        data_key="taskFilter", allow_none=True, metadata={"example": {"tags": ["bug"]}}
-    )
-    trigger = fields.String(allow_none=True, validate=validate.Length(1, 32))
-
-
 class SlackForm(Form):
     """Where a project is talked about."""
 
@@ -370,37 +271,6 @@ ProjectSelf = made(
         if name not in {"columns", "tasks", "dependencies", "workflows", "agents"}
     },
 )
-
-
-def agents(project_id: str) -> list[dict[str, Any]]:
-    """The agents of a project, by role, then by when they came."""
-    mine = ProjectAgent.select().where(ProjectAgent.project == project_id)
-    order = (ProjectAgent.role, ProjectAgent.assigned_at, ProjectAgent.agent_id)
-    return [
-        {**_row(each), "project_id": project_id, "routine_mappings": []}
-        for each in mine.order_by(*order)
-    ]
-
-
-def workflows(project_id: str) -> list[ProjectWorkflow]:
-    """The workflows of a project."""
-    mine = ProjectWorkflow.select().where(ProjectWorkflow.project == project_id)
-    return list(mine.order_by(ProjectWorkflow.name, ProjectWorkflow.id))
-
-
-def members(project_id: str) -> list[dict[str, Any]]:
-    """The people of a project, in the order they came."""
-    mine = ProjectMember.select(ProjectMember, User.id, User.email, User.display_name).join(User)
-    order = (ProjectMember.added_at, User.id)
-    return [
-        {
-            **each.__data__,
-            "user_id": each.user_id,
-            "email": each.user.email,
-            "display_name": each.user.display_name,
-        }
-        for each in mine.where(ProjectMember.project == project_id).order_by(*order)
-    ]
 
 
 def repository_set(project: Project, status: str) -> dict[str, Any]:

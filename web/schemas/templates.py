@@ -10,8 +10,8 @@ from models.templates import SLUG, ProjectTemplate
 from web.bodies import Form, Text, Whole
 from web.resources import visible
 from web.schemas.base import Free, derived, made
-from web.schemas.board import LONGEST, small
-from web.schemas.projects import NAME, NewColumnForm, semantics
+from web.schemas.board import LONGEST, NAME, small
+from web.schemas.projects import NewColumnForm, semantics
 
 SLUGGED = validate.Regexp(
     rf"^{SLUG.pattern}\Z", error="Must be lower-case letters, digits and dashes."
