@@ -36,7 +36,7 @@ PROBES = {
 }  # take nothing that could be wrong
 OPEN = {re.sub(r"<[^>]*>", "{}", route) for route in public()}
 REFUSING = "/updates/apply"  # 501 whatever it is asked
-STREAMING = re.compile(r"/events/|/sessions/{}/events$|/stream$")  # those never end
+STREAMING = re.compile(r"/events/|/sessions/{}/(events|stream)$")  # those never end
 ANSWERING = [line for line in ENDPOINTS if line and not STREAMING.search(line)]
 ANSWERING = [line for line in ANSWERING if not line.endswith(REFUSING)]
 CHECKS = [
