@@ -15,13 +15,13 @@ from tests.processes.product import Product
 
 MANY = """
 INSERT INTO runs (id, state, attempt, event_seq, priority, kind, pipeline_id, version_id, task,
-    owner_id, outputs, meta, created_at, updated_at, completed_at)
+    owner_id, outputs, meta, created_at, updated_at, completed_at, budgeted, quarantined)
 SELECT 'run_' || lpad(to_hex(n), 16, '0'), state, 1, 9, 0, 'pipeline',
     (ARRAY['engineering', 'feature', 'bugfix'])[n %% 3 + 1], version_id,
     'Build part ' || n || ' of a REST API for a todo app', 'usr_' || n %% 50,
     jsonb_build_object('result', 'SUCCESS', 'summary', repeat('Done as asked. ', 10)), '{}',
     1700000000000 + n, 1700000000000 + n,
-    CASE WHEN state = 'running' THEN NULL ELSE 1700000000000 + n END
+    CASE WHEN state = 'running' THEN NULL ELSE 1700000000000 + n END, false, false
 FROM generate_series(1, %s) AS n,
     LATERAL (SELECT (ARRAY['completed', 'completed', 'completed', 'failed', 'cancelled', 'running'])
         [n / 3 %% 6 + 1] AS state) AS chosen,
