@@ -215,7 +215,7 @@ def test_runs_keep_their_promises_whatever_happens_to_them(
     run_state_machine_as_test(
         RunsLife,
         settings=settings(
-            max_examples=10,
+            max_examples=16,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

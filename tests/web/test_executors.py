@@ -92,7 +92,9 @@ def test_the_rules_for_deviations_are_in_the_system_prompt(owner: FlaskClient, w
         (run,),
     ).fetchone()
     system = opening["parts"][0]["text"]
-    assert "Never touch the chimney." in system
+    order, _, skills = system.partition("\n\n# SKILLS\n")
+    assert order.endswith("Never touch the chimney.")
+    assert skills
     assert "At most three attempts" in system
     assert "`executor_complete`" in system
     assert "`complete`" not in system
