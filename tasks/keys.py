@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models import audit
 from models.accounts import AGENT, SERVICE, SHOWN, USER, ApiKey, digest, drawn_key
@@ -44,14 +44,13 @@ def mint_service(principal: Principal, name: str, days: int | None, scopes: list
 
 def of_agent(principal: Principal, agent: Agent, rotate: bool) -> Minted:
     """The key of an agent, made if there is none; with `rotate` in place of the one there is."""
-    living = (ApiKey.agent_id == agent.id) & ApiKey.is_active
+    its = ApiKey.agent_id == agent.id
     with db.atomic():
         db.execute_sql("SELECT id FROM agents WHERE id = %s FOR NO KEY UPDATE", (agent.id,))
-        found = ApiKey.select().where(living).first()
-        expired = found is not None and (found.expires_at or now_ms() + 1) <= now_ms()
-        if found is not None and not rotate and not expired:
+        found = None if rotate else ApiKey.select().where(its, _living()).first()
+        if found is not None:
             return Minted(found, None)
-        ApiKey.update(is_active=False).where(living).execute()
+        ApiKey.update(is_active=False).where(its, ApiKey.is_active).execute()
         named = {"name": f"agent:{agent.id}", "agent_id": agent.id}
         return _minted(principal, AGENT, None, **named, is_service_key=True)
 
@@ -64,10 +63,12 @@ def revoke(principal: Principal, key: ApiKey) -> None:
             audit.record(principal, "key.revoked", key.id, name=key.name)
 
 
+def _living() -> Any:
+    return ApiKey.is_active & (ApiKey.expires_at.is_null() | (ApiKey.expires_at > now_ms()))
+
+
 def _leave_room(whose: object) -> None:
-    now = now_ms()
-    living = ApiKey.is_active & (ApiKey.expires_at.is_null() | (ApiKey.expires_at > now))
-    if ApiKey.select().where(living, whose).count() >= MOST:
+    if ApiKey.select().where(_living(), whose).count() >= MOST:
         raise Conflict(f"There are {MOST} keys; revoke one that is not needed")
 
 

@@ -103,7 +103,7 @@ def _usage(share: Share, used: list[Budget]) -> dict[str, Any]:
 def _limits(form: Mapping[str, Any]) -> dict[str, Any]:
     """The limits that a form sets, as the columns take them."""
     told = {name: form[name] for name in CLEARED if form.get(name) is not None}
-    if told.get("expires_at", now_ms() + 1) <= now_ms():
+    if "expires_at" in told and told["expires_at"] <= now_ms():
         fault = {"loc": ["body", "expiresAt"], "msg": "Already past.", "type": "invalid"}
         raise Invalid("expiresAt: Already past.", errors=[fault])
     if "daily_cost_limit_usd" in told:

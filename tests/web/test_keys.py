@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 from flask import Flask
@@ -10,7 +11,7 @@ from flask.testing import FlaskClient
 
 from models import audit
 from models.accounts import ApiKey
-from models.base import db
+from models.base import db, now_ms
 from models.config import Settings
 from tasks import keys
 from tests.web.people import Person
@@ -157,6 +158,17 @@ def test_an_agent_has_one_key_which_is_told_once_and_may_be_rotated(
     with db.connection_context():
         kept = ApiKey.get_by_id(rotated["id"])
     assert (kept.name, kept.is_service_key) == ("agent:yukihiro", True)
+
+
+def test_a_key_without_an_end_outlives_any_tick_of_the_clock(
+    engine: FlaskClient, monkeypatch: pytest.MonkeyPatch
+):
+    body = {"agentId": "yukihiro"}
+    ticks = count(now_ms(), 1_000)  # each look at the clock is a second later
+    monkeypatch.setattr(keys, "now_ms", lambda: next(ticks))
+    first = engine.post("/v1/auth/api-keys/agent", json=body).json
+    again = engine.post("/v1/auth/api-keys/agent", json=body).json
+    assert (again["id"], again["created"]) == (first["id"], False)
 
 
 def test_nobody_keeps_more_keys_than_they_can_look_after(

@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+import tasks.shares
 from models import base, shares, spending
 from models.base import now_ms
 from models.shares import Share
@@ -90,6 +92,14 @@ def test_a_share_of_nothing_is_refused(
 ) -> None:
     assert admin.post(SHARES, json=form).status_code == status
     assert Share.select().count() == 0
+
+
+def test_a_share_without_an_end_may_be_made_at_any_tick_of_the_clock(
+    admin: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = count(now_ms(), 1_000)  # each look at the clock is a second later
+    monkeypatch.setattr(tasks.shares, "now_ms", lambda: next(ticks))
+    assert admin.post(SHARES, json={"providerId": "openai"}).status_code == 201
 
 
 def test_a_service_may_share_too(engine: FlaskClient) -> None:
