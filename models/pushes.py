@@ -19,6 +19,7 @@ from models.base import (
 )
 from models.board import LONGEST_BRANCH
 from models.lifecycle import StateField, Stateful
+from models.principals import Principal
 from models.projects import Project
 from models.runs import Run
 
@@ -65,6 +66,11 @@ class Push(Stateful):
     def of(cls, source: str) -> Self | None:
         """The push of this piece of work, if it was ever to be pushed."""
         return next(iter(cls.read("SELECT * FROM pushes WHERE source = %s", source)), None)
+
+    @classmethod
+    def visible_to(cls, principal: Principal) -> Any:
+        """Who sees the project; a run's owner who has left it does not."""
+        return cls.select().where(cls.project.in_(Project.visible_to(principal).select(Project.id)))
 
     @classmethod
     def last_to(cls, project_id: str, branch: str) -> Self | None:

@@ -8,7 +8,7 @@ from typing import Any
 from models import events, pushes, runs
 from models.base import NOW, database_ms, db, now_ms
 from models.board import Task
-from models.errors import NotFound
+from models.errors import Conflict, NotFound
 from models.projects import Project
 from models.pull_requests import LONGEST_TITLE
 from models.pushes import PUSHED, QUEUED, REFUSED, Push
@@ -76,11 +76,34 @@ def want(
     push.enqueue(row.id)
 
 
-def again(row: Push) -> None:
-    """Try a push once more that was refused."""
+def of_task(task: Task) -> str:
+    """The push by which the branch of a task last was to get something; NotFound without one."""
+    row = Push.last_to(task.project_id, task.branch) if task.branch else None
+    if row is None:
+        raise NotFound(f"Nothing of task {task.id} was to be pushed yet")
+    return str(row.id)
+
+
+def of_run(run: Run) -> str:
+    """The push of what a run left; NotFound without one."""
+    row = Push.of(run.id)
+    if row is None:
+        raise NotFound(f"Nothing of run {run.id} was to be pushed yet")
+    return str(row.id)
+
+
+def again(row: Push) -> Push:
+    """Try a push once more that was refused; Conflict when it was not."""
+    if row.state != REFUSED:
+        raise Conflict(
+            f"The push to {row.branch} is {row.state}; only a refused one can be retried"
+        )
     with db.atomic():
-        row.move(QUEUED, due_at=database_ms(), tries=0, error=None)
+        task = _task(row)
+        row.move(QUEUED, {"state": REFUSED}, due_at=database_ms(), tries=0, error=None)
+        _tell(row, task, "branch_push_retried")
         push.enqueue(row.id)
+    return row
 
 
 def arrived(row: Push, flaw: str | None = None) -> None:

@@ -7,11 +7,14 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
+from models.base import db
 from models.llm_calls import LlmCall
+from models.pushes import Push
 from models.sessions import Session
 from models.steps import Step
 from tests.conftest import PROJECT
 from tests.guards.things.shipped import AGENT
+from tests.servers.github_pulls import KNOWN
 
 TASK = {
     "key": "A",
@@ -35,6 +38,7 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     form = {"pipeline_id": "bugfix", "task": "x", "project_id": PROJECT}
     run = owner.post("/v1/runs", json=form).json["id"]
     work()
+    refused(run)
     session, call = (each.get(each.run_id == run) for each in (Session, LlmCall))
     asked = {"agent_id": "eric", "tasks": [TASK]}
     swarm = owner.post("/v1/swarm/execute", json=asked).json["swarm_id"]
@@ -47,3 +51,11 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     made = {"run_id": run, "executor_id": executor, "swarm_id": swarm, "item_id": item}
     made |= {"session_id": session.id, "call_id": call.id}
     return {**made, "step_id": "FIX", "project_id": PROJECT}
+
+
+def refused(run: str) -> None:
+    """The repository would not take what the run left for the branch of `task_shared`."""
+    about = {"project": PROJECT, "task_id": "task_shared", "branch": KNOWN}
+    left = {"commit": "c" * 40, "snapshot": "b" * 64, "state": "refused", "error": "Declined"}
+    with db.connection_context():
+        Push(id="push_shared", source=run, run=run, **about, **left).add()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -11,6 +13,7 @@ from flask.testing import FlaskClient
 from models import config
 from models.base import database_ms, db
 from models.config import Settings
+from models.errors import Conflict
 from models.outbox import Outbox
 from models.projects import ProjectMember
 from models.pushes import IN_HAND_MS, Push
@@ -84,11 +87,58 @@ def test_a_push_that_is_refused_is_told_on_the_task_and_its_files_stay(
     assert "pre-receive hook declined" in push["error"]
     assert folder(settings, run).exists()
     hook.unlink()
-    with db.connection_context():
-        push_tasks.again(todo.push(run))
+    told = todo.crew.post(task, "push")
+    assert (told.status_code, told.json["state"], told.json["error"]) == (200, "queued", None)
+    assert todo.crew.task(task)["metadata"]["push"]["state"] == "queued"
     todo.work()
     assert todo.crew.task(task)["metadata"]["push"]["state"] == "pushed"
     assert not folder(settings, run).exists()
+
+
+def test_only_what_was_refused_is_pushed_again_and_once(todo: Hosted):
+    task = todo.crew.add("One")
+    assert todo.crew.post(task, "push").status_code == 404
+    hook = todo.hook("pre-receive", "exit 1")
+    run = todo.executed(task)
+    hook.unlink()
+    path = f"/v1/runs/{run}/push"
+    shown = todo.crew.client.get(path).json
+    assert (shown["state"], shown["branch"]) == ("refused", todo.branch(task))
+    assert shown == todo.crew.client.get(f"{todo.crew.path}/tasks/{task}/push").json
+    answers = [todo.crew.client.post(path) for _ in range(2)]
+    assert [each.status_code for each in answers] == [200, 409]
+    assert "is queued" in answers[1].json["detail"]
+    before = todo.pushes
+    todo.work()
+    assert (todo.push(run).state, todo.pushes) == ("pushed", before + 1)
+    assert "is pushed" in todo.crew.client.post(path).json["detail"]
+
+
+def test_of_many_who_ask_at_once_for_another_push_one_is_heard(todo: Hosted):
+    task = todo.crew.add("One")
+    todo.hook("pre-receive", "exit 1")
+    push = todo.push(todo.executed(task))
+
+    def ask(_: int) -> bool:
+        with db.connection_context(), suppress(Conflict):
+            return bool(push_tasks.again(Push.get_by_id(push.id)))
+        return False
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(ask, range(8))) == 1
+
+
+def test_who_has_left_the_project_pushes_nothing_to_it_any_more(
+    todo: Hosted, stranger: FlaskClient
+):
+    todo.hook("pre-receive", "exit 1")
+    run = todo.executed(todo.crew.add("One"))
+    with db.connection_context():
+        Run.update(owner_id="usr_stranger").where(Run.id == run).execute()
+    assert stranger.get(f"/v1/runs/{run}").status_code == 200
+    for answer in (stranger.get(f"/v1/runs/{run}/push"), stranger.post(f"/v1/runs/{run}/push")):
+        assert answer.status_code == 404
+    assert todo.push(run).state == "refused"
 
 
 def test_what_somebody_else_pushed_there_stays(todo: Hosted):
