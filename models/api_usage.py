@@ -11,7 +11,7 @@ from models import tallies
 from models.accounts import User
 from models.chats import ChatSession
 from models.runs import Run
-from models.tallies import CHAT, RUN, Tally
+from models.tallies import CHAT, RUN, Usage
 
 SYSTEM, INSTANCE, PERSONAL, SHARED = "system", "instance", "personal", "admin_shared"
 WHOLE = {INSTANCE: SYSTEM, PERSONAL: "executing_user"}  # of rows that name no single provider
@@ -39,8 +39,8 @@ def spent(filters: Mapping[str, Any]) -> dict[str, Any]:
     """
     wanted = filters.get("type")
     if filters.get("status") is None:
-        mine = Tally.select().where(Tally.owner_id == filters["user_id"])
-        return tallies.total(mine.where(Tally.type == wanted) if wanted else mine)
+        mine = Usage.select().where(Usage.owner_id == filters["user_id"])
+        return tallies.total(mine.where(Usage.type == wanted) if wanted else mine)
     return tallies.total_of_runs(*(_narrowed(kind, filters, ids=True) for kind in _kinds(filters)))
 
 

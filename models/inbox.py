@@ -62,9 +62,12 @@ class InboxMessage(Model):
         """
         known = {"agent": agent_id, "owner": run.owner_id, "project": run.project_id}
         known |= {"run": run.id, "execution": execution_id}
-        taken = cls.read_named(_TAKE, {**known, "limit": SHOWN})
+        found = cls.read_named(_TAKE, {**known, "limit": SHOWN})
+        taken = sorted(found, key=lambda each: (each.created_at, each.id))
+        if len(taken) < SHOWN:
+            return taken, 0
         left = int(db.now(_LEFT, known).fetchone()[0]) - len(taken)
-        return sorted(taken, key=lambda each: (each.created_at, each.id)), max(0, left)
+        return taken, max(0, left)
 
     def deliver(self) -> None:
         """Insert the row; Conflict when the addressee has too many that nobody has read."""

@@ -2,8 +2,11 @@
 
 There are those per hour, day and month (UTC) by all that history is asked by, and those per run.
 
-They are kept in the transaction that writes or deletes the calls. Whoever does that holds the lock
-of the calls' runs; the tallies come next, in the order of their keys, and budgets after them.
+They are right at every commit. All who use the same model in the same hour would wait for one
+another at the same three rows, so a call is written down as fresh first, and the clock adds the
+fresh ones to the tallies, many at once; whoever asks reads both (`Usage`). Whoever writes or
+deletes calls holds the lock of their runs; fresh calls come next, then the tallies, in the order
+of their keys, and budgets after them.
 """
 
 from __future__ import annotations
@@ -26,18 +29,26 @@ HOUR, DAY, MONTH = "hour", "day", "month"
 SPANS = (DAY, HOUR, MONTH)
 MOST_BUCKETS = 400
 MOST_ROWS = 10_000  # of a history by groups
+MOST_FOLDED = 10_000  # calls in one statement
 LATEST = 221_845_305_600_000  # ms, the year 9000
 DAY_MS = 86_400_000
 USUAL_MS = {HOUR: 7 * DAY_MS, DAY: 30 * DAY_MS, MONTH: 365 * DAY_MS}
 
 
+class FreshCall(Model):
+    """A call that no tally but its run's knows of yet."""
+
+    call_id = CharField(max_length=IDENTIFIER, primary_key=True)
+
+    class Meta:
+        table_name = "fresh_calls"
+
+
 class Tally(Model):
     """What the calls of one span that are alike in all the rest add up to; '' stands for none.
 
-    Calls without a known price are `unpriced` and cost nothing here.
+    Calls without a known price are `unpriced` and cost nothing here. Without the fresh calls.
     """
-
-    label = "Tally"
 
     owner_id = CharField(max_length=IDENTIFIER)
     span = CharField(max_length=8)
@@ -61,6 +72,15 @@ class Tally(Model):
         primary_key = CompositeKey(
             "owner_id", "span", "start", "type", "project_id", "agent_id", "provider", "model"
         )
+
+
+class Usage(Tally):
+    """The tallies and each fresh call, which may be alike: a view, to be summed."""
+
+    label = "Usage"
+
+    class Meta:
+        table_name = "usage"
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
@@ -98,17 +118,17 @@ SUMS = {
     "totalCost": "cost_total",
 }
 GROUPS = {
-    "provider": Tally.provider,
-    "model": Tally.model,
-    "agent": Tally.agent_id,
-    "type": Tally.type,
-    "project": Tally.project_id,
+    "provider": Usage.provider,
+    "model": Usage.model,
+    "agent": Usage.agent_id,
+    "type": Usage.type,
+    "project": Usage.project_id,
 }
 
 
 def count(call_id: str) -> None:
     """Add a call that the current transaction has written."""
-    db.later(_COUNT, (call_id,))
+    db.later("INSERT INTO fresh_calls (call_id) VALUES (%s)", (call_id,))
     db.later(_COUNT_FOR_RUN, (call_id,))
 
 
@@ -117,12 +137,17 @@ def uncount(run_ids: Collection[str]) -> None:
 
     What is told per run goes with the run.
     """
-    db.later(_UNCOUNT, (list(run_ids),))
+    db.later(_UNCOUNT, {"runs": list(run_ids)})
 
 
-def total(tallies: Any) -> dict[str, Any]:
-    """What a query of tallies adds up to altogether."""
-    (row,) = _summed(Tally, tallies.where(Tally.span == MONTH)).dicts()
+def fold() -> None:
+    """Add the fresh calls to the tallies."""
+    db.execute_sql(_FOLD, (MOST_FOLDED,))
+
+
+def total(usage: Any) -> dict[str, Any]:
+    """What a query of usage adds up to altogether."""
+    (row,) = _summed(Usage, usage.where(Usage.span == MONTH)).dicts()
     return _plain(row)
 
 
@@ -134,16 +159,16 @@ def total_of_runs(*queries: Any) -> dict[str, Any]:
 
 
 def history(
-    tallies: Any, span: str, first: int, last: int, by: str | None = None
+    usage: Any, span: str, first: int, last: int, by: str | None = None
 ) -> list[dict[str, Any]]:
-    """A query of tallies by spans from `first` to before `last` (ms), and by groups if asked for.
+    """A query of usage by spans from `first` to before `last` (ms), and by groups if asked for.
 
     Spans without a call are there with zeros, for every group that has calls in any of them.
     """
     starts = list(beginnings(span, first, last))
-    chosen = tallies.where((Tally.span == span) & Tally.start.between(starts[0], starts[-1]))
-    columns = [Tally.start] if by is None else [Tally.start, GROUPS[by].alias("group")]
-    rows = list(_summed(Tally, chosen.where(Tally.calls > 0), *columns).group_by(*columns).dicts())
+    chosen = usage.where((Usage.span == span) & Usage.start.between(starts[0], starts[-1]))
+    columns = [Usage.start] if by is None else [Usage.start, GROUPS[by].alias("group")]
+    rows = list(_summed(Usage, chosen.where(Usage.calls > 0), *columns).group_by(*columns).dicts())
     found = {(row["start"], row.get("group")): _plain(row) for row in rows}
     groups = [None] if by is None else sorted({row["group"] for row in rows})
     if len(starts) * len(groups) > MOST_ROWS:
@@ -189,10 +214,10 @@ def _moment(at: int) -> datetime:
     return datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
 
 
-def _summed(model: Any, tallies: Any, *columns: Any) -> Any:
+def _summed(model: Any, rows: Any, *columns: Any) -> Any:
     figures = {name: model._meta.fields[column] for name, column in SUMS.items()}
     sums = [fn.coalesce(fn.sum(figure), 0).alias(name) for name, figure in figures.items()]
-    return tallies.select(*columns, *sums)
+    return rows.select(*columns, *sums)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -253,7 +278,7 @@ _UNEQUAL = " OR ".join(f"sum({name}) <> 0" for name in _FIGURES)
 # A tally for which there is another sum of calls than it says, both ways.
 WRONG = f"""
     SELECT concat_ws(' ', owner_id, span, start, type, project_id, agent_id, provider, model)
-    FROM (SELECT {_KEY}, {", ".join(_FIGURES)} FROM tallies
+    FROM (SELECT {_KEY}, {", ".join(_FIGURES)} FROM usage
         UNION ALL ({counted("true", "-")})) AS both_ways
     GROUP BY {_KEY} HAVING {_UNEQUAL}
     UNION ALL SELECT run_id FROM (SELECT run_id, {", ".join(_FIGURES)} FROM run_tallies
@@ -269,6 +294,23 @@ def _into(table: str, key: str, rows: str) -> str:
     return f"{into} {rows} ON CONFLICT ({key}) DO UPDATE SET {added}"
 
 
-_COUNT = _into("tallies", _KEY, counted("calls.id = %s"))
-_UNCOUNT = _into("tallies", _KEY, counted("calls.run_id = ANY(%s::text[])", "-"))
+_GONE = "calls.run_id = ANY(%(runs)s::text[])"
+_FOLDED = counted("calls.id IN (SELECT call_id FROM folded)")
+_UNDONE = counted(f"{_GONE} AND calls.id NOT IN (SELECT call_id FROM unfolded)", "-")  # noqa: S608
+_FOLD = f"""
+    WITH folded AS (
+        DELETE FROM fresh_calls WHERE call_id IN (
+            SELECT call_id FROM fresh_calls LIMIT %s FOR UPDATE SKIP LOCKED)
+        RETURNING call_id
+    )
+    {_into("tallies", _KEY, _FOLDED)}
+"""  # noqa: S608
+# A call that is being folded at this moment is waited for, and then not among the fresh ones.
+_UNCOUNT = f"""
+    WITH unfolded AS (
+        DELETE FROM fresh_calls USING llm_calls AS calls WHERE calls.id = call_id AND {_GONE}
+        RETURNING call_id
+    )
+    {_into("tallies", _KEY, _UNDONE)}
+"""  # noqa: S608
 _COUNT_FOR_RUN = _into("run_tallies", "run_id", counted_by_run("calls.id = %s"))

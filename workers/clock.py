@@ -25,6 +25,7 @@ from models import (
     skill_imports,
     spending,
     steps,
+    tallies,
     waiting,
     wakes,
     webhooks,
@@ -46,7 +47,7 @@ from tasks import swarms as swarm_tasks
 from tasks import updates as update_tasks
 from tasks import webhooks as webhook_tasks
 from workers.broker import BellBroker
-from workers.relay import Relay
+from workers.relay import BATCH, Relay
 
 LEADER = 0x646A_696E  # the advisory lock of the leading clock
 IDLE_SECONDS = 0.5  # how long a relay sleeps when no bell rings
@@ -115,7 +116,7 @@ class Clock:
                 if now >= due[place]:
                     periodic.act()
                     due[place] = now + periodic.seconds
-            if not passed_on:
+            if passed_on < BATCH:  # what came since rings the bell
                 _listen(connection, max(0.0, min(IDLE_SECONDS, min(due) - time.monotonic())))
 
 
@@ -195,6 +196,7 @@ PERIODIC = (
     Periodic(0.5, sweep_leases),
     Periodic(0.5, spending.lose_abandoned),
     Periodic(1, sweep_swarms),
+    Periodic(1, tallies.fold),
     Periodic(1, failure_tasks.ask_again),
     Periodic(1, sweep_pulses),
     Periodic(3600, routines.forget_old),

@@ -33,11 +33,14 @@ def test_calls_at_once_are_all_counted_while_runs_are_deleted(database: str) -> 
         with db.connection_context():
             runs.delete(run.id, force=True)
 
-    with ThreadPoolExecutor(10) as threads:
+    with ThreadPoolExecutor(12) as threads:
         asked = [threads.submit(write, seat) for seat in range(6)]
         asked += [threads.submit(delete, run) for run in doomed]
+        asked += [threads.submit(_fold, 50) for _ in range(2)]
         for each in asked:
             each.result(30)
+    assert db.execute_sql(tallies.WRONG).fetchall() == []
+    tallies.fold()
     assert LlmCall.select().count() == 150
     assert db.execute_sql(tallies.WRONG).fetchall() == []
     (month,) = Tally.select().where((Tally.span == MONTH) & (Tally.owner_id == "usr_owner"))
@@ -47,6 +50,7 @@ def test_calls_at_once_are_all_counted_while_runs_are_deleted(database: str) -> 
 def test_a_migration_counts_the_calls_there_were(database: str) -> None:
     call("0.25", 5 * HOUR, run_id=new_run().id)
     call(None, 6 * HOUR, owner_id=None)
+    tallies.fold()
     kept = _rows()
     Tally.delete().execute()
     RunTally.delete().execute()
@@ -58,3 +62,9 @@ def test_a_migration_counts_the_calls_there_were(database: str) -> None:
 
 def _rows() -> list[tuple[Any, ...]]:
     return [*sorted(Tally.select().tuples()), *sorted(RunTally.select().tuples())]
+
+
+def _fold(times: int) -> None:
+    with db.connection_context():
+        for _ in range(times):
+            tallies.fold()

@@ -15,7 +15,7 @@ from models.base import db
 from models.llm_calls import LlmCall
 from models.principals import Principal
 from models.runs import Run
-from models.tallies import SPANS, Tally
+from models.tallies import SPANS, FreshCall, Tally
 from tasks import forks
 from tasks import runs as commands
 from tests.models.callers import call
@@ -34,7 +34,7 @@ class Using(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        for model in (LlmCall, Tally, Run):
+        for model in (FreshCall, LlmCall, Tally, Run):
             model.delete().execute()
         self.runs = [new_run(ANNA), new_run(BEN, project_id="proj_1")]
         self.made: list[tuple[str | None, str | None, int, Decimal]] = []
@@ -69,6 +69,11 @@ class Using(RuleBasedStateMachine):
             gone = self.runs.pop(which % len(self.runs))
             commands.delete(gone.id, force=True)
             self.made = [each for each in self.made if each[1] != gone.id]
+
+    @rule()
+    def the_clock_folds(self) -> None:
+        tallies.fold()
+        assert FreshCall.select().count() == 0
 
     @invariant()
     def the_tallies_say_what_the_calls_say(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from flask import g
 from flask.views import MethodView
 
-from models.tallies import Tally
+from models import tallies
 from web.resources import Blueprint
 from web.schemas import usage as wire
 
@@ -29,4 +29,4 @@ class History(MethodView):
     @blueprint.response(200, wire.History)
     def get(self, form: dict[str, Any]) -> Any:
         """What one's model calls took and cost by hour, day or month, and by group if asked."""
-        return wire.history(Tally.visible_to(g.principal), form)
+        return wire.history(tallies.Usage.visible_to(g.principal), form)

@@ -8,7 +8,7 @@ from marshmallow import fields, validate
 
 from models import api_usage, tallies
 from models.base import now_ms
-from models.tallies import GROUPS, LATEST, SPANS, USUAL_MS, Tally
+from models.tallies import GROUPS, LATEST, SPANS, USUAL_MS
 from web.bodies import LARGEST, Form
 from web.resources import only
 from web.schemas.base import Free, Milliseconds, made
@@ -73,11 +73,11 @@ History = made(
     },
 )
 FILTERS = {
-    "provider": Tally.provider.__eq__,
-    "model": Tally.model.__eq__,
-    "agent_id": Tally.agent_id.__eq__,
-    "project_id": Tally.project_id.__eq__,
-    "type": Tally.type.__eq__,
+    "provider": tallies.Usage.provider.__eq__,
+    "model": tallies.Usage.model.__eq__,
+    "agent_id": tallies.Usage.agent_id.__eq__,
+    "project_id": tallies.Usage.project_id.__eq__,
+    "type": tallies.Usage.type.__eq__,
 }
 
 
