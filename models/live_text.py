@@ -15,6 +15,7 @@ import orjson
 from models import streams
 
 TEXT, THINKING = "agent_output", "agent_thinking"
+TOOL_OUTPUT = "tool_output"  # what a tool prints while it works; nobody keeps that
 KEPT_SECONDS = 600
 
 Piece = Mapping[str, Any]  # `after`, `kind`, `offset`, `chunk`

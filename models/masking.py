@@ -34,6 +34,17 @@ def lines(secret: str) -> Iterator[str]:
             yield line
 
 
+def beginning(text: str, secrets: Iterable[str]) -> str:
+    """The longest end of the text with which one of these secrets may begin."""
+    longest = 0
+    for secret in secrets:
+        for length in range(min(len(secret) - 1, len(text)), longest, -1):
+            if text.endswith(secret[:length]):
+                longest = length
+                break
+    return text[len(text) - longest :]
+
+
 def without(text: str, secrets: Iterable[str]) -> str:
     """The text with every one of these secrets blotted out, the longest first."""
     for secret in sorted(secrets, key=len, reverse=True):

@@ -16,20 +16,22 @@ from flask import Response, g
 from models import live_text, utterances
 from models.base import now_ms
 from models.chats import ChatSession
-from models.live_text import TEXT, THINKING, Reply
+from models.live_text import TEXT, THINKING, TOOL_OUTPUT, Reply
 from models.logs import log
 from models.principals import Principal
 from models.runs import Run
 from models.sessions import Session
 from web import frames
 from web.channels import session_events
-from web.chat_words import OVER, PIECES, in_words
+from web.chat_words import OVER, PIECES, in_words, printed
 from web.feed import Feed
 from web.handover import Streaming
 from web.items import Item, Payload, payload_of
 from web.positions import ChatPosition, RunPosition, chat_position
 from web.resources import visible
 from web.stream import RunStream, asked_position, feed
+
+EARLY = 20  # pieces of a tool's output
 
 
 def of_chat(chat: ChatSession, form: Mapping[str, Any]) -> Response:
@@ -63,12 +65,16 @@ class ChatStream(RunStream):
         self._after = start.after  # which reply the client has a part of, and how much
         self._told = {TEXT: start.text, THINKING: start.thinking}
         self._greeted = False
+        self._early: list[Payload] = []  # what tools print of whose beginning we have not heard
+        self._done = ""  # the tool call that ended last
 
     def deliver(self, item: Item) -> bytes:
         """The frames for one item, or nothing: it was sent, or others before it are missing."""
         body = item.body
         if body is None or body["seq"] is not None:
             return super().deliver(item)
+        if body["type"] == TOOL_OUTPUT:
+            return self._printed(payload_of(body))
         if body["type"] not in PIECES or "after" not in body["data"]:
             return b""
         data = body["data"]
@@ -91,6 +97,15 @@ class ChatStream(RunStream):
             self._greeted = True
             piece += frames.frame({"type": "connected", "session_id": self.topic})
         return piece + self._so_far(reply)
+
+    def _printed(self, payload: Payload) -> bytes:
+        """What a tool prints, if it has begun for the client and not ended; it is told once."""
+        if payload["toolCallId"] == self._done:
+            return b""
+        if payload["after"] <= self.seq:
+            return self._framed(printed(payload), self._position())
+        self._early = [*self._early, payload][-EARLY:]
+        return b""
 
     def _under_way(self) -> Reply:
         if not self.feed.redis_url:
@@ -161,7 +176,14 @@ class ChatStream(RunStream):
             self._ended, self._after, self._told = seq, 0, {TEXT: 0, THINKING: 0}
         self._sent(seq, payload["type"])
         told = in_words(payload)
-        return pieces if told is None else pieces + self._framed(told, str(seq))
+        pieces += b"" if told is None else self._framed(told, str(seq))
+        return pieces + self._printed_early(payload)
+
+    def _printed_early(self, event: Payload) -> bytes:
+        if event["type"] == "tool_call_end":
+            self._done = event["toolCallId"]
+        waiting, self._early = self._early, []
+        return b"".join(map(self._printed, waiting))
 
     def _end_of_reply(self, payload: Payload) -> bytes:
         if "after" not in payload:

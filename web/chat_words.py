@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from models.live_text import TEXT, THINKING
+from models.live_text import TEXT, THINKING, TOOL_OUTPUT
 from web.items import Payload
 
 PIECES = {TEXT: ("output", "content"), THINKING: ("thinking", "thinking")}
@@ -62,6 +62,14 @@ def _call_ended(payload: Payload) -> Told:
     names = ("toolName", "toolCallId", "result", "durationMs")
     told = {name: payload[name] for name in names} | {"success": not payload["isError"]}
     return "tool_end", {"requestId": payload["sessionId"], **told}
+
+
+def printed(payload: Payload) -> Payload:
+    """The frame for what a tool prints while it works."""
+    names = ("toolName", "toolCallId", "stream")
+    told = {name: payload[name] for name in names} | {"content": payload["chunk"]}
+    data = {"requestId": payload["sessionId"], **told}
+    return {"type": TOOL_OUTPUT, "timestamp": payload["timestamp"], "data": data}
 
 
 def _read(arguments: str) -> Any:

@@ -17,6 +17,7 @@ from models.runs import Run
 from models.steps import Step
 from tests.web.listening import Frame, listening, messages
 from workers.agents.events import Spoke
+from workers.agents.overhearing import Overhearing
 from workers.agents.recounting import Recounting
 from workers.jobs import steps as jobs
 from workers.llm.base import Message, Reply, Text, Thinking, Usage
@@ -140,6 +141,69 @@ def test_a_client_that_comes_late_hears_the_whole_conversation(
     assert started["toolCallId"] == ended["toolCallId"]
     assert (started["args"], ended["success"]) == ({}, True)
     assert first[-1].data["data"]["success"] is True
+
+
+def test_what_a_command_prints_is_heard_while_it_runs_and_its_result_stands(
+    owner: FlaskClient, chat: str, work: Work
+) -> None:
+    command = {"command": "echo one; sleep 0.5; echo two"}
+    with listening(owner, path(chat)) as frames:
+        until(frames, "connected")
+        say(owner, chat, play("Look", calls=[{"name": "bash", "arguments": command}]))
+        work()
+        heard = until(frames, "turn_end")
+    assert [kind for kind in told(heard) if kind.startswith("tool")] == [
+        "tool_start",
+        "tool_output",
+        "tool_end",
+    ]
+    assert words(heard, "tool_output") == "one\ntwo\n"
+    about = {
+        frame.data["data"]["toolCallId"]: frame.data["data"]["requestId"]
+        for frame in heard
+        if frame.data["type"].startswith("tool")
+    }
+    assert len(about) == 1
+    (ended,) = [each.data["data"] for each in heard if each.data["type"] == "tool_end"]
+    assert ended["result"] == "one\ntwo"
+    with listening(owner, path(chat)) as frames:
+        again = until(frames, "turn_end")
+    assert "tool_output" not in told(again)
+    (answer,) = [each for each in ChatMessage.of(chat) if each.role == "assistant"]
+    assert [call["result"] for call in answer.tool_calls or ()] == ["one\ntwo"]
+
+
+def test_output_that_overtakes_its_tool_waits_for_it_and_none_comes_after_the_end(
+    owner: FlaskClient, stage: Stage, settings: Settings
+) -> None:
+    call = {"toolName": "bash", "toolCallId": "c-1", "sessionId": stage.step.session_id}
+
+    def happen(kind: str, **more: Any) -> None:
+        with base.db.atomic():
+            Run.locked(stage.chat).record((kind, {"stepId": "CHAT", **call, **more}))
+
+    with listening(owner, path(stage.chat)) as frames:
+        until(frames, "connected")
+        happen("tool_call_start", args="{}")
+        ear = Overhearing(stage.run, stage.step, settings.redis_url)
+        ear.begins({**call, "after": Run.find(stage.chat).event_seq})
+        ear.hear("early")  # before the event itself is handed on
+        stage.publish()
+        happen("tool_call_end", result="early", isError=False, durationMs=1)
+        stage.publish()
+        ear._flush()
+        ear.hear("late")  # of a worker that does not know yet that it was taken over
+        ear.ends()
+        stage.end_reply("Done")
+        happen("message_ended", messageId="m", status="completed", error=None)
+        stage.publish()
+        heard = until(frames, "turn_end")
+    assert [kind for kind in told(heard) if kind.startswith("tool")] == [
+        "tool_start",
+        "tool_output",
+        "tool_end",
+    ]
+    assert words(heard, "tool_output") == "early"
 
 
 def test_all_four_addresses_give_the_same(owner: FlaskClient, chat: str, work: Work) -> None:

@@ -22,6 +22,7 @@ EVENTS: Mapping[str, str] = {  # a run's event -> what a session calls it
     "agent_output": "output",
     "tool_call_start": "tool_start",
     "tool_call_end": "tool_end",
+    "tool_output": "tool_output",
     "turn_end": "turn_end",
     "context_compacted": "message",
     "step_started": "status",

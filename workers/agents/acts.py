@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from models.blobs import Blobs
 from workers.agents import delegating
@@ -42,6 +43,11 @@ class Acts:
         """Name the act that is about to be done, the same at each try."""
         if self.toolbox is not None:
             self.toolbox.begins(asked_by)
+
+    def watched(self, call: Mapping[str, Any]) -> None:
+        """Name the call that is about to run for whoever watches."""
+        if self.toolbox is not None:
+            self.toolbox.watched(call)
 
     def came_of(self, call: Call, asked_by: str, launched: str | None) -> Result | None:
         """What an act came to that a worker has let go of; None when it is to be done.

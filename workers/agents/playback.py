@@ -30,7 +30,7 @@ from workers.agents.tools.base import Bench
 from workers.agents.tools.tree import Tree
 from workers.halting import Halt
 from workers.llm.base import Call, Delta, Message, Options, Reply, Result, ToolSpec
-from workers.sandboxes.base import Output
+from workers.sandboxes.base import Hear, Output
 
 NOWHERE = Path("/dev/null/nowhere")
 
@@ -63,7 +63,9 @@ class Recorded:
 class Shut:
     """A sandbox that was never opened."""
 
-    def run(self, argv: Sequence[str], timeout: float, halt: Halt) -> Output:
+    def run(
+        self, argv: Sequence[str], timeout: float, halt: Halt, hear: Hear | None = None
+    ) -> Output:
         """Nothing runs."""
         raise RuntimeError("a replay ran a command")
 

@@ -39,18 +39,18 @@ class Telling:
 
     def call_began(self, call: Call) -> None:
         """A tool is about to run."""
-        self.tell("tool_call_start", **self._names(call), args=call.arguments)
+        self.tell("tool_call_start", **self.names(call), args=call.arguments)
 
     def call_ended(self, call: Call, result: Result, seconds: float) -> None:
         """A tool has answered."""
         shown = {"result": bounded(result.text, RESULT_LIMIT), "isError": result.is_error}
-        self.tell("tool_call_end", **self._names(call), **shown, durationMs=round(seconds * 1000))
+        self.tell("tool_call_end", **self.names(call), **shown, durationMs=round(seconds * 1000))
 
     def compacted(self, event: Compacted) -> None:
         """The conversation was shortened."""
         self.tell("context_compacted", before=event.before, after=event.after)
 
-    def _names(self, call: Call) -> dict[str, str]:
+    def names(self, call: Call) -> dict[str, str]:
         """Providers number their calls per reply at times; ours are unique within the run.
 
         A call that is tried again, because its worker was lost or waited for others, is the same.

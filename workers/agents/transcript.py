@@ -81,7 +81,7 @@ class Transcript:
         self._granted = Options()  # how the model may be asked
         self._sent = False  # whether what is held back was written, if perhaps not committed
         self._further = False  # whether an act was done among it, which clears a suspect
-        self._after = 0  # the run's last event when the model was asked
+        self._after = 0  # the run's last event when the act under way began
         self._unknown = False  # whether nobody knows what came of the latest act
         self._writes: list[Callable[[Run], object]] = []
 
@@ -281,6 +281,8 @@ class Transcript:
             return self._returned(Returned(event.call, came, 0.0))
         self.acts.begins(asked_by)
         self._claim(entry)
+        where = {"sessionId": self.step.session_id, "after": self._after}
+        self.acts.watched({**self.telling.names(event.call), **where})
         return None
 
     def _returned(self, event: Returned) -> Result:
@@ -315,6 +317,7 @@ class Transcript:
         with self._held() as run:
             if not self._arrived():
                 self.write(run)
+            self._after = run.event_seq
 
     def _arrived(self) -> bool:
         """Whether a try was taken whose commit was not answered."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from models.attachments import Attachment
 from workers.halting import Halt
 from workers.sandboxes.base import LOCALE, SEARCH_PATH, Output, Spec
+from workers.sandboxes.capture import Capture
 from workers.sandboxes.children import Command, finish, limited
 
 SECONDS = 30.0
@@ -46,7 +47,7 @@ def _run(path: Path, mime: str, seconds: float) -> Output:
     spec = Spec(path.parent, **LIMITS)  # type: ignore[arg-type]
     env = {"PATH": SEARCH_PATH, "LANG": LOCALE}
     command = Command(limited(spec, argv, count=False), env, path.parent)
-    return finish(command, seconds, OUTPUT_BYTES, Halt())
+    return finish(command, seconds, Capture(OUTPUT_BYTES), Halt())
 
 
 def _answer(output: Output) -> Extracted:

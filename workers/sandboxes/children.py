@@ -49,7 +49,7 @@ def limited(spec: Spec, argv: Sequence[str], count: bool = True) -> list[str]:
     return ["/usr/bin/prlimit", *limits, "--", *argv]
 
 
-def finish(command: Command, timeout: float, limit: int, halt: Halt) -> Output:
+def finish(command: Command, timeout: float, capture: Capture, halt: Halt) -> Output:
     """Run `command` to its end, its time-out or the halt; its process group dies in any case."""
     halt.check()
     process = subprocess.Popen(
@@ -62,7 +62,6 @@ def finish(command: Command, timeout: float, limit: int, halt: Halt) -> Output:
         start_new_session=True,
         pass_fds=command.handles,
     )
-    capture = Capture(limit)
     try:
         # Nothing reaps the process inside the block, so its pid cannot come to mean another.
         with halt.waking(lambda: _kill(process.pid)):

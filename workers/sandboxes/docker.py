@@ -26,6 +26,7 @@ from workers.sandboxes.base import (
     MOUNT,
     SEARCH_PATH,
     Engine,
+    Hear,
     Output,
     SandboxUnavailable,
     Spec,
@@ -106,13 +107,15 @@ class _Open:
     def _api(self) -> docker.APIClient:
         return cast(docker.DockerClient, self.container.client).api  # one made the container
 
-    def run(self, argv: Sequence[str], timeout: float, halt: Halt) -> Output:
+    def run(
+        self, argv: Sequence[str], timeout: float, halt: Halt, hear: Hear | None = None
+    ) -> Output:
         halt.check()
         api = self._api
         made = api.exec_create(
             self.container.id, list(argv), workdir=MOUNT, environment=self._env()
         )["Id"]
-        capture, heard = Capture(self.spec.output_bytes), threading.Event()
+        capture, heard = Capture(self.spec.output_bytes, hear), threading.Event()
         stream = api.exec_start(made, socket=True)
         threading.Thread(target=_hear, args=(stream, capture, heard), daemon=True).start()
         code = self._ended(made, heard, halt.remaining(timeout), halt)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.halting import Halt
-from workers.sandboxes.base import COOKIES, LOCALE, SEARCH_PATH, Engine, Output, Spec
+from workers.sandboxes.base import COOKIES, LOCALE, SEARCH_PATH, Engine, Hear, Output, Spec
+from workers.sandboxes.capture import Capture
 from workers.sandboxes.children import Command, finish, limited
 from workers.sandboxes.scratch import lay_out, scratch
 
@@ -43,9 +44,11 @@ class _Open:
     spec: Spec
     home: Path
 
-    def run(self, argv: Sequence[str], timeout: float, halt: Halt) -> Output:
+    def run(
+        self, argv: Sequence[str], timeout: float, halt: Halt, hear: Hear | None = None
+    ) -> Output:
         command = Command(limited(self.spec, argv, count=False), self._env(), self.spec.tree)
-        return finish(command, timeout, self.spec.output_bytes, halt)
+        return finish(command, timeout, Capture(self.spec.output_bytes, hear), halt)
 
     def _env(self) -> dict[str, str]:
         env = {"PATH": SEARCH_PATH, "HOME": str(self.home), "LANG": LOCALE}

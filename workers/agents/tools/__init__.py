@@ -99,6 +99,11 @@ class Toolbox:
         if self._bench.mandate is not None:
             self._bench.mandate.act = act
 
+    def watched(self, call: Mapping[str, Any]) -> None:
+        """Name the call under way for whoever watches."""
+        if self._bench.ear is not None:
+            self._bench.ear.begins(call)
+
     def ends(self, name: str) -> bool:
         """Whether calling the tool ends the step; it changes nothing else."""
         return name in self._all and self._all[name].lifecycle
@@ -114,6 +119,9 @@ class Toolbox:
             return Result(call.id, tidy(self._bench.blotted(str(error))), is_error=True)
         except OSError as error:
             return Result(call.id, self._bench.blotted(_in_words(error)), is_error=True)
+        finally:
+            if self._bench.ear is not None:
+                self._bench.ear.ends()
 
     def _act(self, call: Call, halt: Halt) -> str:
         tool = self._tools.get(call.name)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from models.masking import without
 from workers.agents.mandate import Mandate
 from workers.agents.tools.tree import Tree
 from workers.halting import Halt
 from workers.llm.base import ToolSpec
-from workers.sandboxes.base import Sandbox
+from workers.sandboxes.base import Hear, Sandbox
 from workers.workspaces import Saved
 
 OUTPUT_CHARS = 30_000
@@ -42,12 +42,26 @@ class Awaited(Exception):
         self.base: Saved | None = None  # the files that those who do the work begin with
 
 
+class Ear(Protocol):
+    """Whoever listens to what tools print while they work."""
+
+    def begins(self, call: Mapping[str, Any]) -> None:
+        """A tool is about to run, which is called that."""
+
+    def hear(self, piece: str) -> None:
+        """It has printed this."""
+
+    def ends(self) -> None:
+        """It has answered."""
+
+
 @dataclass(frozen=True)
 class Bench:
     """What a step's tools work on; `declared` are the outputs its pipeline asks for.
 
     `contained` says that commands can change nothing but the tree: no network, no other files.
-    `hidden` are texts that no tool may answer with, `mandate` is there where tools change rows.
+    `hidden` are texts that no tool may answer with, `mandate` is there where tools change rows,
+    `ear` where somebody may watch them.
     """
 
     tree: Tree
@@ -56,6 +70,12 @@ class Bench:
     contained: bool = False
     hidden: tuple[str, ...] = field(default=(), repr=False)
     mandate: Mandate | None = None
+    ear: Ear | None = None
+
+    @property
+    def hear(self) -> Hear | None:
+        """What is to be told of commands while they run."""
+        return self.ear.hear if self.ear is not None else None
 
     def blotted(self, text: str) -> str:
         """`text` without what the agent may use but not see."""

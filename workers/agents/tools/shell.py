@@ -15,7 +15,7 @@ LONGEST = 3600
 def bash(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
     """What the command printed; a ToolError when it failed or took too long."""
     seconds = arguments["timeout"]
-    output = bench.sandbox.run(["bash", "-c", arguments["command"]], seconds, halt)
+    output = bench.sandbox.run(["bash", "-c", arguments["command"]], seconds, halt, bench.hear)
     printed = bounded(output.text.rstrip())
     if output.timed_out:
         raise ToolError(f"{printed}\n[ended after {seconds} seconds: time-out]".lstrip())
