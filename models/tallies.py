@@ -11,28 +11,22 @@ of their keys, and budgets after them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection
 from functools import reduce
 from operator import or_
 from typing import Any
 
 from peewee import BigIntegerField, CharField, CompositeKey, DecimalField, ForeignKeyField, fn
 
+from models import spans
 from models.base import IDENTIFIER, Model, Moment, db
-from models.errors import Invalid
 from models.principals import Principal
 from models.runs import Run
 
 CHAT, RUN = "chat", "run"  # what a call was made for
-HOUR, DAY, MONTH = "hour", "day", "month"
-SPANS = (DAY, HOUR, MONTH)
-MOST_BUCKETS = 400
 MOST_ROWS = 10_000  # of a history by groups
+ALIKE = ("owner_id", "span", "start", "type", "project_id", "agent_id", "provider", "model")
 MOST_FOLDED = 10_000  # calls in one statement
-LATEST = 221_845_305_600_000  # ms, the year 9000
-DAY_MS = 86_400_000
-USUAL_MS = {HOUR: 7 * DAY_MS, DAY: 30 * DAY_MS, MONTH: 365 * DAY_MS}
 
 
 class FreshCall(Model):
@@ -44,10 +38,23 @@ class FreshCall(Model):
         table_name = "fresh_calls"
 
 
-class Tally(Model):
+class Sums(Model):
+    """What calls add up to; those without a known price are `unpriced` and cost nothing here."""
+
+    calls = BigIntegerField()
+    unpriced = BigIntegerField()
+    input_tokens = BigIntegerField()
+    output_tokens = BigIntegerField()
+    cache_read_tokens = BigIntegerField()
+    cache_write_tokens = BigIntegerField()
+    total_tokens = BigIntegerField()
+    cost_total = DecimalField(max_digits=20, decimal_places=8)
+
+
+class Tally(Sums):
     """What the calls of one span that are alike in all the rest add up to; '' stands for none.
 
-    Calls without a known price are `unpriced` and cost nothing here. Without the fresh calls.
+    Without the fresh calls.
     """
 
     owner_id = CharField(max_length=IDENTIFIER)
@@ -58,20 +65,10 @@ class Tally(Model):
     agent_id = CharField(max_length=IDENTIFIER)
     provider = CharField(max_length=64)
     model = CharField(max_length=256)
-    calls = BigIntegerField()
-    unpriced = BigIntegerField()
-    input_tokens = BigIntegerField()
-    output_tokens = BigIntegerField()
-    cache_read_tokens = BigIntegerField()
-    cache_write_tokens = BigIntegerField()
-    total_tokens = BigIntegerField()
-    cost_total = DecimalField(max_digits=20, decimal_places=8)
 
     class Meta:
         table_name = "tallies"
-        primary_key = CompositeKey(
-            "owner_id", "span", "start", "type", "project_id", "agent_id", "provider", "model"
-        )
+        primary_key = CompositeKey(*ALIKE)
 
 
 class Usage(Tally):
@@ -88,20 +85,12 @@ class Usage(Tally):
         return cls.select().where(cls.owner_id == principal.id)
 
 
-class RunTally(Model):
+class RunTally(Sums):
     """What the calls of a run add up to."""
 
     run_id: str
 
     run = ForeignKeyField(Run, primary_key=True, on_delete="CASCADE")
-    calls = BigIntegerField()
-    unpriced = BigIntegerField()
-    input_tokens = BigIntegerField()
-    output_tokens = BigIntegerField()
-    cache_read_tokens = BigIntegerField()
-    cache_write_tokens = BigIntegerField()
-    total_tokens = BigIntegerField()
-    cost_total = DecimalField(max_digits=20, decimal_places=8)
 
     class Meta:
         table_name = "run_tallies"
@@ -147,7 +136,7 @@ def fold() -> None:
 
 def total(usage: Any) -> dict[str, Any]:
     """What a query of usage adds up to altogether."""
-    (row,) = _summed(Usage, usage.where(Usage.span == MONTH)).dicts()
+    (row,) = _summed(Usage, usage.where(Usage.span == spans.MONTH)).dicts()
     return _plain(row)
 
 
@@ -165,53 +154,20 @@ def history(
 
     Spans without a call are there with zeros, for every group that has calls in any of them.
     """
-    starts = list(beginnings(span, first, last))
+    starts = list(spans.beginnings(span, first, last))
     chosen = usage.where((Usage.span == span) & Usage.start.between(starts[0], starts[-1]))
     columns = [Usage.start] if by is None else [Usage.start, GROUPS[by].alias("group")]
     rows = list(_summed(Usage, chosen.where(Usage.calls > 0), *columns).group_by(*columns).dicts())
     found = {(row["start"], row.get("group")): _plain(row) for row in rows}
     groups = [None] if by is None else sorted({row["group"] for row in rows})
     if len(starts) * len(groups) > MOST_ROWS:
-        raise _invalid("group_by", f"More than {MOST_ROWS} rows: ask for a shorter time.")
+        raise spans.invalid("group_by", f"More than {MOST_ROWS} rows: ask for a shorter time.")
     nothing = dict.fromkeys(SUMS, 0) | {"totalCost": 0.0}
     places = [(start, group) for start in starts for group in groups]
     named = [{"start": start} | ({} if by is None else {"group": group}) for start, group in places]
     return [
         nothing | found.get(place, {}) | name for place, name in zip(places, named, strict=True)
     ]
-
-
-def beginnings(span: str, first: int, last: int) -> Iterator[int]:
-    """When each span begins that has a moment from `first` to before `last`; Invalid for many."""
-    if first >= last:
-        raise _invalid("from", "Must be before `to`.")
-    here, end = beginning(span, first), _moment(last)
-    for number in range(MOST_BUCKETS + 1):
-        if here >= end:
-            return
-        if number == MOST_BUCKETS:
-            raise _invalid("from", f"More than {MOST_BUCKETS} buckets: ask for a shorter time.")
-        yield int(here.timestamp()) * 1000
-        here = following(span, here)
-
-
-def beginning(span: str, at: int) -> datetime:
-    """When the span with that moment (ms) in it begins."""
-    whole = _moment(at).replace(minute=0, second=0, microsecond=0)
-    if span == HOUR:
-        return whole
-    return whole.replace(hour=0) if span == DAY else whole.replace(hour=0, day=1)
-
-
-def following(span: str, start: datetime) -> datetime:
-    """When the next span begins."""
-    if span == MONTH:
-        return (start + timedelta(days=31)).replace(day=1)
-    return start + (timedelta(hours=1) if span == HOUR else timedelta(days=1))
-
-
-def _moment(at: int) -> datetime:
-    return datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
 
 
 def _summed(model: Any, rows: Any, *columns: Any) -> Any:
@@ -226,14 +182,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return row | counts | {"totalCost": float(row["totalCost"])}
 
 
-def _invalid(field: str, why: str) -> Invalid:
-    fault = {"loc": ["query", field], "msg": why, "type": "invalid"}
-    return Invalid(f"{field}: {why}", errors=[fault])
-
-
-_COLUMNS = [field.column_name for field in Tally._meta.sorted_fields]
-_KEY = ", ".join(_COLUMNS[:8])
-_FIGURES = _COLUMNS[8:]
+_KEY = ", ".join(ALIKE)
+_FIGURES = list(SUMS.values())
 _START = """
     (extract(epoch FROM date_trunc(
         spans.name, to_timestamp(calls.created_at / 1000) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'

@@ -10,7 +10,7 @@ import importlib
 import time
 from typing import Any
 
-from models import tallies
+from models import spans
 from models.principals import ANONYMOUS
 from tests.bench.figures import spread
 from tests.bench.stage import database, measured
@@ -35,7 +35,7 @@ SELECT 'llmcall' || n, n, 'run_' || n / 20, 'agent_' || n / 5 %% 8, %(owner)s,
     0.00123457, false, 0, false, %(since)s + n::bigint * %(apart)s
 FROM generate_series(0, %(calls)s - 1) AS n
 """
-YEAR_MS = 365 * tallies.DAY_MS
+YEAR_MS = 365 * spans.DAY_MS
 PLAIN = """
 SELECT count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
     sum(cache_write_tokens), sum(total_tokens), sum(cost_total)
@@ -60,7 +60,7 @@ def main() -> None:
         "runs": -(-given.calls // 20),
         "since": now - YEAR_MS,
         "apart": YEAR_MS // given.calls,
-        "month": now - 30 * tallies.DAY_MS,
+        "month": now - 30 * spans.DAY_MS,
     }
     with measured("web") as running, database(running) as connection:
         cursor = connection.cursor()

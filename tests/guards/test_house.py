@@ -14,7 +14,7 @@ from playhouse.schema_diff import diff_models
 from models import migrations, outbox
 from models.base import Model, db
 from models.lifecycle import Stateful
-from models.tallies import Usage
+from models.tallies import Sums, Usage
 from models.vault import Vaulted
 from tasks import QUEUES, TASKS
 from workers import boot, broker
@@ -43,7 +43,7 @@ PARTIAL = (
     "pulse_firings_open",
     "inbox_messages_unread",
 )
-ABSTRACT = {Stateful, Vaulted, Usage}  # no tables of their own
+ABSTRACT = {Stateful, Sums, Vaulted, Usage}  # no tables of their own
 OURS = ("models", "tasks", "workers", "web")
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from models import tallies
 from models.base import db
 from models.llm_calls import LlmCall
-from models.tallies import MONTH, RunTally, Tally
+from models.spans import MONTH
+from models.tallies import RunTally, Tally
 from tasks import runs
 from tests.models.callers import call
 from tests.models.spenders import new_run

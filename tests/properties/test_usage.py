@@ -10,12 +10,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from models import api_usage, tallies
+from models import api_usage, spans, tallies
 from models.base import db
 from models.llm_calls import LlmCall
 from models.principals import Principal
 from models.runs import Run
-from models.tallies import SPANS, FreshCall, Tally
+from models.spans import SPANS
+from models.tallies import FreshCall, Tally
 from tasks import forks
 from tasks import runs as commands
 from tests.models.callers import call
@@ -118,12 +119,12 @@ def test_whatever_becomes_of_calls_usage_adds_up(database: str) -> None:
 
 @given(
     strategies.sampled_from(SPANS),
-    strategies.integers(0, tallies.LATEST - 1),
+    strategies.integers(0, spans.LATEST - 1),
     strategies.integers(1, 12 * 3_600_000),
 )
 def test_spans_cover_a_time_without_gap_or_overlap(span: str, first: int, length: int) -> None:
-    starts = list(tallies.beginnings(span, first, first + length))
+    starts = list(spans.beginnings(span, first, first + length))
     assert starts[0] <= first and starts == sorted(set(starts))
-    last = tallies.following(span, datetime.fromtimestamp(starts[-1] // 1000, UTC))
+    last = spans.following(span, datetime.fromtimestamp(starts[-1] // 1000, UTC))
     assert starts[-1] < first + length <= int(last.timestamp()) * 1000
-    assert all(tallies.beginning(span, each + 1).timestamp() * 1000 == each for each in starts)
+    assert all(spans.beginning(span, each + 1).timestamp() * 1000 == each for each in starts)

@@ -8,7 +8,8 @@ from marshmallow import fields, validate
 
 from models import api_usage, tallies
 from models.base import now_ms
-from models.tallies import GROUPS, LATEST, SPANS, USUAL_MS
+from models.spans import DAY, LATEST, SPANS, USUAL_MS
+from models.tallies import GROUPS
 from web.bodies import LARGEST, Form
 from web.resources import only
 from web.schemas.base import Free, Milliseconds, made
@@ -100,7 +101,7 @@ class HistoryForm(Form):
     Buckets begin at hours, days or months of UTC; the first and the last one are told whole.
     """
 
-    granularity = fields.String(load_default=tallies.DAY, validate=validate.OneOf(SPANS))
+    granularity = fields.String(load_default=DAY, validate=validate.OneOf(SPANS))
     first = fields.Integer(data_key="from", validate=validate.Range(0, LATEST))
     last = fields.Integer(data_key="to", validate=validate.Range(0, LATEST))
     group_by = fields.String(load_default=None, validate=validate.OneOf(list(GROUPS)))
