@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import peewee
@@ -13,6 +13,8 @@ from playhouse.pool import PooledPostgresqlDatabase
 from models.prepared import Params
 
 Statement = bytes | tuple[str, Params]  # as it is, or to be prepared
+MOMENT = "REPEATABLE READ, READ ONLY"
+BEGINNINGS = {None: b"BEGIN", MOMENT: f"BEGIN ISOLATION LEVEL {MOMENT}".encode()}
 
 
 class _Held(threading.local):
@@ -65,25 +67,36 @@ class Database(PooledPostgresqlDatabase):
             return super().execute_sql(sql, params)
         return self._send(self.cursor().mogrify(sql, params))
 
-    def begin(self, isolation_level: Any = None) -> None:
+    def moment(self) -> AbstractContextManager[Any]:
+        """A transaction that changes nothing and sees all as it was when it first looked.
+
+        Inside of another transaction it sees what that one sees.
+        """
+        return nullcontext() if self.in_transaction() else self.atomic(MOMENT)
+
+    def begin(self, isolation_level: str | None = None) -> None:
         self.connection()  # opens one where there is none: peewee counts transactions on it
-        self._held.statements.append(b"BEGIN")
+        self._held.statements.append(BEGINNINGS[isolation_level])
 
     def commit(self) -> None:
         bells = [f"NOTIFY {channel}".encode() for channel in sorted(self._held.channels)]
         if bells:  # a transaction of their own, for whose commit nobody need wait for the disk
             bells = [b"BEGIN", b"SET LOCAL synchronous_commit TO off", *bells, b"COMMIT"]
         self._held.channels.clear()
-        if self._held.statements != [b"BEGIN"]:
+        if self._has_begun() or len(self._held.statements) > 1:
             self._send(b"COMMIT", *bells)
         self._held.statements.clear()
 
     def rollback(self) -> None:
-        begun = b"BEGIN" not in self._held.statements
+        begun = self._has_begun()
         self._held.statements.clear()
         self._held.channels.clear()
         if begun:
             super().rollback()
+
+    def _has_begun(self) -> bool:
+        """Whether the database knows of the current transaction: the beginning was sent."""
+        return not any(each in self._held.statements for each in BEGINNINGS.values())
 
     def _send(self, *statements: Statement) -> Any:
         """Send what was held and `statements` in one round trip; gives the last one's cursor."""

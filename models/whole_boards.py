@@ -11,6 +11,7 @@ from peewee import fn
 
 from models.base import db
 from models.board import Task
+from models.copies import Listing
 
 SHOWN = (
     *("id", "project_id", "title", "description", "status", "priority", "assigned_agent"),
@@ -23,19 +24,9 @@ NODE = ("id", "title", "status", "priority", "assigned_agent", "estimated_hours"
 EDGE = ("id", "project_id", "from_task_id", "to_task_id", "type")
 
 
-def tasks(project_id: str) -> bytes:
-    """All tasks of a project, by their place."""
-    return _list(_TASKS, project_id)
-
-
-def nodes(project_id: str) -> bytes:
-    """The same with what a graph shows of them."""
-    return _list(_NODES, project_id)
-
-
-def edges(project_id: str) -> bytes:
-    """What waits for what in a project."""
-    return _list(_EDGES, project_id)
+TASKS = Listing("tasks", SHOWN, "column_position, id")
+NODES = Listing("tasks", NODE, "column_position, id")
+EDGES = Listing("dependency_edges", EDGE, "id")
 
 
 def one_by_one(*columns: Any) -> Any:
@@ -53,6 +44,14 @@ def in_place(project_id: str, *columns: str) -> list[Any]:
     return list(db.now(text, (project_id,)).fetchall())
 
 
+def hours(project_id: str) -> list[tuple[str, float | None]]:
+    """How many hours each task of a project takes, in the order in which they were made."""
+    text = """
+        SELECT id, estimated_hours FROM tasks WHERE project_id = %s ORDER BY created_at, id
+    """
+    return list(db.now(text, (project_id,)).fetchall())
+
+
 def waits(project_id: str) -> dict[str, list[str]]:
     """What each task of a project waits for, by the task's id; those that wait for nothing not."""
     text = """
@@ -65,19 +64,10 @@ def waits(project_id: str) -> dict[str, list[str]]:
     return found
 
 
-def _list(query: str, project_id: str) -> bytes:
-    rows = db.now(query, (project_id,)).fetchall()  # joined here: Postgres takes longer to
-    return f"[{','.join([row for (row,) in rows])}]".encode()
-
-
-def _as_list(table: str, columns: tuple[str, ...], order: str) -> str:
-    return f"""
-        SELECT row_to_json(shown)::text FROM (
-            SELECT {", ".join(columns)} FROM {table} WHERE project_id = %s ORDER BY {order}
-        ) AS shown
-    """  # noqa: S608
-
-
-_TASKS = _as_list("tasks", SHOWN, "column_position, id")
-_NODES = _as_list("tasks", NODE, "column_position, id")
-_EDGES = _as_list("dependency_edges", EDGE, "id")
+def structure(project_id: str) -> str:
+    """Another text when there are other tasks, or one takes other hours."""
+    text = """
+        SELECT concat_ws('.', count(*), sum(hash_record_extended((id, estimated_hours), 0)))
+        FROM tasks WHERE project_id = %s
+    """
+    return str(db.now(text, (project_id,)).fetchone()[0])

@@ -16,7 +16,7 @@ from models.logs import log
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECRET = re.compile(r"token|^code$|^state$", re.IGNORECASE)  # names in a query string
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-EXPOSED = "X-Request-ID, X-Total-Count, Link, Retry-After"
+EXPOSED = "X-Request-ID, X-Total-Count, Link, Retry-After, ETag"
 YEAR = 365 * 24 * 3_600  # seconds
 SAFE = {
     "X-Content-Type-Options": "nosniff",

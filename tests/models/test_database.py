@@ -137,3 +137,25 @@ def test_a_plan_that_a_migration_overtook_fails_once(database: str) -> None:
 def prepared() -> list[str]:
     """The statements that this connection has prepared."""
     return [text for (text,) in db.execute_sql("SELECT statement FROM pg_prepared_statements")]
+
+
+def test_a_moment_sees_all_as_it_was_when_it_first_looked(database: str) -> None:
+    db.later(*insert("before"))
+    with psycopg2.connect(database) as other, db.moment():
+        assert keys() == ["before"]
+        other.cursor().execute(*insert("meanwhile"))
+        other.commit()
+        assert keys() == ["before"]
+    assert keys() == ["before", "meanwhile"]
+
+
+def test_a_moment_changes_nothing_and_one_that_looks_at_nothing_costs_nothing(
+    database: str,
+) -> None:
+    with pytest.raises(peewee.InternalError, match="read-only"), db.moment():
+        db.later(*insert("never"))
+    with db.moment():
+        pass
+    with db.atomic(), db.moment():
+        db.later(*insert("inside of another transaction"))
+    assert keys() == ["inside of another transaction"]

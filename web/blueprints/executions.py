@@ -23,6 +23,7 @@ from web.schemas.swarms import (
     states,
 )
 from web.security import internal
+from web.whole import UNCHANGED
 
 blueprint = Blueprint("executions", "Work on tasks, and plans")
 
@@ -136,9 +137,10 @@ class Swarms(MethodView):
 @blueprint.route("/projects/<project_id>/dependency-graph")
 class DependencyGraph(MethodView):
     @blueprint.response(200, wire.Graph)
+    @blueprint.alt_response(304, description=UNCHANGED)
     def get(self, project_id: str) -> Any:
         """Tasks and dependencies, and the longest way through them."""
-        return jsonify(wire.graph(visible(Project, project_id)))
+        return wire.graph(visible(Project, project_id, Project.id).id)
 
 
 @blueprint.route("/projects/<project_id>/timeline")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import g, jsonify
+from flask import g
 from flask.views import MethodView
 
 from models.projects import Project
@@ -12,6 +12,7 @@ from tasks import projects
 from web.resources import Blueprint, Order, governed, page, visible
 from web.schemas import projects as wire
 from web.schemas.board import Done
+from web.whole import UNCHANGED
 
 blueprint = Blueprint("projects", "Projects")
 LATEST = Order((Project.updated_at, Project.id))
@@ -36,9 +37,10 @@ class Projects(MethodView):
 @blueprint.route("/projects/<project_id>")
 class OneProject(MethodView):
     @blueprint.response(200, wire.ProjectDetail)
+    @blueprint.alt_response(304, description=UNCHANGED)
     def get(self, project_id: str) -> Any:
         """A project with its whole board."""
-        return jsonify(wire.detailed(visible(Project, project_id)))
+        return wire.detailed(visible(Project, project_id))
 
     @blueprint.arguments(wire.ProjectChange)
     @blueprint.response(200, Done)

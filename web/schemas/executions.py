@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
+from flask import Response
 from marshmallow import fields, pre_load, validate
 
-from models import board, dag, plans, schedule, whole_boards
-from models.base import IDENTIFIER
+from models import board, dag, plans, schedule, ways, whole_boards
+from models.base import IDENTIFIER, db
 from models.board import PRIORITIES, Task
 from models.plans import Planned
 from models.projects import Project
@@ -22,6 +22,7 @@ from web.bodies import Form, Text, Whole
 from web.schemas.base import Free, Milliseconds, derived, made
 from web.schemas.board import HOURS, ID, LONGEST, TITLE, DependencyView, Hours, tags
 from web.schemas.runs import LONGEST_TASK
+from web.whole import whole
 
 MODEL = validate.Length(max=256)
 USUAL_HOURS = 4.0  # of a task that says nothing
@@ -291,22 +292,29 @@ def imported(planted: Planted) -> dict[str, Any]:
     }
 
 
-def graph(project: Project) -> dict[str, Any]:
+def graph(project_id: str) -> Response:
     """A board as a graph, with its longest way."""
-    found = schedule.scheduled(_jobs(_hours(project.id), whole_boards.waits(project.id), 1.0))
-    return {
-        "nodes": orjson.Fragment(whole_boards.nodes(project.id)),
-        "edges": orjson.Fragment(whole_boards.edges(project.id)),
-        "critical_path": found.critical,
-        "topological_order": found.order,
+    with db.moment():
+        nodes = whole_boards.NODES.read(project_id)
+        edges = whole_boards.EDGES.read(project_id)
+        found = ways.of_board(project_id, edges)
+    few = {
+        "critical_path": orjson.Fragment(found.critical),
+        "topological_order": orjson.Fragment(found.order),
     }
+    return whole(few, {"nodes": nodes, "edges": edges})
 
 
 def timeline(project: Project, hours_per_day: float) -> dict[str, Any]:
     """When each task could be done, if everything went side by side from the project's start."""
     tasks, needs = _tasks(project.id), whole_boards.waits(project.id)
-    hours = [(task["id"], task["estimated_hours"]) for task in tasks]
-    found = schedule.scheduled(_jobs(hours, needs, USUAL_HOURS))
+    jobs = [
+        schedule.Job(
+            task["id"], task["estimated_hours"] or USUAL_HOURS, tuple(needs.get(task["id"], ()))
+        )
+        for task in tasks
+    ]
+    found = schedule.scheduled(jobs)
     done = board.layout(project).means.terminal_done
     begin, critical = project.created_at, set(found.critical)
     return {
@@ -339,19 +347,6 @@ def _tasks(project_id: str) -> list[dict[str, Any]]:
     rows = whole_boards.in_place(project_id, *SEEN, "tags::text")
     return [
         {**dict(zip(SEEN, row[:-1], strict=True)), "tags": orjson.Fragment(row[-1])} for row in rows
-    ]
-
-
-def _hours(project_id: str) -> list[tuple[str, float | None]]:
-    return whole_boards.in_place(project_id, "id", "estimated_hours")
-
-
-def _jobs(
-    hours: Iterable[tuple[str, float | None]], needs: Mapping[str, Sequence[str]], usual: float
-) -> list[schedule.Job]:
-    return [
-        schedule.Job(task_id, known or usual, tuple(needs.get(task_id, ())))
-        for task_id, known in hours
     ]
 
 

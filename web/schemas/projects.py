@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
+from flask import Response
 from marshmallow import fields, pre_load, validate
 
 from models import board, kanban, projects, whole_boards
-from models.base import IDENTIFIER
+from models.base import IDENTIFIER, db
 from models.board import Column
 from models.projects import (
     Project,
@@ -30,6 +30,7 @@ from web.schemas.board import (
 )
 from web.schemas.crew import AgentView, agents
 from web.schemas.workflows import WorkflowView, workflows
+from web.whole import whole
 
 SETUP = {
     "cloned": False,
@@ -250,27 +251,28 @@ def created(project: Project) -> dict[str, Any]:
     return {**project.__data__, "workspace_setup": SETUP if project.repository else None}
 
 
-def detailed(project: Project) -> dict[str, Any]:
-    """A project with its board; the tasks as Postgres writes them, which is quick for many."""
+def detailed(project: Project) -> Response:
+    """A project with its whole board, all of it as it is at one moment."""
     mine = {"project_id": project.id}
-    return {
-        **ProjectSelf().dump(project.__data__),
-        "columns": [{**_row(each), **mine} for each in Column.of(project.id)],
-        "tasks": orjson.Fragment(whole_boards.tasks(project.id)),
-        "dependencies": orjson.Fragment(whole_boards.edges(project.id)),
-        "workflows": [{**_row(each), **mine} for each in workflows(project.id)],
-        "agents": agents(project.id),
-    }
+    with db.moment():
+        few = {
+            **PROJECT_SELF.dump(project.__data__),
+            "columns": [{**_row(each), **mine} for each in Column.of(project.id)],
+            "workflows": [{**_row(each), **mine} for each in workflows(project.id)],
+            "agents": agents(project.id),
+        }
+        tasks, edges = whole_boards.TASKS.read(project.id), whole_boards.EDGES.read(project.id)
+    return whole(few, {"tasks": tasks, "dependencies": edges})
 
 
-ProjectSelf = made(
+PROJECT_SELF = made(
     "ProjectSelf",
     {
         name: field
         for name, field in ProjectDetail._declared_fields.items()
         if name not in {"columns", "tasks", "dependencies", "workflows", "agents"}
     },
-)
+)()
 
 
 def repository_set(project: Project, status: str) -> dict[str, Any]:
