@@ -27,6 +27,7 @@ from models.base import (
 )
 from models.lifecycle import StateField, Stateful
 from models.principals import Principal
+from models.sessions import UNASKED_TODAY
 from models.timetable import DAY_MS, MINUTE_MS, Timetable
 
 MOST = 50  # routines of one owner for one agent
@@ -210,14 +211,17 @@ class Firing(Stateful):
         return cls.read(text, for_ms, limit)
 
 
-def at_work(agent_id: str, owner_id: str, routine_id: str) -> tuple[int, int]:
-    """How many pulses somebody has at work: of one routine, and of its agent altogether."""
-    text = """
-        SELECT count(*) FILTER (WHERE routine_id = %s), count(*) FROM pulse_firings
-        WHERE agent_id = %s AND owner_id = %s AND state = 'running'
-    """
-    mine, all_of_them = db.now(text, (routine_id, agent_id, owner_id)).fetchone()
-    return mine, all_of_them
+def at_work(agent_id: str, owner_id: str, routine_id: str) -> tuple[int, int, int]:
+    """How many pulses somebody has at work: of one routine, and of its agent altogether; and how
+    long (ms) the agent has worked for them unasked today."""
+    text = f"""
+        SELECT count(*) FILTER (WHERE routine_id = %(routine)s), count(*), ({UNASKED_TODAY})
+        FROM pulse_firings
+        WHERE agent_id = %(agent)s AND owner_id = %(owner)s AND state = 'running'
+    """  # noqa: S608
+    known = {"routine": routine_id, "agent": agent_id, "owner": owner_id}
+    mine, together, worked = db.now(text, known).fetchone()
+    return mine, together, int(worked)
 
 
 def ended(routine_id: str) -> None:

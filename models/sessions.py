@@ -7,15 +7,37 @@ from typing import Any
 
 from peewee import CharField, IntegerField
 
-from models.base import IDENTIFIER, NOW, JsonField, LongText, Moment, Touched, id_field, now_ms
+from models.base import (
+    CLOCK,
+    IDENTIFIER,
+    NOW,
+    JsonField,
+    LongText,
+    Moment,
+    Touched,
+    db,
+    id_field,
+    now_ms,
+)
 from models.lifecycle import StateField, Stateful
 from models.principals import Principal
 from models.projects import of_runs
 from models.runs import Run
+from models.timetable import DAY_MS
 
 STARTING, RUNNING = "starting", "running"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 ACTIVE = (STARTING, RUNNING)
+TODAY = """(extract(epoch FROM date_trunc(
+    'day', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') * 1000)::bigint"""
+# How long (ms) an agent has worked unasked this UTC day in somebody's name: in pulses and wakes,
+# without the time it waited for others.
+UNASKED_TODAY = f"""
+    SELECT coalesce(sum(greatest(
+        0, coalesce(completed_at, {CLOCK}) - greatest(started_at, {TODAY}))), 0)
+    FROM sessions WHERE agent_id = %(agent)s AND owner_id IS NOT DISTINCT FROM %(owner)s::text
+        AND source IN ('pulse', 'wake') AND created_at >= {TODAY} - {DAY_MS}
+"""  # noqa: S608
 
 
 class Session(Stateful):
@@ -64,6 +86,12 @@ class Session(Stateful):
     def visible_to(cls, principal: Principal) -> Any:
         """Its owner, the members of its run's project, and admins."""
         return of_runs(cls, Run, principal)
+
+
+def unasked_today(agent_id: str, owner_id: str) -> int:
+    """How long (ms) an agent has worked unasked this UTC day in somebody's name."""
+    known = {"agent": agent_id, "owner": owner_id}
+    return int(db.now(UNASKED_TODAY, known).fetchone()[0])
 
 
 def close(execution_ids: Sequence[str], state: str, error: str | None = None) -> None:

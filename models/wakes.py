@@ -14,7 +14,8 @@ from models import settings
 from models.agents import Agent
 from models.base import CLOCK, IDENTIFIER, Model, Moment, db, id_field, now_ms
 from models.principals import Principal
-from models.timetable import DAY_MS
+from models.sessions import TODAY, UNASKED_TODAY
+from models.timetable import DAY_MS, MINUTE_MS
 
 MOST_IN_SESSION = 3
 REASONS = ("user_request", "blocker", "critical_finding")
@@ -62,6 +63,7 @@ class Wake(Model):
         told = ("id", "target", "source", "owner_id", "reason", "act", "execution_id")
         known = {name: getattr(self, name) for name in told}
         known |= {**limits(agent), "most": MOST_IN_SESSION}
+        known |= {"agent": agent.id, "owner": self.owner_id}
         row = db.now(_DECIDE, known).fetchone()
         if row is None:
             return False
@@ -71,8 +73,7 @@ class Wake(Model):
 
 _DECIDE = f"""
     WITH clock AS (
-        SELECT {CLOCK} AS now, (extract(epoch FROM date_trunc(
-            'day', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') * 1000)::bigint AS day
+        SELECT {CLOCK} AS now, {TODAY} AS day, ({UNASKED_TODAY}) AS worked
     ), past AS (
         SELECT max(created_at) AS latest,
             count(*) FILTER (WHERE created_at >= day) AS today,
@@ -96,6 +97,9 @@ _DECIDE = f"""
             WHEN today >= %(most_a_day)s::bigint THEN 'it was woken ' || today || ' times today'
             WHEN pair >= %(most_of_pair)s::bigint
                 THEN 'it was woken ' || pair || ' times today from the same side'
+            WHEN worked >= %(most_worked)s::bigint
+                THEN 'it has worked ' || worked::bigint / 60000
+                    || ' minutes today, as long as it may'
         END, now
     FROM clock, past, session
     ON CONFLICT (act) DO NOTHING RETURNING suppressed
@@ -110,18 +114,17 @@ def limits(agent: Agent) -> dict[str, Any]:
         "enabled": usual["wakeEnabled"],
         "cooldown": 1_000 * int(own.get("cooldown_seconds", usual["wakeCooldownSec"])),
         "most_a_day": int(own.get("max_wakes_per_day", usual["maxWakesPerDay"])),
+        "most_worked": agent.daily_minutes * MINUTE_MS,
         "most_of_pair": int(own.get("max_wakes_per_pair_per_day", usual["maxWakesPerPairPerDay"])),
     }
 
 
 def today(principal: Principal, agent_id: str) -> tuple[int, int | None]:
     """How often an agent was woken this UTC day, and when last (ms), as far as one may see."""
-    text = """
-        SELECT count(*) FILTER (WHERE created_at >= (extract(epoch FROM date_trunc(
-            'day', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') * 1000)::bigint),
-            max(created_at)
+    text = f"""
+        SELECT count(*) FILTER (WHERE created_at >= {TODAY}), max(created_at)
         FROM wakes WHERE target = %s AND suppressed IS NULL AND (%s::boolean OR owner_id = %s)
-    """
+    """  # noqa: S608
     number, latest = db.now(text, (agent_id, principal.is_admin, principal.id)).fetchone()
     return int(number), latest
 

@@ -15,7 +15,7 @@ from models.logs import log
 from models.routines import MANUAL, Firing, Routine
 from models.runs import Run
 from models.steps import Step
-from models.timetable import DAY_MS, Slot
+from models.timetable import DAY_MS, MINUTE_MS, Slot
 from tasks import firings, occasions, task
 from tasks import runs as run_tasks
 
@@ -176,12 +176,14 @@ def _hindrance(
         return "No worker took it before the next one was due"
     if not accounts.is_open(routine.owner_id):
         return "The account that it belongs to is closed"
-    mine, together = routines.at_work(routine.agent_id, routine.owner_id, routine.id)
+    mine, together, worked = routines.at_work(routine.agent_id, routine.owner_id, routine.id)
     if mine >= routine.max_concurrent:
         return f"It is at work {mine} times already, the most it may be"
     own = (agent.config.get("coordination") or {}).get("max_concurrent_pulse_sessions")
     if together >= int(own or terms["maxConcurrentPulseSessions"]):
         return f"{agent.id} is at work on {together} pulses already, the most there may be"
+    if worked >= agent.daily_minutes * MINUTE_MS:
+        return f"{agent.id} has worked {worked // MINUTE_MS} minutes today, as long as it may"
     return None
 
 

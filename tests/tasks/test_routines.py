@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -21,7 +22,7 @@ from models.runs import Run
 from models.sessions import Session
 from models.settings import GlobalSetting
 from models.steps import Step
-from models.timetable import MINUTE_MS, written
+from models.timetable import DAY_MS, MINUTE_MS, written
 from tasks import pulses, settings
 from tasks import routines as commands
 from workers import broker, clock
@@ -250,6 +251,51 @@ def test_an_agent_is_at_work_on_as_many_pulses_as_its_config_says(work: Work, he
     for firing in list(Firing.select()):
         pulses.start(firing.id)
     assert Run.select().count() == 2
+
+
+def midnight() -> int:
+    """When the UTC day began; it does not end within the next minute."""
+    into = database_ms() % DAY_MS
+    if into > DAY_MS - MINUTE_MS:
+        time.sleep((DAY_MS - into) / 1000)
+    return database_ms() // DAY_MS * DAY_MS
+
+
+def worked(start: int, minutes: int, source: str = "pulse", owner: str = "usr_owner") -> None:
+    """A session of Eric's began so many minutes after midnight and was that long."""
+    began = midnight() + start * MINUTE_MS
+    about = {"agent_id": "eric", "source": source, "owner_id": owner, "created_at": began}
+    spent = {"started_at": began, "completed_at": began + minutes * MINUTE_MS}
+    Session(state="completed", **about, **spent).add()
+
+
+def test_an_agent_works_unasked_so_many_minutes_a_day_and_then_its_routines_say_why_not(
+    work: Work,
+) -> None:
+    config = {"coordination": {"wake_guardrails": {"max_daily_session_minutes": 30}}}
+    Agent.update(config=config).where(Agent.id == "eric").execute()
+    worked(0, 100, owner="usr_stranger")
+    worked(0, 100, source="pipeline")
+    worked(-200, 100)
+    worked(-60, 70, source="wake")  # ten of them are today's
+    worked(5, 19)
+    made = routine()
+    assert len(come_up()) == 1
+    work()
+    worked(30, 1)
+    overslept(Routine.get_by_id(made.id))
+    assert come_up() == []
+    why = told("pulse_skipped")[-1]["reason"]
+    assert why == "eric has worked 30 minutes today, as long as it may"
+    assert Firing.select().where(Firing.state == routines.SKIPPED).count() == 1
+
+
+def test_what_is_at_work_counts_until_now(database: str) -> None:
+    day, about = midnight(), {"agent_id": "eric", "source": "wake", "owner_id": "usr_owner"}
+    Session(state="running", **about, started_at=day - 5 * MINUTE_MS).add()
+    before = database_ms() - day
+    _, _, spent = routines.at_work("eric", "usr_owner", "pr_1")
+    assert before <= spent <= database_ms() - day
 
 
 def test_without_a_worker_nothing_is_triggered(database: str) -> None:

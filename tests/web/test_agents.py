@@ -117,6 +117,7 @@ def test_agents_are_seen_at_work_by_those_who_may(
 def test_what_agents_cannot_do_yet_reads_as_empty(owner: FlaskClient):
     assert owner.get("/v1/agents/eric/projects/").json == []
     woken = owner.get("/v1/agents/eric/wake-stats").json
+    assert (woken["maxDailySessionMinutes"], woken["sessionMinutesToday"]) == (120, 0)
     assert (woken["agentId"], woken["wakesToday"]) == ("eric", 0)
     assert woken["maxWakesPerDay"] > 0
     pulse = owner.get("/v1/agents/eric/pulse/status").json

@@ -9,10 +9,11 @@ from typing import Any
 from flask import g
 from marshmallow import fields, validate
 
-from models import wakes
-from models.agents import FILES, Agent
+from models import sessions, wakes
+from models.agents import DAILY_MINUTES, FILES, Agent
 from models.presence import Presence
 from models.runs import Run
+from models.timetable import MINUTE_MS
 from web.bodies import LARGEST, Flag, Form, Whole
 from web.schemas.base import Milliseconds, derived, made, opened
 
@@ -35,7 +36,7 @@ SETTINGS: Mapping[str, tuple[str, Any]] = {  # wire key -> (key of config.yml, d
 GUARDRAILS: Mapping[str, tuple[str, int]] = {
     "cooldownSeconds": ("cooldown_seconds", 300),
     "maxWakesPerDay": ("max_wakes_per_day", 12),
-    "maxDailySessionMinutes": ("max_daily_session_minutes", 120),
+    "maxDailySessionMinutes": ("max_daily_session_minutes", DAILY_MINUTES),
     "maxWakesPerPairPerDay": ("max_wakes_per_pair_per_day", 5),
 }
 
@@ -122,6 +123,9 @@ WakeStats = made(
         "maxWakesPerDay": fields.Integer(),
         "cooldownSeconds": fields.Integer(),
         "maxDailySessionMinutes": fields.Integer(),
+        "sessionMinutesToday": fields.Integer(
+            metadata={"example": 12, "description": "In pulses and wakes of the caller's"}
+        ),
     },
 )
 _CHECKS = ("inbox", "consolidateMemories", "updateWorkspaceDocs", "cleanupStaleFiles")
@@ -285,7 +289,8 @@ def wake_stats(agent: Agent) -> dict[str, Any]:
     today = datetime.now(UTC).date().isoformat()
     number, latest = wakes.today(g.principal, agent.id)
     told = {"agentId": agent.id, "wakesToday": number, "date": today, "lastWakeTime": latest}
-    return told | {name: limits[name] for name in shown}
+    worked = sessions.unasked_today(agent.id, g.principal.id) // MINUTE_MS
+    return told | {name: limits[name] for name in shown} | {"sessionMinutesToday": worked}
 
 
 def pulse_status(agent: Agent, presence: Presence) -> dict[str, Any]:

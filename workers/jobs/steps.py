@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from models import activities, sessions, steps
-from models.base import database_ms, db, now_ms
+from models.base import database_ms, db
 from models.errors import Conflict, NotFound, Unavailable
 from models.insisting import insist
 from models.logs import log
@@ -252,7 +252,7 @@ def _begun(run: Run, step: Step) -> None:
     """Tell that the agent sits down: session row, event, timeline."""
     if run.kind == CHAT:
         turns.begun(run, step)
-    now, source = now_ms(), SOURCES.get(run.kind, "pipeline")
+    source = SOURCES.get(run.kind, "pipeline")
     Session(
         id=step.session_id,
         state=sessions.RUNNING,
@@ -264,7 +264,7 @@ def _begun(run: Run, step: Step) -> None:
         owner_id=run.owner_id,
         model=step.model_used,
         user_prompt=run.task[:200],
-        started_at=now,
+        started_at=step.started_at,
     ).add()
     scripted = (step.model_used or "").startswith("scripted/")
     about = {"stepId": step.step_id, "agentId": step.agent_id, "sessionId": step.session_id}

@@ -264,6 +264,17 @@ def test_a_day_has_so_many_wakes(begin: Begin, work: Work, own: dict[str, int], 
     assert "awake now" in heard(again)[0]
 
 
+def test_an_agent_that_has_worked_unasked_for_long_enough_today_is_not_woken(
+    begin: Begin, work: Work
+) -> None:
+    rails(max_daily_session_minutes=0)
+    run = begin(("wake_agent", URGENT))
+    work()
+    assert "it has worked 0 minutes today, as long as it may" in heard(run)[0]
+    assert woken() == []
+    assert InboxMessage.select().count() == 1
+
+
 def test_one_owners_wakes_use_up_nothing_of_anothers(begin: Begin, work: Work) -> None:
     for who in (OWNER, STRANGER):
         begin(("wake_agent", URGENT), who=who)
