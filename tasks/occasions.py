@@ -24,6 +24,7 @@ LAST_WORDS = (
     "Do what is due and can be done now. Nobody watches: when nothing is left to do, say in a"
     " sentence or two what you did, and stop."
 )
+FOR_EXECUTORS = ("executor_model", "executor_timeout_sec")  # what a routine says of its executors
 EXECUTOR_SECONDS = 300  # that an executor of a pulse has when its routine does not say
 TASKS_TOLD, MOST_READ = 20, 200
 TITLE_TOLD = 200  # characters
@@ -56,7 +57,7 @@ def pulse(routine: Routine, agent: Agent, firing_id: str, changed: Mapping[str, 
         task=order(routine, agent, instructions),
         owner_id=routine.owner_id,
         agent_id=agent.id,
-        meta=meta | {"executor_model": routine.executor_model},
+        meta=meta | {name: getattr(routine, name) for name in FOR_EXECUTORS},
     )
 
 
@@ -147,7 +148,7 @@ def _focus(routine: Routine) -> list[str]:
     }
     told = [f"{what}: {', '.join(names)}." for what, names in kept.items() if names]
     if routine.executor_timeout_sec is not None:
-        told.append(f"Executors that you spawn may take {routine.executor_timeout_sec} seconds.")
+        told.append(f"Executors that you spawn have {routine.executor_timeout_sec} seconds.")
     return ["\n".join(told)]
 
 

@@ -16,15 +16,18 @@ from models.agents import Agent
 from models.base import database_ms, db
 from models.errors import Conflict, Unavailable
 from models.outbox import Outbox
+from models.pipelines import definition_of
 from models.principals import Principal
 from models.routines import Firing, Routine
 from models.runs import Run
 from models.sessions import Session
 from models.settings import GlobalSetting
 from models.steps import Step
+from models.swarms import Swarm
 from models.timetable import DAY_MS, MINUTE_MS, written
 from tasks import pulses, settings
 from tasks import routines as commands
+from tests.processes.product import scripted
 from workers import broker, clock
 from workers.jobs import runs as run_jobs
 
@@ -124,6 +127,24 @@ def test_what_is_due_becomes_one_session_in_the_name_of_whoever_made_the_routine
     assert [each["routineId"] for each in told("pulse_started")] == [made.id]
     assert [each["routineId"] for each in told("pulse_complete")] == [made.id]
     assert invariants.breaches(0) == []
+
+
+def test_executors_that_a_pulse_asks_for_have_the_time_that_its_routine_says(work: Work) -> None:
+    about = {"project_id": "p1", "task_id": "T1", "execution_prompt": "Look around"}
+    one = {"name": "spawn_executor", "arguments": {**about, "timeout_seconds": 600}}
+    tasks = [{**about, "key": key, "title": "Look"} for key in ("A", "B")]
+    several = {"name": "swarm_execute", "arguments": {"tasks": tasks}}
+    play = scripted("Have others look.", PULSE=[{"calls": [one, several]}])
+    routine(instructions=play, executor_timeout_sec=2_000)
+    pulses.fire_due()
+    work()
+    executors = list(Run.select().where(Run.kind == runs.EXECUTOR))
+    assert len(executors) == 3
+    steps = [definition_of(each.version_id).step("EXECUTE") for each in executors]
+    assert {step.timeout for step in steps} == {2_000}
+    assert {each.meta["timeout_seconds"] for each in executors} == {2_000}
+    assert Swarm.get().global_timeout_seconds == 2_000  # its usual 1,800 would end them sooner
+    assert {run.state for run in [*executors, *pulses_begun()]} == {runs.COMPLETED}
 
 
 def test_two_clocks_never_have_a_slot_come_up_twice(database: str) -> None:

@@ -35,6 +35,7 @@ def launch(run: Run, step: Step, delegated: Awaited) -> str:
 
 def _launched(run: Run, step: Step, delegated: Awaited) -> str:
     form = _led({"agent_id": step.agent_id, **delegated.arguments}, run.meta.get("executor_model"))
+    form = _bounded(form, run.meta.get("executor_timeout_sec"))
     base = delegated.base
     starts = [{"branch": "base", "commit": base.commit, "snapshot": base.snapshot}] if base else []
     known = {"asked_by": delegated.asked_by, "parent_id": run.id}
@@ -51,6 +52,17 @@ def _led(form: dict[str, Any], model: str | None) -> dict[str, Any]:
         led = [{**each, "model": each.get("model") or model} for each in form["tasks"]]
         return {**form, "tasks": led}
     return {**form, "model_override": form.get("model_override") or model}
+
+
+def _bounded(form: dict[str, Any], seconds: int | None) -> dict[str, Any]:
+    """The order, with the time that the planner's routine gives executors, whatever it asks for."""
+    if seconds is None:
+        return form
+    if "tasks" in form:
+        whole = max(seconds, form.get("global_timeout_seconds") or 0)
+        timed = [{**each, "timeout_seconds": seconds} for each in form["tasks"]]
+        return {**form, "tasks": timed, "global_timeout_seconds": whole}
+    return {**form, "timeout_seconds": seconds}
 
 
 def outcome(asked_by: str, launched: str | None = None) -> Outcome | None:
