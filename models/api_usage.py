@@ -18,42 +18,44 @@ WHOLE = {INSTANCE: SYSTEM, PERSONAL: "executing_user"}  # of rows that name no s
 PROVIDER_SOURCES = "key_resolution->'providerSources'"
 
 
-def usage(filters: Mapping[str, Any], limit: int, offset: int) -> tuple[list[Any], dict[str, int]]:
-    """Runs and chats that match, newest first, from `offset` on; and how many of each match.
+def page(filters: Mapping[str, Any], limit: int, offset: int) -> list[Any]:
+    """Runs and chats that match, newest first, from `offset` on.
 
     `filters`: user_id, status, key_source, type.
     """
-    both = {kind: _narrowed(kind, filters) for kind in _kinds(filters)}
+    both = list(_matching(filters).values())
     newest = SQL("created_at DESC"), SQL("id DESC")
     # each is cut to what may be on the page before they are put together: neither is sorted whole
-    firsts = [query.order_by(*newest).limit(offset + limit) for query in both.values()]
+    firsts = [query.order_by(*newest).limit(offset + limit) for query in both]
     found = firsts[0] if len(firsts) == 1 else firsts[0].union_all(firsts[1])
-    page = found.order_by(*newest).limit(limit).offset(offset)
-    return _named(list(page.dicts())), {kind: query.count() for kind, query in both.items()}
+    return _named(list(found.order_by(*newest).limit(limit).offset(offset).dicts()))
 
 
-def spent(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """What the calls of a user's runs and chats that match add up to.
+def counts(filters: Mapping[str, Any]) -> dict[str, int]:
+    """How many runs and how many chats match."""
+    return {kind: query.count() for kind, query in _matching(filters).items()}
 
-    A state is known of each run alone.
+
+def spent(filters: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
+    """How many of a user's runs and chats match, and what their calls add up to.
+
+    A state is known of each run alone, so there they are counted and added up in one go.
     """
-    wanted = filters.get("type")
-    if filters.get("status") is None:
-        mine = Usage.select().where(Usage.owner_id == filters["user_id"])
-        return tallies.total(mine.where(Usage.type == wanted) if wanted else mine)
-    return tallies.total_of_runs(*(_narrowed(kind, filters, ids=True) for kind in _kinds(filters)))
+    if filters.get("status") is not None:
+        return tallies.total_of_runs(_matching(filters))
+    mine, wanted = Usage.select().where(Usage.owner_id == filters["user_id"]), filters.get("type")
+    return counts(filters), tallies.total(mine.where(Usage.type == wanted) if wanted else mine)
 
 
-def _kinds(filters: Mapping[str, Any]) -> list[str]:
-    return [kind for kind in (RUN, CHAT) if filters.get("type") in (None, kind)]
+def _matching(filters: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = [kind for kind in (RUN, CHAT) if filters.get("type") in (None, kind)]
+    return {kind: _narrowed(kind, filters) for kind in kinds}
 
 
-def _narrowed(kind: str, filters: Mapping[str, Any], ids: bool = False) -> Any:
-    """The runs or the chats that match; their ids alone if only these are asked for."""
+def _narrowed(kind: str, filters: Mapping[str, Any]) -> Any:
     model: Any = Run if kind == RUN else ChatSession
     whose = Run.owner_id if kind == RUN else ChatSession.user_id
     query = _runs() if kind == RUN else _chats()
-    query = query.select(model.id) if ids else query
     if filters.get("user_id") is not None:
         query = query.where(whose == filters["user_id"])
     if filters.get("status") is not None:

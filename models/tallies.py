@@ -11,12 +11,10 @@ of their keys, and budgets after them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import reduce
-from operator import or_
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from peewee import BigIntegerField, CharField, CompositeKey, DecimalField, ForeignKeyField, fn
+from peewee import JOIN, BigIntegerField, CharField, CompositeKey, DecimalField, ForeignKeyField, fn
 
 from models import spans
 from models.base import IDENTIFIER, Model, Moment, db
@@ -140,11 +138,16 @@ def total(usage: Any) -> dict[str, Any]:
     return _plain(row)
 
 
-def total_of_runs(*queries: Any) -> dict[str, Any]:
-    """What the runs whose ids these queries give add up to altogether."""
-    chosen = [RunTally.run.in_(query) for query in queries]
-    (row,) = _summed(RunTally, RunTally.select().where(reduce(or_, chosen))).dicts()
-    return _plain(row)
+def total_of_runs(queries: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
+    """How many rows each query finds, and what the runs with their ids add up to altogether."""
+    found, sums = {}, []
+    for name, query in queries.items():
+        key = query.model.id
+        joined = query.join(RunTally, JOIN.LEFT_OUTER, on=(RunTally.run == key))
+        (row,) = _summed(RunTally, joined, fn.count(key).alias("found")).dicts()
+        found[name] = row.pop("found")
+        sums.append(row)
+    return found, _plain({name: sum(row[name] for row in sums) for name in SUMS})
 
 
 def history(

@@ -88,14 +88,14 @@ class Using(RuleBasedStateMachine):
             calls, so_far, spent = expected[owner]
             expected[owner] = calls + 1, so_far + tokens, spent + cost
         for who in OWNERS:
-            told = api_usage.spent({"user_id": who})
+            _, told = api_usage.spent({"user_id": who})
             cost = Decimal(str(told["totalCost"])).quantize(Decimal("1e-8"))
             assert (told["callCount"], told["totalTokens"], cost) == expected[who]
 
     @invariant()
     def what_is_told_by_state_adds_up_as_well(self) -> None:
         for who in OWNERS:
-            told = api_usage.spent({"user_id": who, "status": "pending"})
+            _, told = api_usage.spent({"user_id": who, "status": "pending"})
             mine = [each for each in self.made if each[0] == who and each[1] is not None]
             assert told["callCount"] == len(mine)
             assert told["totalTokens"] == sum(tokens for *_, tokens, _ in mine)

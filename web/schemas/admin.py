@@ -112,6 +112,5 @@ class UsageForm(Form):
 def usage(form: dict[str, Any]) -> dict[str, Any]:
     """A page of what was used."""
     limit, offset = form.pop("limit"), form.pop("offset")
-    items, counts = api_usage.usage(form, limit, offset)
-    total = sum(counts.values())
+    items, total = api_usage.page(form, limit, offset), sum(api_usage.counts(form).values())
     return {"items": items, "total": total, "hasMore": offset + len(items) < total}

@@ -116,17 +116,17 @@ def usage(owner_id: str, form: dict[str, Any]) -> dict[str, Any]:
     """A page of what somebody used, and what all that matches adds up to."""
     limit, offset = form.pop("limit"), form.pop("offset")
     mine = {**form, "user_id": owner_id}
-    items, counts = api_usage.usage(mine, limit, offset)
+    items = api_usage.page(mine, limit, offset)
+    counts, spent = api_usage.spent(mine)
     total = sum(counts.values())
+    summary = {
+        **spent,
+        "totalRuns": counts.get(tallies.RUN, 0),
+        "totalSessions": counts.get(tallies.CHAT, 0),
+        "totalLlmCalls": spent["callCount"],
+    }
     more = offset + len(items) < total
-    return {"items": items, "total": total, "hasMore": more, "summary": _summary(mine, counts)}
-
-
-def _summary(mine: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
-    spent = api_usage.spent(mine)
-    runs, chats = counts.get(tallies.RUN, 0), counts.get(tallies.CHAT, 0)
-    told = {"totalRuns": runs, "totalSessions": chats, "totalLlmCalls": spent["callCount"]}
-    return {**spent, **told}
+    return {"items": items, "total": total, "hasMore": more, "summary": summary}
 
 
 def history(mine: Any, form: dict[str, Any]) -> dict[str, Any]:
