@@ -26,7 +26,8 @@ EVENTS = (
 class Assignment(OfProject, Model):
     """An agent answers to an event of the project's repository, if all filters let it through.
 
-    With `auto_respond` it goes to work at once; without, it gets a task on the board.
+    With `auto_respond` it goes to work at once, in a session of `routine_id` if that is named;
+    without, it gets a task on the board.
     """
 
     label = "GitHub assignment"
@@ -40,6 +41,7 @@ class Assignment(OfProject, Model):
     filter_file_patterns = JsonField(null=True)
     filter_authors = JsonField(null=True)
     auto_respond = BooleanField(default=False)
+    routine_id = CharField(max_length=IDENTIFIER, null=True)  # which may be gone by now
     created_by = CharField(max_length=IDENTIFIER, null=True)
     created_at = Moment(default=now_ms)
     updated_at = Moment(default=now_ms)
@@ -73,6 +75,7 @@ class Trigger(OfProject, Model):
     event_action = CharField(max_length=64, null=True)
     subject = TextField()  # what it is about, for people
     run_id = CharField(max_length=IDENTIFIER, null=True)
+    firing_id = CharField(max_length=IDENTIFIER, null=True)  # of the routine that it wakes
     error = LongText(null=True)  # why no run was started
     triggered_at = Moment(default=now_ms)
 
@@ -81,6 +84,7 @@ class Trigger(OfProject, Model):
         indexes = (
             (("project", "triggered_at", "id"), False),
             (("event_id", "project", "agent_id"), True),
+            (("firing_id",), False),
         )
 
     @classmethod
@@ -102,9 +106,16 @@ class Trigger(OfProject, Model):
         return row is not None
 
     @classmethod
+    def came_to(cls, firing_id: str, **what: Any) -> None:
+        """Write, by the commit, what became of the firing that an event has called for."""
+        told = cls.update(**what).where(cls.firing_id == firing_id)
+        db.later(*told.sql())
+
+    @classmethod
     def runs_since(cls, project_id: str, moment: int) -> int:
-        """How many runs of a project were started by GitHub since then."""
-        return cls._since(project_id, moment, cls.run_id.is_null(False))
+        """How many runs of a project were started by GitHub since then, or are to begin."""
+        begun = cls.run_id.is_null(False) | (cls.firing_id.is_null(False) & cls.error.is_null())
+        return cls._since(project_id, moment, begun)
 
     @classmethod
     def notes_since(cls, project_id: str, moment: int) -> int:
@@ -112,7 +123,8 @@ class Trigger(OfProject, Model):
 
         The one that is asked for is among them.
         """
-        return cls._since(project_id, moment, cls.run_id.is_null() & cls.error.is_null()) - 1
+        told = cls.run_id.is_null() & cls.firing_id.is_null() & cls.error.is_null()
+        return cls._since(project_id, moment, told) - 1
 
     @classmethod
     def _since(cls, project_id: str, moment: int, which: Any) -> int:

@@ -179,6 +179,11 @@ INVARIANTS: Mapping[str, str] = {
         SELECT pulse_firings.id FROM pulse_firings LEFT JOIN runs ON runs.id = run_id
         WHERE pulse_firings.state = 'running'
           AND (runs.id IS NULL OR runs.state IN <over> AND runs.completed_at <late>)""",
+    "what GitHub has asked of a routine comes to a run, or is told why not": """
+        SELECT called.id FROM github_agent_triggers AS called
+            LEFT JOIN pulse_firings ON pulse_firings.id = called.firing_id
+        WHERE called.firing_id IS NOT NULL AND called.run_id IS NULL AND called.error IS NULL
+          AND pulse_firings.state IS DISTINCT FROM 'pending'""",
     "what is due is handed to the broker": """
         SELECT id FROM outbox WHERE greatest(due_at, asked_at) <late>""",
 }

@@ -36,6 +36,8 @@ MOST_ONE_OFFS = 100
 LONGEST_NAME = 256
 COLORS = ("#3b82f6", "#10b981", "#f59e0b", "#ef4444", "#8b5cf6", "#ec4899", "#14b8a6", "#84cc16")
 MANUAL = "manual"  # the source of a firing that somebody asked for
+GITHUB = "github"  # and of one that something there has called for
+ASKED = (MANUAL, GITHUB)  # they are no slots of a timetable
 
 PENDING, RUNNING = "pending", "running"
 COMPLETED, FAILED, CANCELLED, SKIPPED = "completed", "failed", "cancelled", "skipped"
@@ -160,7 +162,8 @@ class Firing(Stateful):
     agent_id = CharField(max_length=IDENTIFIER)
     owner_id = CharField(max_length=IDENTIFIER)
     scheduled_at = Moment()
-    source = CharField(max_length=16)  # recurring, one-off or manual
+    source = CharField(max_length=16)  # recurring, one-off, manual or github
+    context = LongText(null=True)  # what called for it
     run_id = CharField(max_length=IDENTIFIER, null=True)
     reason = LongText(null=True)  # why it was skipped
     created_at = Moment(default=now_ms)

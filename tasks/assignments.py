@@ -10,11 +10,12 @@ from models.accounts import User
 from models.agents import Agent
 from models.assignments import Assignment, Trigger
 from models.base import db, now_ms
-from models.errors import Conflict, DomainError
+from models.errors import Conflict, DomainError, Forbidden, Invalid
 from models.principals import Principal
 from models.projects import Project
+from models.routines import Routine
 from tasks import board as tasks
-from tasks import comments, executors
+from tasks import comments, executors, pulses
 
 HOUR_MS = 3_600_000
 MOST = 60  # runs, and tasks, that GitHub may start in an hour, for one project
@@ -25,6 +26,7 @@ def assign(principal: Principal, project: Project, form: Mapping[str, Any]) -> A
     """Assign an agent to an event; NotFound without the agent, Conflict when there are too many."""
     _refuse_unknown(form)
     row = Assignment(project=project.id, created_by=principal.id, **form)
+    _refuse_foreign(principal, row, named=True)
     with db.atomic():
         Project.select(Project.id).where(Project.id == project.id).for_update().get()
         if Assignment.select().where(Assignment.project == project.id).count() >= assignments.MOST:
@@ -35,8 +37,13 @@ def assign(principal: Principal, project: Project, form: Mapping[str, Any]) -> A
 
 
 def reassign(principal: Principal, row: Assignment, changes: Mapping[str, Any]) -> Assignment:
-    """Change an assignment; what is not named stays as it is."""
+    """Change an assignment; what is not named stays as it is.
+
+    Forbidden where it wakes a routine that the caller does not see: that costs somebody else.
+    """
     _refuse_unknown(changes)
+    fresh = Assignment(**row.__data__ | changes)
+    _refuse_foreign(principal, fresh, named="routine_id" in changes)
     with db.atomic():
         row.put(**changes, updated_at=now_ms())
         audit.record(principal, "assignment.update", row.id, changed=sorted(changes))
@@ -48,6 +55,26 @@ def unassign(principal: Principal, row: Assignment) -> None:
     with db.atomic():
         row.delete_instance()
         audit.record(principal, "assignment.delete", row.id, project=row.project_id)
+
+
+def wake(trigger: Trigger, routine_id: str, prompt: str) -> None:
+    """Have a routine come up because of an event, at most once for each event and agent.
+
+    The caller holds the event's lock.
+    """
+    if not trigger.claim():
+        return
+    project, routine = Project.get_by_id(trigger.project_id), Routine.find(routine_id)
+    error = _idle(project, trigger) or _too_often(Trigger.runs_since, project, "runs")
+    if error is None and (routine is None or routine.agent_id != trigger.agent_id):
+        error = f"{trigger.agent_id} has no routine {routine_id}"
+    elif error is None and routine and not project.worked_on_by(routine.owner_id):
+        error = "Whose routine it is does not work on the project"
+    if error is not None or routine is None:
+        trigger.put(error=error)
+        return
+    context = f"Project {project.name!r} ({project.id}).\n{prompt}"
+    trigger.put(firing_id=pulses.call(routine, context))
 
 
 def call(trigger: Trigger, task: str, prompt: str) -> None:
@@ -124,6 +151,20 @@ def _too_often(count: Callable[[str, int], int], project: Project, what: str) ->
     if count(project.id, now_ms() - HOUR_MS) < MOST:
         return None
     return f"GitHub has started {MOST} {what} of this project within an hour"
+
+
+def _refuse_foreign(principal: Principal, row: Assignment, named: bool) -> None:
+    """Only who sees a routine, which works at its owner's cost, may have it woken."""
+    if row.routine_id is None:
+        return
+    mine = Routine.visible_to(principal).where(Routine.id == row.routine_id)
+    if not mine.exists() and named:
+        raise Routine.missing(row.routine_id)
+    if not mine.exists():
+        raise Forbidden("It wakes a routine of somebody else's; they or admins may change it")
+    if not mine.where(Routine.agent == row.agent_id).exists():
+        fault = {"loc": ["body", "routine_id"], "msg": "Of another agent.", "type": "invalid"}
+        raise Invalid(f"routine_id: it is not a routine of {row.agent_id}", errors=[fault])
 
 
 def _refuse_unknown(form: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models import activities, routines, runs
+from models.assignments import Trigger
 from models.base import NOW
 from models.logs import log
 from models.routines import Firing, Routine
@@ -16,7 +17,14 @@ WARN_AT = 5  # skips in a row
 def skip(routine: Routine, firing: Firing, why: str) -> None:
     """A firing comes to nothing; the caller holds the routine's lock."""
     firing.move(routines.SKIPPED, reason=why, updated_at=NOW)
+    Trigger.came_to(firing.id, error=why)
     missed(routine, why, scheduledAt=firing.scheduled_at, source=firing.source)
+
+
+def cancel(firing: Firing, why: str) -> None:
+    """A firing is called off before it has begun."""
+    firing.move(routines.CANCELLED, reason=why)
+    Trigger.came_to(firing.id, error=why)
 
 
 def missed(routine: Routine, why: str, **about: Any) -> None:

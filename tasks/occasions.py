@@ -15,7 +15,7 @@ from models.board import Task
 from models.definitions import AgentSpec, Definition, StepSpec
 from models.principals import Principal
 from models.projects import ACTIVE, Project
-from models.routines import Routine
+from models.routines import Firing, Routine
 from models.runs import Run
 from models.timetable import zone_of
 
@@ -32,7 +32,7 @@ ALWAYS = ("read", "ls")  # who has no file tool at all has no folder to work in
 LONGEST_TOLD = 8_000  # characters of the instructions that the order repeats
 
 
-def pulse(routine: Routine, agent: Agent, firing_id: str, changed: Mapping[str, Any]) -> Run:
+def pulse(routine: Routine, agent: Agent, firing: Firing, changed: Mapping[str, Any]) -> Run:
     """The run in which an agent follows a routine; it is not written yet.
 
     `changed` are the server's settings that are not at their defaults.
@@ -48,13 +48,13 @@ def pulse(routine: Routine, agent: Agent, firing_id: str, changed: Mapping[str, 
         max_retries=0,
         timeout=seconds(routine, changed),
     )
-    meta = {"routine_id": routine.id, "routine_name": routine.name, "firing_id": firing_id}
+    meta = {"routine_id": routine.id, "routine_name": routine.name, "firing_id": firing.id}
     return Run(
         id=PULSES + secrets.token_hex(12),
         kind=runs.PULSE,
         pipeline_id="pulse",
         version=pipelines.pin(defined("pulse", agent, step, instructions)),
-        task=order(routine, agent, instructions),
+        task=order(routine, agent, instructions, firing.context),
         owner_id=routine.owner_id,
         agent_id=agent.id,
         meta=meta | {name: getattr(routine, name) for name in FOR_EXECUTORS},
@@ -122,13 +122,15 @@ def addressed(text: str, agent: Agent) -> str:
     return named.replace("{{AGENT_EMOJI}}", agent.emoji or "")
 
 
-def order(routine: Routine, agent: Agent, instructions: str) -> str:
+def order(routine: Routine, agent: Agent, instructions: str, called_by: str | None = None) -> str:
     """What the agent is told as the session begins: when it is, what is its, what it is to do."""
+    why = "due" if called_by is None else "called for by what follows below"
     parts = [
-        f"It is {_clock(routine.timezone)}. Your routine {routine.name!r} is due.",
+        f"It is {_clock(routine.timezone)}. Your routine {routine.name!r} is {why}.",
         _tasks(agent.id, routine.owner_id),
         *_focus(routine),
         f"What the routine asks of you:\n{instructions[:LONGEST_TOLD]}" if instructions else "",
+        f"What it is called for:\n{called_by}" if called_by else "",
         LAST_WORDS,
     ]
     return "\n\n".join(part for part in parts if part)

@@ -9,10 +9,11 @@ from typing import Any
 
 from models import accounts, activities, events, processes, routines, settings
 from models.agents import Agent
-from models.base import database_ms, db
+from models.assignments import Trigger
+from models.base import NOW, database_ms, db
 from models.errors import Conflict, NotFound, Unavailable
 from models.logs import log
-from models.routines import MANUAL, Firing, Routine
+from models.routines import ASKED, GITHUB, MANUAL, Firing, Routine
 from models.runs import Run
 from models.steps import Step
 from models.timetable import DAY_MS, MINUTE_MS, Slot
@@ -21,6 +22,7 @@ from tasks import runs as run_tasks
 
 BATCH = 100
 MOST_COUNTED = 1_000  # slots that were missed in a row
+PATIENCE_MS = 60 * MINUTE_MS  # how long what is called for by an event waits for its turn
 OFF = "Pulses are switched off"
 GONE = "The routine was switched off or deleted"
 
@@ -73,6 +75,15 @@ def trigger(routine: Routine) -> Routine:
     return routine
 
 
+def call(routine: Routine, context: str) -> str:
+    """Have a routine come up because of something that happened, in the current transaction.
+
+    `context` tells its agent what that was. Gives the firing's id; it waits where it is hindered.
+    """
+    now = database_ms()
+    return _fire(routine, now, GITHUB, now, context)
+
+
 def start(firing_id: str) -> Run | None:
     """The run that a firing becomes; None when it has been decided about, or comes to nothing."""
     with db.atomic():
@@ -81,16 +92,19 @@ def start(firing_id: str) -> Run | None:
             return None
         routine = Routine.locked(firing.routine_id)
         if routine is None or not (routine.enabled or firing.source == MANUAL):
-            firing.move(routines.CANCELLED, reason=GONE)
+            firings.cancel(firing, GONE)
             return None
         Agent.lock(routine.agent_id)
         (agent,) = Agent.read(_AGENT, routine.agent_id)
         changed = settings.stored()
         why = _hindrance(routine, firing, agent, settings.defaults() | changed)
-        if why is not None:
+        if why is None:
+            return _begun(firing, routine, occasions.pulse(routine, agent, firing, changed))
+        if firing.source == GITHUB and database_ms() - firing.created_at < PATIENCE_MS:
+            firing.put(updated_at=NOW)  # it is asked for again, see `ask_again`
+        else:
             firings.skip(routine, firing, why)
-            return None
-        return _begun(firing, routine, occasions.pulse(routine, agent, firing.id, changed))
+        return None
 
 
 def call_off(routine_id: str, before: int) -> None:
@@ -143,19 +157,20 @@ def _tell_missed(routine: Routine, slots: Iterable[Slot]) -> None:
         firings.missed(routine, "Nobody looked when it was due: the server was away", **about)
 
 
-def _fire(routine: Routine, at: int, source: str, now: int) -> None:
+def _fire(routine: Routine, at: int, source: str, now: int, context: str | None = None) -> str:
     """Write down that a routine comes up, and ask for what follows, unless it has at that time.
 
-    Two that somebody asks for in the same millisecond are two.
+    Two that somebody asks for in the same millisecond are two. Gives the firing's id.
     """
     about = {"routine_id": routine.id, "agent_id": routine.agent_id, "owner_id": routine.owner_id}
-    firing = Firing(scheduled_at=at, source=source, created_at=now, **about)
+    firing = Firing(scheduled_at=at, source=source, created_at=now, context=context, **about)
     claimed = firing.claim()
-    while not claimed and source == MANUAL:
+    while not claimed and source in ASKED:
         firing.scheduled_at += 1
         claimed = firing.claim()
     if claimed:
         begin.enqueue(firing.id)
+    return str(firing.id)
 
 
 def _switched_off() -> bool:
@@ -172,7 +187,7 @@ def _hindrance(
     """Why a firing comes to nothing under these settings; None when it may become a session."""
     if not terms["pulseEnabled"]:
         return OFF
-    if firing.source != MANUAL and database_ms() - firing.scheduled_at > routine.interval_ms:
+    if firing.source not in ASKED and database_ms() - firing.scheduled_at > routine.interval_ms:
         return "No worker took it before the next one was due"
     if not accounts.is_open(routine.owner_id):
         return "The account that it belongs to is closed"
@@ -191,6 +206,7 @@ def _begun(firing: Firing, routine: Routine, run: Run) -> Run:
     run.add()
     run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
     firing.move(routines.RUNNING, run_id=run.id)
+    Trigger.came_to(firing.id, run_id=run.id)
     routine.put(skipped=0)
     about = {**firings.named(routine), "source": firing.source, "scheduledAt": firing.scheduled_at}
     activities.note(firing.agent_id, run.owner_id, run.id, ("pulse_started", about))
@@ -205,7 +221,7 @@ def _dropped(firing_id: str) -> str | None:
     with db.atomic():
         firing = Firing.locked(firing_id)
         if firing is not None and firing.state == routines.PENDING:
-            firing.move(routines.CANCELLED, reason=GONE)
+            firings.cancel(firing, GONE)
             return None
         return firing.run_id if firing is not None else None
 

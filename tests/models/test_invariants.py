@@ -134,6 +134,9 @@ BROKEN = {
     "a routine that is due": f"{ROUTINE}; {ALIVE.format(kind='clock')}",
     "a routine that has come up": FIRING.format(state="pending", run="NULL")
     + f"; {ALIVE.format(kind='worker')}",
+    "what GitHub has asked of a routine": "INSERT INTO github_agent_triggers (id, project_id, "
+    "agent_id, event_id, event_type, subject, firing_id, triggered_at) "
+    "VALUES ('ght_1', 'proj_shared', 'finn', 'e', 'issues', 'x', 'pf_gone', 1)",
     "a pulse at work": FIRING.format(state="running", run="$$gone$$"),
     "a run ends once": "INSERT INTO events SELECT '{run}', seq, 'run_failed', NULL, '{{}}', 1 "
     "FROM generate_series(100, 101) AS seq",

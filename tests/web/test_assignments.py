@@ -35,6 +35,28 @@ def test_assignments_are_made_changed_listed_and_taken_back(
     assert owner.get(path).json == {"assignments": [], "count": 0}
 
 
+def test_an_assignment_wakes_only_a_routine_that_its_maker_sees(
+    github: Github, owner: FlaskClient, teammate: FlaskClient
+):
+    path = f"/v1/projects/{PROJECT}/github/assignments"
+    mine = owner.post("/v1/pulse-routines/finn", json={"name": "Look"}).json["id"]
+    form = {"agent_id": "finn", "event_type": "issues", "auto_respond": True, "routine_id": mine}
+    gone = teammate.post(path, json=form)
+    typo = teammate.post(path, json=form | {"routine_id": "pr_gone"})
+    assert (gone.status_code, typo.status_code) == (404, 404)
+    assert gone.json["detail"].replace(mine, "pr_gone") == typo.json["detail"]
+    other = owner.post(path, json=form | {"agent_id": "eric"})
+    assert (other.status_code, "routine_id" in other.json["detail"]) == (422, True)
+    made = owner.post(path, json=form).json
+    assert made["routine_id"] == mine
+    one = f"{path}/{made['id']}"
+    assert teammate.put(one, json={"filter_labels": None}).status_code == 403
+    assert owner.put(one, json={"agent_id": "eric"}).status_code == 422
+    assert owner.put(one, json={"filter_labels": ["bug"]}).json["routine_id"] == mine
+    assert teammate.put(one, json={"routine_id": None}).json["routine_id"] is None
+    assert teammate.delete(one).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("change", "status", "named"),
     [

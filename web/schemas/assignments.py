@@ -30,6 +30,10 @@ _FILTERS: dict[str, fields.Field] = {
     "filter_file_patterns": words("src/**/*.py", 256),
     "filter_authors": words("!dependabot[bot]"),
 }
+_ROUTINE = {
+    "example": None,
+    "description": "With `auto_respond`: this routine of the agent's and yours is woken",
+}
 AssignmentView = made(
     "GithubAssignment",
     {
@@ -37,7 +41,9 @@ AssignmentView = made(
         "project_id": fields.String(),
         **derived(Assignment, "agent_id", "event_type", "event_action"),
         **_FILTERS,
-        **derived(Assignment, "auto_respond", "created_at", "updated_at"),
+        **derived(Assignment, "auto_respond"),
+        "routine_id": fields.String(allow_none=True, metadata=_ROUTINE),
+        **derived(Assignment, "created_at", "updated_at"),
     },
 )
 Assignments = made(
@@ -82,6 +88,7 @@ class ChangesForm(Form):
     filter_file_patterns = _FILTERS["filter_file_patterns"]
     filter_authors = _FILTERS["filter_authors"]
     auto_respond = Flag()
+    routine_id = fields.String(allow_none=True, validate=validate.Length(1, 128), metadata=_ROUTINE)
 
 
 class AssignmentForm(ChangesForm):

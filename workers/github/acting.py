@@ -119,7 +119,9 @@ def _call(
         )
         reviews = facts.wants_review and call.agent_id == routing.REVIEWER
         prompt = orders.order(facts, event.id, reviews)
-        if call.at_once:
+        if call.at_once and call.routine_id is not None:
+            assignments.wake(trigger, call.routine_id, prompt)
+        elif call.at_once:
             assignments.call(trigger, _task(facts), prompt)
         else:
             about = {"subject": facts.subject, "told": orders.told(facts), "url": facts.url}

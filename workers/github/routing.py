@@ -24,6 +24,7 @@ class Call:
     agent_id: str
     assignment_id: str | None
     at_once: bool = True
+    routine_id: str | None = None  # it goes to work in a session of this one
 
 
 def calls(
@@ -40,7 +41,8 @@ def calls(
     found: dict[str, Call] = {}
     for row in sorted(assigned, key=lambda row: not row.auto_respond):
         if matches(row, facts):
-            found.setdefault(row.agent_id, Call(row.agent_id, row.id, row.auto_respond))
+            call = Call(row.agent_id, row.id, row.auto_respond, row.routine_id)
+            found.setdefault(row.agent_id, call)
     if facts.trusted and not facts.by_bot:
         for agent in mentioned(facts.said, agents):
             if agent not in found or not found[agent].at_once:
