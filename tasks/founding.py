@@ -13,7 +13,7 @@ from models.principals import Principal
 from models.projects import Project
 from models.repositories import Repository
 from models.templates import ProjectTemplate
-from tasks import executions, facts, phases, task
+from tasks import crew, executions, facts, phases, task
 from tasks import projects as project_commands
 
 AGAIN_MS = 1_000  # how soon is looked again whether a repository has been cloned
@@ -96,7 +96,7 @@ def _project(principal: Principal, session: OnboardingSession, form: Mapping[str
     project.put(onboarding_context=dumps(known), vision=vision or None)
     for agent_id in session.chain:
         role = projects.LEAD if agent_id == session.chain[-1] else projects.MEMBER
-        project_commands.assign(principal, project, agent_id, role)
+        crew.assign(principal, project, agent_id, role)
     return project
 
 

@@ -13,6 +13,7 @@ from models.projects import Project
 from tasks import board, columns
 from web.resources import Blueprint, only, page, visible, within
 from web.schemas import board as wire
+from web.schemas import board_forms as forms
 from web.security import for_agents
 
 blueprint = Blueprint("board", "Boards and their tasks")
@@ -20,7 +21,7 @@ blueprint = Blueprint("board", "Boards and their tasks")
 
 @blueprint.route("/projects/<project_id>/tasks")
 class Tasks(MethodView):
-    @blueprint.arguments(wire.BoardTasksForm, location="query")
+    @blueprint.arguments(forms.BoardTasksForm, location="query")
     @blueprint.response(200, wire.TaskView(many=True))
     def get(self, form: dict[str, Any], project_id: str) -> Any:
         """Tasks of a board by their place in the column."""
@@ -29,7 +30,7 @@ class Tasks(MethodView):
         found = page(only(mine, form, wire.FILTERS), form, wire.PLACED)
         return jsonify(wire.written(found))
 
-    @blueprint.arguments(wire.NewTaskForm)
+    @blueprint.arguments(forms.NewTaskForm)
     @blueprint.response(200, wire.NewTask)
     def post(self, form: dict[str, Any], project_id: str) -> Any:
         """Put a new task on the board."""
@@ -44,7 +45,7 @@ class OneTask(MethodView):
         """A task with what it waits for, what waits for it, its parts and its runs."""
         return wire.detailed(within(Task, task_id, project_id))
 
-    @blueprint.arguments(wire.TaskChange)
+    @blueprint.arguments(forms.TaskChange)
     @blueprint.response(200, wire.Done)
     def put(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Change a task; a status moves it, under the same rules as a transition."""
@@ -61,7 +62,7 @@ class OneTask(MethodView):
 @blueprint.route("/projects/<project_id>/tasks/<task_id>/claim")
 class Claim(MethodView):
     @for_agents
-    @blueprint.arguments(wire.ClaimForm)
+    @blueprint.arguments(forms.ClaimForm)
     @blueprint.response(200, wire.Claimed)
     def post(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Give a free task to an agent; of many who ask at once, one gets it."""
@@ -72,7 +73,7 @@ class Claim(MethodView):
 @blueprint.route("/projects/<project_id>/tasks/<task_id>/transition")
 class Transition(MethodView):
     @for_agents
-    @blueprint.arguments(wire.TransitionForm)
+    @blueprint.arguments(forms.TransitionForm)
     @blueprint.response(200, wire.Transitioned)
     def post(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Move a task to a status, with all that follows for others."""
@@ -82,7 +83,7 @@ class Transition(MethodView):
 
 @blueprint.route("/projects/<project_id>/tasks/<task_id>/move")
 class Move(MethodView):
-    @blueprint.arguments(wire.MoveForm)
+    @blueprint.arguments(forms.MoveForm)
     @blueprint.response(200, wire.Moved)
     def post(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Put a task to a place of a column; one from another column takes its first status."""
@@ -92,7 +93,7 @@ class Move(MethodView):
 
 @blueprint.route("/projects/<project_id>/tasks/<task_id>/dependencies")
 class Dependencies(MethodView):
-    @blueprint.arguments(wire.DependencyForm)
+    @blueprint.arguments(forms.DependencyForm)
     @blueprint.response(200, wire.NewDependency)
     def post(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Have a task wait for another one."""
@@ -119,13 +120,13 @@ class Branch(MethodView):
 
 @blueprint.route("/projects/<project_id>/tasks/<task_id>/workspace")
 class Workspace(MethodView):
-    @blueprint.arguments(wire.ClaimForm)
+    @blueprint.arguments(forms.ClaimForm)
     @blueprint.response(200, wire.WorkspaceReady)
     def post(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Where a task is worked on: its branch, and the files of its last run on this machine."""
         return wire.workspace(within(Task, task_id, project_id), form["agent_id"])
 
-    @blueprint.arguments(wire.WorkspaceForm, location="query")
+    @blueprint.arguments(forms.WorkspaceForm, location="query")
     @blueprint.response(200, wire.WorkspaceRemoved)
     def delete(self, form: dict[str, Any], project_id: str, task_id: str) -> Any:
         """Say that an agent is done with a task's files: the folders of runs that have ended go."""
@@ -138,7 +139,7 @@ class Workspace(MethodView):
 @blueprint.route("/projects/<project_id>/ready-tasks")
 class ReadyTasks(MethodView):
     @for_agents
-    @blueprint.arguments(wire.ReadyForm, location="query")
+    @blueprint.arguments(forms.ReadyForm, location="query")
     @blueprint.response(200, wire.ReadyTasks)
     def get(self, form: dict[str, Any], project_id: str) -> Any:
         """Tasks that could be begun, the most urgent first, and those that are under way."""
@@ -147,7 +148,7 @@ class ReadyTasks(MethodView):
 
 @blueprint.route("/projects/<project_id>/columns")
 class Columns(MethodView):
-    @blueprint.arguments(wire.ColumnForm)
+    @blueprint.arguments(forms.ColumnForm)
     @blueprint.response(200, wire.NewColumn)
     def post(self, form: dict[str, Any], project_id: str) -> Any:
         """Give the board a further column."""
@@ -156,7 +157,7 @@ class Columns(MethodView):
 
 @blueprint.route("/projects/<project_id>/columns/<column_id>")
 class OneColumn(MethodView):
-    @blueprint.arguments(wire.ColumnChange)
+    @blueprint.arguments(forms.ColumnChange)
     @blueprint.response(200, wire.Done)
     def put(self, form: dict[str, Any], project_id: str, column_id: str) -> Any:
         """Change a column."""

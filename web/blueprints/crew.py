@@ -9,7 +9,7 @@ from flask.views import MethodView
 
 from models.agents import Agent
 from models.projects import Project
-from tasks import projects
+from tasks import crew
 from web.resources import Blueprint, governed, only, page, visible
 from web.schemas import crew as wire
 from web.schemas.board import FILTERS, PLACED, Done, TaskView, shown
@@ -29,7 +29,7 @@ class Members(MethodView):
     @blueprint.response(200, wire.MemberView(many=True))
     def post(self, form: dict[str, Any], project_id: str) -> Any:
         """Let a person work on the project; answers everybody who does."""
-        projects.add_member(g.principal, governed(project_id), form["user_id"])
+        crew.add_member(g.principal, governed(project_id), form["user_id"])
         return wire.members(project_id)
 
 
@@ -38,7 +38,7 @@ class Member(MethodView):
     @blueprint.response(200, Done)
     def delete(self, project_id: str, member_id: str) -> Any:
         """Take a person off the project."""
-        projects.remove_member(g.principal, governed(project_id), member_id)
+        crew.remove_member(g.principal, governed(project_id), member_id)
         return {"status": "removed"}
 
 
@@ -65,7 +65,7 @@ class Agents(MethodView):
     @blueprint.response(200, wire.Assigned)
     def post(self, form: dict[str, Any], project_id: str) -> Any:
         """Have an agent work on the project."""
-        row = projects.assign(g.principal, visible(Project, project_id), **form)
+        row = crew.assign(g.principal, visible(Project, project_id), **form)
         return {**row.__data__, "project_id": project_id, "status": "assigned"}
 
 
@@ -75,18 +75,18 @@ class OneAgent(MethodView):
     @blueprint.response(200, wire.RoleSet)
     def put(self, form: dict[str, Any], project_id: str, agent_id: str) -> Any:
         """Give the agent another role."""
-        projects.set_role(visible(Project, project_id), agent_id, form["role"])
+        crew.set_role(visible(Project, project_id), agent_id, form["role"])
         return {"status": "updated", "role": form["role"]}
 
     @blueprint.arguments(wire.RoleForm)
     @blueprint.response(200, wire.RoleSet)
     def patch(self, form: dict[str, Any], project_id: str, agent_id: str) -> Any:
         """The same under the other method that clients use."""
-        projects.set_role(visible(Project, project_id), agent_id, form["role"])
+        crew.set_role(visible(Project, project_id), agent_id, form["role"])
         return {"status": "updated", "role": form["role"]}
 
     @blueprint.response(200, Done)
     def delete(self, project_id: str, agent_id: str) -> Any:
         """Take the agent off the project."""
-        projects.unassign(visible(Project, project_id), agent_id)
+        crew.unassign(visible(Project, project_id), agent_id)
         return {"status": "removed"}

@@ -15,7 +15,7 @@ from models.projects import AGENT_ROLES, ARCHIVED, Project, ProjectAgent, Projec
 from web.bodies import Form, Text
 from web.resources import PageForm
 from web.schemas.base import Free, derived, made
-from web.schemas.board import ID
+from web.schemas.board_forms import ID
 
 ROLES = validate.OneOf(AGENT_ROLES)
 

@@ -20,7 +20,8 @@ from tasks.executions import PLANNING, Executed
 from tasks.planting import Planted
 from web.bodies import Form, Text, Whole
 from web.schemas.base import Free, Milliseconds, derived, made
-from web.schemas.board import HOURS, ID, LONGEST, TITLE, DependencyView, Hours, tags
+from web.schemas.board import DependencyView
+from web.schemas.board_forms import HOURS, ID, LONGEST, TITLE, Hours, tags
 from web.schemas.runs import LONGEST_TASK
 from web.whole import whole
 

@@ -18,16 +18,8 @@ from models.repositories import CLONED, FAILED, Repository
 from web.bodies import Form, Text, Whole
 from web.resources import PageForm
 from web.schemas.base import Free, Milliseconds, derived, made
-from web.schemas.board import (
-    LONGEST,
-    NAME,
-    NAMED,
-    POSITION,
-    ColumnView,
-    DependencyView,
-    TaskView,
-    statuses,
-)
+from web.schemas.board import ColumnView, DependencyView, TaskView
+from web.schemas.board_forms import LONGEST, NAME, NAMED, POSITION, statuses
 from web.schemas.crew import AgentView, agents
 from web.schemas.workflows import WorkflowView, workflows
 from web.whole import whole

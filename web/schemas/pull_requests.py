@@ -19,7 +19,7 @@ from models.pull_requests import (
 )
 from web.bodies import Flag, Form, Text
 from web.schemas.base import Milliseconds, made
-from web.schemas.board import ID
+from web.schemas.board_forms import ID
 
 URL = "https://github.com/acme/todo/pull/7"
 BRANCH = "feat/task_5f0c9a1b2c3d4e5f-add-the-login-page"

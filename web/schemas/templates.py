@@ -10,7 +10,7 @@ from models.templates import SLUG, ProjectTemplate
 from web.bodies import Form, Text, Whole
 from web.resources import visible
 from web.schemas.base import Free, derived, made
-from web.schemas.board import LONGEST, NAME, small
+from web.schemas.board_forms import LONGEST, NAME, small
 from web.schemas.projects import NewColumnForm, semantics
 
 SLUGGED = validate.Regexp(

@@ -7,7 +7,7 @@ from marshmallow import fields, validate
 from models.projects import ProjectWorkflow
 from web.bodies import Flag, Form, Text
 from web.schemas.base import Free, derived, made
-from web.schemas.board import ID, NAME
+from web.schemas.board_forms import ID, NAME
 
 WorkflowView = made(
     "WorkflowView",

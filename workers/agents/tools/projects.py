@@ -9,7 +9,7 @@ from models.board import Column
 from models.kanban import MEANINGS
 from models.projects import LEAD, Project, ProjectAgent
 from models.stages import WORK_TYPES
-from tasks import projects
+from tasks import crew, projects
 from workers.agents.tools.base import Tool, described, number, text
 from workers.agents.tools.errands import PROJECT, Errand, brief, excerpt, reads, writes
 
@@ -22,7 +22,7 @@ def create_project(errand: Errand, told: dict[str, Any]) -> Any:
     """The new project; it belongs to the run's owner, and the agent leads it."""
     form = {**told, "template_id": told["template"] or None}
     project = projects.create(errand.owner, form)
-    projects.assign(errand.agent, project, errand.agent_id, LEAD)
+    crew.assign(errand.agent, project, errand.agent_id, LEAD)
     return {"project_id": project.id, "name": project.name, "columns": _columns(project)}
 
 
