@@ -21,6 +21,7 @@ PLANNING = (
     *("comment_task", "claim_task", "get_task_context", "transition_task", "get_task_workflow"),
     *("get_task_executor_runs", "execute_task", "open_pull_request", "get_task_pr_status"),
     *("spawn_executor", "swarm_execute", "get_run_history", "load_skill", "create_skill"),
+    "fetch_skill_from_web",
 )
 
 

@@ -38,17 +38,29 @@ def create(principal: Principal, form: Mapping[str, Any]) -> Skill:
     return skill
 
 
-def propose(run: Run, agent_id: str, act: str, form: Mapping[str, Any]) -> Skill:
-    """Make a skill that an agent at work thought of, its own, which waits for an admin.
+def proposed(act: str) -> Skill | None:
+    """The skill that this act of an agent's has made."""
+    made: Skill | None = Skill.get_or_none(Skill.act == act)
+    return made
+
+
+def propose(
+    run: Run,
+    agent_id: str,
+    act: str,
+    form: Mapping[str, Any],
+    files: Mapping[str, str] | None = None,
+) -> Skill:
+    """Make a skill that an agent at work thought of or found; its own, it waits for an admin.
 
     It is the run owner's. `act` is the name of what the agent does: done once, however often it is
     tried. The caller holds the run's lock.
     """
-    made: Skill | None = Skill.get_or_none(Skill.act == act)
+    made = proposed(act)
     if made is not None:
         return made
     author = Principal(f"agent:{agent_id}", "agent", agent_id=agent_id)
-    own = {**form, "scope": AGENT, "owner_agent_id": agent_id, "files": {}}
+    own = {**form, "scope": AGENT, "owner_agent_id": agent_id, "files": files or {}}
     skill = _drafted(own, created_by=run.owner_id or author.id, act=act)
     _add(author, skill, _checked(own), approved=False)
     if Agent.find(agent_id) is not None:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from models import base, run_keys, steps
 from models.config import Settings
+from models.projects import ProjectAgent
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
@@ -54,6 +55,23 @@ def test_it_opens_what_is_its_agents_and_nothing_else(as_caller: Caller, at_work
     assert client.get(cookies).status_code == 200
     assert client.get(f"{cookies}?run_id={at_work.run_id}").status_code == 200
     assert client.get(f"{cookies}?run_id=run_of_others").status_code == 403
+
+
+def test_it_looks_back_on_runs_of_its_projects_alone(
+    as_caller: Caller, at_work: Step, owner: FlaskClient, stranger: FlaskClient
+):
+    path, client = "/v1/internal/run-history", as_caller(run_keys.drawn(at_work))
+    assert client.get(path).json["runs"] == []  # its own belongs to no project
+    crews = [Crew(who) for who in (owner, stranger)]
+    form = {"pipeline_id": "bugfix", "task": "x"}
+    for crew in crews:
+        with base.db.connection_context():
+            ProjectAgent(project=crew.id, agent_id=at_work.agent_id).add()
+        crew.client.post("/v1/runs", json=form | {"project_id": crew.id})
+    (shown,) = client.get(path).json["runs"]
+    assert shown["project_id"] == crews[0].id
+    assert client.get(f"{path}?agent_id=finn").status_code == 403
+    assert client.get(f"{path}?project_id={crews[1].id}").json["runs"] == []
 
 
 def test_it_gets_what_the_runs_owner_may_use(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from models import runs
+from models import config, runs
 from models.agents import Agent
 from models.base import db
 from models.events import Event
@@ -22,7 +23,14 @@ from tasks import executors, occasions, replays
 from tasks import runs as commands
 from tests.library import GRANTS
 from tests.processes.product import scripted
+from tests.servers.offering import Offering
+from tests.web.test_skill_imports import Hub, skill
 from tests.workers.jobs.dying import Killed, claimed, expire
+from workers.agents.mandate import Mandate
+from workers.agents.playback import Shut
+from workers.agents.tools.base import Bench, ToolError
+from workers.agents.tools.skills import fetch_skill_from_web
+from workers.agents.tools.tree import Tree
 from workers.halting import Halt
 
 OWNER = Principal("usr_owner", "user")
@@ -187,3 +195,118 @@ def test_a_stranger_of_a_pipelines_own_has_no_skills(ask: Any, work: Work):
     assert Agent.find("nobody-we-know") is None
     assert "# SKILLS" not in prompt(run)
     assert Skill.get_by_id("rain-dance").owner_agent_id == "nobody-we-know"
+
+
+def fetch(url: str) -> dict[str, Any]:
+    return {"name": "fetch_skill_from_web", "arguments": {"url": url}}
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Offering]:
+    """A page on the loopback with a skill on it, for agents with a network."""
+    with Offering() as server:
+        server.body = b"---\nname: found\ndescription: When found\n---\nDo as they do."
+        monkeypatch.setenv("ALLOW_PRIVATE_NETWORKS", "true")
+        config.settings.cache_clear()
+        Agent.update(config={"network": True}).where(Agent.id == AGENT).execute()
+        yield server
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+def test_a_skill_that_others_have_published_waits_for_an_admin(
+    database: str, ask: Any, work: Work, page: Offering, owner: FlaskClient, admin: FlaskClient
+):
+    run = ask(fetch(page.url), load("found"), fetch(page.url))
+    work()
+    (kept, wrong), (early, _), (taken, is_error) = results(run)
+    assert kept == "Skill found is kept. It can be loaded once an admin has looked at it."
+    assert not wrong and "Do as they do" not in kept  # nobody has looked at it
+    assert early == "Skill found not found"
+    assert is_error and taken == "There is a skill found already"
+    told = owner.get("/v1/skills/found").json
+    assert (told["approval_status"], told["owner_agent_id"]) == ("pending", AGENT)
+    assert told["content"] == f"Do as they do.\n\n[Found at {page.url}]"
+    admin.patch("/v1/admin/skills/found/approve")
+    run = ask(load("found"))
+    work()
+    assert "Do as they do." in results(run)[0][0]
+
+
+def test_what_is_no_skill_is_not_kept(database: str, ask: Any, work: Work, page: Offering):
+    page.body = b"<html>Skills!</html>"
+    run = ask(fetch(page.url))
+    work()
+    ((why, is_error),) = results(run)
+    assert is_error and why.startswith("what is there is no skill: ")
+    assert Skill.get_or_none(Skill.act.is_null(False)) is None
+
+
+def test_nobody_is_asked_within_our_own_network_nor_for_agents_without_one(
+    database: str, ask: Any, work: Work, page: Offering, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("ALLOW_PRIVATE_NETWORKS")
+    config.settings.cache_clear()
+    run = ask(fetch(page.url), fetch("http://169.254.169.254/latest"), fetch("file:///etc/passwd"))
+    work()
+    assert [is_error for _, is_error in results(run)] == [True] * 3
+    Agent.update(config={}).where(Agent.id == AGENT).execute()
+    run = ask(fetch("https://example.org/SKILL.md"))
+    work()
+    assert results(run) == [("without a network of yours, only addresses on GitHub can be", True)]
+    assert page.asked == []
+    assert Skill.get_or_none(Skill.act.is_null(False)) is None
+
+
+def test_a_skill_is_fetched_once_though_a_worker_dies(
+    database: str, ask: Any, work: Work, page: Offering
+):
+    run = ask(fetch(page.url))
+    work(1)
+    (step,) = Step.of(Run.get_by_id(run.id))
+
+    def die(number: int, when: str) -> None:
+        if Skill.get_or_none(Skill.id == "found") is not None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        claimed(step.id, die).work(Halt())
+    page.body = b"gone by now"
+    expire(step.id)
+    work()
+    ((kept, is_error),) = results(run)
+    assert kept.startswith("Skill found is kept") and not is_error
+    assert len(page.asked) == Skill.select().where(Skill.act.is_null(False)).count() == 1
+
+
+@pytest.fixture
+def hub(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    made = Hub()
+    with made.server as server:
+        monkeypatch.setenv("GITHUB_API_URL", server.url)
+        config.settings.cache_clear()
+        yield made
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+def test_from_github_a_skill_comes_with_its_files_and_without_a_network(
+    database: str, ask: Any, work: Work, hub: Hub, admin: FlaskClient
+):
+    hub.files |= {"a/SKILL.md": skill("a"), "a/check.md": b"- A", "b/SKILL.md": skill("b")}
+    run = ask(fetch(hub.url), fetch(f"{hub.url}/tree/main/a"))
+    work()
+    (several, is_error), (kept, wrong) = results(run)
+    assert is_error and several.endswith("name one by its address: a/SKILL.md, b/SKILL.md")
+    assert not wrong and kept.startswith("Skill a is kept")
+    admin.patch("/v1/admin/skills/a/approve")
+    run = ask(load("a", file="check.md"))
+    work()
+    assert results(run) == [("- A", False)]
+
+
+def test_no_secret_goes_out_in_an_address():
+    secret = "s3cret-of-the-owner"
+    bench = Bench(Tree(Path()), Shut(), hidden=(secret,), mandate=Mandate(Step(agent_id=AGENT)))
+    with pytest.raises(ToolError, match="must not hold a secret"):
+        fetch_skill_from_web(bench, {"url": f"https://example.org/{secret}/SKILL.md"}, Halt())

@@ -37,7 +37,7 @@ def test_the_tools_of_the_contract_are_all_there() -> None:
         "get_project_vision", "create_task", "create_subtask", "update_task", "comment_task",
         "add_dependency", "claim_task", "get_task_context", "transition_task", "get_task_workflow",
         "get_task_executor_runs", "execute_task", "get_run_history",
-        "load_skill", "create_skill",
+        "load_skill", "create_skill", "fetch_skill_from_web",
         "update_onboarding_context", "update_onboarding_landing_page", "onboarding_handoff",
         "open_pull_request", "get_task_pr_status",
         "message_agent", "wake_agent",

@@ -1,12 +1,17 @@
-"""Learning a way of working when it is needed, and writing down a new one."""
+"""Learning a way of working when it is needed, writing a new one down, keeping one found."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from models import skills
+from models import skill_sources, skill_texts, skills
+from models.agents import Agent
+from models.errors import Invalid
 from models.insisting import insist
-from models.skill_texts import LARGEST, LONGEST_DESCRIPTION, LONGEST_TAG, MOST_TAGS
+from models.outbound import LONGEST_URL
+from models.skill_texts import LARGEST, LONGEST_DESCRIPTION, LONGEST_TAG, MOST_TAGS, Sketch
 from tasks import skills as commands
 from workers.agents.mandate import Mandate
 from workers.agents.tools.base import (
@@ -36,6 +41,47 @@ def create_skill(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
     agent_id, act = mandate.step.agent_id, mandate.act
     skill = mandate.do(lambda run: commands.propose(run, agent_id, act, arguments))
     return f"Skill {skill.id} is written down. It can be loaded once an admin has approved it."
+
+
+def fetch_skill_from_web(bench: Bench, arguments: dict[str, Any], halt: Halt) -> str:
+    """Propose a skill that somebody else has published, once."""
+    mandate, url = _mandate(bench), arguments["url"].strip()
+    if bench.blotted(url) != url:
+        raise ToolError("an address goes to somebody else, so it must not hold a secret")
+    agent_id, act = mandate.step.agent_id, mandate.act
+    skill = insist(lambda: commands.proposed(act))
+    if skill is None:
+        sketch, files = _published(agent_id, url)
+        halt.check()
+        form = asdict(sketch) | {"content": f"{sketch.content}\n\n[Found at {url}]"}
+        skill = mandate.do(lambda run: commands.propose(run, agent_id, act, form, files))
+    return f"Skill {skill.id} is kept. It can be loaded once an admin has looked at it."
+
+
+def _published(agent_id: str, url: str) -> tuple[Sketch, Mapping[str, str]]:
+    """The skill at an address, with its files.
+
+    From everywhere only for agents with a network: of what is asked on GitHub nobody else hears.
+    """
+    try:
+        skill_sources.placed(url)
+    except Invalid:
+        agent = insist(lambda: Agent.find(agent_id))
+        if agent is None or not agent.config.get("network"):
+            raise ToolError("without a network of yours, only addresses on GitHub can be") from None
+        page = skill_sources.fetched(url)
+        return _fit(skill_texts.extract(page) or skill_texts.parse(page)), {}
+    _, found = skill_sources.repository(url)
+    if len(found) > 1:
+        paths = ", ".join(each.path for each in found)
+        raise ToolError(bounded(f"there are several skills, name one by its address: {paths}"))
+    return _fit(skill_texts.parse(found[0].text)), found[0].files
+
+
+def _fit(sketch: Sketch) -> Sketch:
+    if sketch.error is not None:
+        raise ToolError(f"what is there is no skill: {sketch.error}")
+    return sketch
 
 
 def _mandate(bench: Bench) -> Mandate:
@@ -98,6 +144,16 @@ TOOLS = (
             },
         ),
         create_skill,
+        effect="rows",
+    ),
+    Tool(
+        described(
+            "fetch_skill_from_web",
+            "Keep a skill that somebody has published: the address of a SKILL.md, or of its folder"
+            " on GitHub. A person looks at it before anybody can load it.",
+            url=text("The address", minLength=1, maxLength=LONGEST_URL),
+        ),
+        fetch_skill_from_web,
         effect="rows",
     ),
 )
