@@ -8,9 +8,8 @@ from typing import Any, Self
 
 from peewee import SQL, BooleanField, CharField, IntegerField, TextField
 
-from models.base import IDENTIFIER, JsonField, Model, Moment, db, now_ms
+from models.base import IDENTIFIER, Common, JsonField, Moment, db, now_ms
 from models.errors import Invalid
-from models.principals import Principal
 
 MOST_HANDS = 1000
 DAILY_MINUTES = 120
@@ -22,7 +21,7 @@ _LINE = re.compile(
 _HEADING = re.compile(r"^#\s+(.+?)\s*$", re.M)
 
 
-class Agent(Model):
+class Agent(Common):
     """One agent of the library. `config` holds the keys of its config.yml."""
 
     label = "Agent"
@@ -41,11 +40,6 @@ class Agent(Model):
 
     class Meta:
         table_name = "agents"
-
-    @classmethod
-    def visible_to(cls, principal: Principal) -> Any:
-        """Everybody who may call may see every agent."""
-        return cls.select()
 
     @classmethod
     def store(
@@ -96,12 +90,6 @@ def known() -> set[str]:
     """The ids of all agents."""
     rows: Any = Agent.select(Agent.id).tuples()
     return {row[0] for row in rows}
-
-
-def models() -> dict[str, str | None]:
-    """The model that each agent's own config names, by the agent's id."""
-    rows: Any = Agent.select(Agent.id, SQL("NULLIF(config->>'model', '')")).tuples()
-    return dict(rows)
 
 
 def identity(text: str, fallback: str) -> dict[str, str | None]:

@@ -209,6 +209,15 @@ class Model(peewee.Model):
         return NotFound(f"{cls.label or cls.__name__} {key} not found")
 
 
+class Common(Model):
+    """A row that everybody who may call may see."""
+
+    @classmethod
+    def visible_to(cls, principal: Any) -> Any:
+        """Every row, whoever asks."""
+        return cls.select()
+
+
 def places(changes: Mapping[str, Any]) -> Places:
     """The columns that are written, each with what stands for its value in a statement."""
     return tuple(

@@ -8,9 +8,8 @@ from typing import Any, Self
 from peewee import BooleanField, CharField, TextField
 
 from models import definitions, grammar
-from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, now_ms
+from models.base import IDENTIFIER, Common, JsonField, LongText, Model, Moment, now_ms
 from models.errors import Invalid
-from models.principals import Principal
 
 
 class PipelineVersion(Model):
@@ -35,7 +34,7 @@ def definition_of(version_id: str) -> definitions.Definition:
     return version.parsed
 
 
-class Pipeline(Model):
+class Pipeline(Common):
     """The current text of a pipeline, what it means, and what is wrong with it."""
 
     label = "Pipeline"
@@ -55,11 +54,6 @@ class Pipeline(Model):
 
     class Meta:
         table_name = "pipelines"
-
-    @classmethod
-    def visible_to(cls, principal: Principal) -> Any:
-        """Everybody who may call may see every pipeline."""
-        return cls.select()
 
     @property
     def valid(self) -> bool:

@@ -136,6 +136,12 @@ def default_model() -> str:
     return applied(config.settings(), stored()).default_model
 
 
+def models() -> tuple[dict[str, str], str]:
+    """The models that the configs of agents name, by the agents' ids, and that of the others."""
+    rows = dict(db.now(_MODELS).fetchall())
+    return rows, rows.pop(None, None) or config.settings().default_model
+
+
 def terms(agent_id: str) -> tuple[Agent, Settings]:
     """How an agent is run, without its files, and the settings it works under: one statement."""
     identity, agent_config, hands, changed = db.now(_TERMS, (agent_id,)).fetchone()
@@ -147,6 +153,10 @@ def terms(agent_id: str) -> tuple[Agent, Settings]:
 _STORE = """
     INSERT INTO global_settings (key, value, updated_at) VALUES (%s, %s, %s)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at
+"""
+_MODELS = """
+    SELECT id, config->>'model' FROM agents WHERE config->>'model' <> ''
+    UNION ALL SELECT NULL, value #>> '{}' FROM global_settings WHERE key = 'defaultWorkingModel'
 """
 _TERMS = """
     SELECT agents.id, agents.config, agents.concurrent_steps, (

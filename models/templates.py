@@ -9,14 +9,13 @@ from typing import Any, Self
 from peewee import BooleanField, CharField, IntegerField
 
 from models import stages
-from models.base import IDENTIFIER, JsonField, LongText, Model, Moment, id_field, now_ms
-from models.principals import Principal
+from models.base import IDENTIFIER, Common, JsonField, LongText, Moment, id_field, now_ms
 
 DEFAULT = "software-dev"
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
-class ProjectTemplate(Model):
+class ProjectTemplate(Common):
     """Columns, what their statuses mean, and the rest of what a new project takes over."""
 
     label = "Template"
@@ -42,11 +41,6 @@ class ProjectTemplate(Model):
     class Meta:
         table_name = "project_templates"
         indexes = ((("sort_order", "id"), False),)
-
-    @classmethod
-    def visible_to(cls, principal: Principal) -> Any:
-        """Everybody who may call may see every template."""
-        return cls.select()
 
     @classmethod
     def named(cls, key: str) -> Self | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from typing import Any, NoReturn
 
 import orjson
-from flask import Request, json
+from flask import Request, Response
 from flask.json.provider import JSONProvider
 from gunicorn.http.errors import ParseException
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
@@ -75,6 +76,8 @@ def is_deep(value: Any) -> bool:
     """Whether walking through `value` could exhaust the stack; level by level, so as not to."""
     level = [value]
     for _ in range(DEEPEST):
+        if not level:
+            break
         lists = [part for part in level if isinstance(part, list)]
         objects = [part.values() for part in level if isinstance(part, dict)]
         level = [item for part in (*lists, *objects) for item in part]
@@ -143,11 +146,19 @@ class Flag(fields.Boolean):
 class FastJson(JSONProvider):
     """orjson, which is quick; the standard library for what it will not write (huge numbers)."""
 
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        """An answer with what is given as JSON, which stays the bytes that orjson makes."""
+        written = self.written(self._prepare_response_obj(args, kwargs))
+        return Response(written, mimetype=JSON)
+
+    def written(self, obj: Any) -> bytes:
         try:
-            return orjson.dumps(obj, default=str).decode()
+            return orjson.dumps(obj, default=str)
         except orjson.JSONEncodeError:
-            return json.dumps(clean(obj), default=str)
+            return json.dumps(clean(obj), default=str).encode()
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return self.written(obj).decode()
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return orjson.loads(s)

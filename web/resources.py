@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ import peewee
 from flask import after_this_request, g, request
 from marshmallow import Schema, fields, validate
 
-from models.base import Model, clean
+from models.base import Common, Model, clean
 from models.errors import Forbidden, Invalid
 from models.projects import Project
 from web.bodies import LARGEST, Form, Reader
@@ -66,13 +67,26 @@ def visible(model: type[Row], key: str, *columns: Any) -> Row:
 
     With `columns` only those are read, where a row has large ones.
     """
-    mine = model.visible_to(g.principal)  # type: ignore[attr-defined]
-    if columns:
-        mine = mine.select(*columns)
-    sql, params = mine.where(model._meta.primary_key == key).sql()
+    sql, params = _common(model, columns), (key,)
+    if sql is None:
+        mine = model.visible_to(g.principal)  # type: ignore[attr-defined]
+        sql, params = _narrowed(mine, columns).where(model._meta.primary_key == key).sql()
     for row in model.read(sql, *params):
         return row
     raise model.missing(key)
+
+
+@cache
+def _common(model: Any, columns: tuple[Any, ...]) -> str | None:
+    """The statement that finds a row which everybody may see, spelled once; else None."""
+    if not issubclass(model, Common):
+        return None
+    query = _narrowed(model.select(), columns).where(model._meta.primary_key == "")
+    return str(query.sql()[0])
+
+
+def _narrowed(query: Any, columns: tuple[Any, ...]) -> Any:
+    return query.select(*columns) if columns else query
 
 
 def within(model: type[Row], key: str, project_id: str) -> Row:

@@ -12,7 +12,7 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from models import migrations, outbox
-from models.base import Model, db
+from models.base import Common, Model, db
 from models.lifecycle import Stateful
 from models.tallies import Sums, Usage
 from models.vault import Vaulted
@@ -43,7 +43,7 @@ PARTIAL = (
     "pulse_firings_open",
     "inbox_messages_unread",
 )
-ABSTRACT = {Stateful, Sums, Vaulted, Usage}  # no tables of their own
+ABSTRACT = {Common, Stateful, Sums, Vaulted, Usage}  # no tables of their own
 OURS = ("models", "tasks", "workers", "web")
 
 

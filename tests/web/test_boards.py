@@ -337,3 +337,8 @@ def test_a_resting_project_gives_nothing_out(crew: Crew):
     assert crew.board["completed_at"] is None  # it is archived now
     assert crew.client.get("/v1/projects").json[0]["id"] == "proj_shared"
     assert crew.client.get("/v1/projects?status=archived").json[0]["id"] == crew.id
+
+
+def test_a_number_larger_than_most_readers_know_comes_back_as_it_was(crew: Crew):
+    task = crew.add("One", metadata={"atoms": 1e30})
+    assert crew.task(task)["metadata"] == crew.board["tasks"][0]["metadata"] == {"atoms": 1e30}

@@ -8,13 +8,12 @@ from flask import current_app, g
 from marshmallow import Schema, fields, pre_load, validate
 from marshmallow.utils import get_value
 
-from models import agents, budgets
+from models import budgets, settings
 from models.config import Settings
 from models.pipelines import definition_of
 from models.projects import Project
 from models.replays import CURRENT, PINNED
 from models.runs import OVER, PAUSED, Run
-from models.settings import default_model
 from models.standing import standings
 from web.bodies import LARGEST, Form, Text
 from web.resources import PageForm, visible
@@ -38,7 +37,7 @@ class Scripted(fields.Boolean):
 def models_of(version_id: str) -> list[str]:
     """The models that work on the steps of a pipeline version: the step's, the agent's, ours."""
     if "agent_models" not in g:
-        g.agent_models, g.default_model = agents.models(), default_model()
+        g.agent_models, g.default_model = settings.models()
     return [
         step.model or g.agent_models.get(step.agent) or g.default_model
         for step in definition_of(version_id).steps
@@ -88,8 +87,8 @@ RunDetail = made(
 
 def detailed(run: Run, history: bool = False) -> dict[str, Any]:
     """A run with its steps and where its files are."""
-    settings: Settings = current_app.extensions["settings"]
-    tree = settings.data / "workspaces" / run.id / "tree"
+    ours: Settings = current_app.extensions["settings"]
+    tree = ours.data / "workspaces" / run.id / "tree"
     return {
         **run.__data__,
         "version_id": run.version_id,
