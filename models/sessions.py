@@ -31,12 +31,14 @@ ACTIVE = (STARTING, RUNNING)
 TODAY = """(extract(epoch FROM date_trunc(
     'day', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') * 1000)::bigint"""
 # How long (ms) an agent has worked unasked this UTC day in somebody's name: in pulses and wakes,
-# without the time it waited for others.
+# without the time it waited for others. A session lasts a day at most; `now()` is a moment that
+# Postgres can plan with.
 UNASKED_TODAY = f"""
     SELECT coalesce(sum(greatest(
         0, coalesce(completed_at, {CLOCK}) - greatest(started_at, {TODAY}))), 0)
     FROM sessions WHERE agent_id = %(agent)s AND owner_id IS NOT DISTINCT FROM %(owner)s::text
-        AND source IN ('pulse', 'wake') AND created_at >= {TODAY} - {DAY_MS}
+        AND source IN ('pulse', 'wake')
+        AND created_at >= (extract(epoch FROM now()) * 1000)::bigint - {2 * DAY_MS}
 """  # noqa: S608
 
 

@@ -161,7 +161,7 @@ def _refuse_foreign(principal: Principal, row: Assignment, named: bool) -> None:
     if not mine.exists() and named:
         raise Routine.missing(row.routine_id)
     if not mine.exists():
-        raise Forbidden("It wakes a routine of somebody else's; they or admins may change it")
+        raise Forbidden("It wakes a routine that is not yours: name another, or none")
     if not mine.where(Routine.agent == row.agent_id).exists():
         fault = {"loc": ["body", "routine_id"], "msg": "Of another agent.", "type": "invalid"}
         raise Invalid(f"routine_id: it is not a routine of {row.agent_id}", errors=[fault])
