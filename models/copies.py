@@ -1,24 +1,27 @@
 """Long lists as the JSON that clients read: Postgres writes each row once, until it is changed.
 
 To write the JSON of 10,000 rows takes Postgres thirty times as long as to say which of them are
-others than before: whatever is written to a row, it has another `xmin`. So this process keeps the
-texts by id and xmin and asks for those alone that it lacks. Nobody has to tell it of changes, and
-it never gives anything but what its transaction sees.
+others than before: whatever is written to a row, its `xmin` names another transaction. So this
+process keeps the texts, and asks for those alone that may have changed since it last looked.
+Nobody has to tell it of changes, and it never gives anything but what its transaction sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 from models.base import db
 from models.kept import kept
 
-FEW = 1_000  # rows that are quicker read one by one than with all the others
-AT_ONCE = 100  # rows of a piece
+AT_ONCE = 400  # rows of a piece
 BESIDE = 200  # bytes that a text takes in memory beside its own
+XIDS = 2**32 - 1  # after so many transactions their numbers in rows begin anew
+
+Row = tuple[Any, ...]  # by what the list is ordered, the id last, and the text
 
 
 @dataclass(frozen=True)
@@ -26,90 +29,90 @@ class Copy:
     """A list at one moment; with any other row it has another `version`.
 
     `server` names the life of the database's server: another one may count its transactions anew.
+    `horizon` is the oldest transaction that had not ended: older ones change nothing any more.
     """
 
     server: str
     version: str
-    rows: Mapping[str, bytes]  # by id and xmin, in order
+    horizon: int
+    rows: Sequence[Row]
 
     @cached_property
     def length(self) -> int:
         """Bytes of the list as JSON."""
-        return len(b"[]") + sum(map(len, self.rows.values())) + max(0, len(self.rows) - 1)
+        return len(b"[]") + sum(len(row[-1]) for row in self.rows) + max(0, len(self.rows) - 1)
 
     def pieces(self) -> Iterator[bytes]:
         """The list as JSON, piece by piece: the whole of a long one would take long to copy."""
-        rows, between = iter(self.rows.values()), b""
+        texts, between = (row[-1] for row in self.rows), b""
         yield b"["
-        while some := b",".join(islice(rows, AT_ONCE)):
+        while some := b",".join(islice(texts, AT_ONCE)):
             yield between + some
             between = b","
         yield b"]"
 
 
-NOTHING = Copy("", "", {})
+NOTHING = Copy("", "", 0, ())
 
 
 @dataclass(frozen=True)
 class Listing:
-    """These columns of a project's rows in a table, in this order."""
+    """These columns of a project's rows in a table, ordered by some of them, the id last."""
 
     table: str
     columns: tuple[str, ...]
-    order: str
+    order: tuple[str, ...]
 
     def read(self, project_id: str) -> Copy:
-        """The list as the transaction sees it."""
+        """The list as the transaction sees it, which must not have written to it."""
+        key = self, project_id
         with db.moment():
-            server, version = db.now(self._version, (project_id,)).fetchone()
-            known: Copy = kept.find((self, project_id)) or NOTHING
+            server, version, count, horizon, ahead = db.now(self._now, (project_id,)).fetchone()
+            known: Copy = kept.find(key) or NOTHING
             if known.version == version:
                 return known
-            rows = self._rows(project_id, known.rows if known.server == server else {})
-        copy = Copy(server, version, rows)
-        kept.put((self, project_id), copy, copy.length + BESIDE * len(rows))
+            known = known if known.server == server else NOTHING
+            rows = self._rows(project_id, known, count, ahead)
+        copy = Copy(server, version, horizon, rows)
+        kept.put(key, copy, copy.length + BESIDE * len(rows))
         return copy
 
-    def _rows(self, project_id: str, known: Mapping[str, bytes]) -> dict[str, bytes]:
-        (told,) = db.now(self._names, (project_id,)).fetchone()
-        names = told.split(",") if told else []
-        lacking = [name for name in names if name not in known]
-        if len(lacking) > FEW:
-            found = db.now(self._all, (project_id,))
-        else:
-            found = db.now(self._some, ([name.split(" ")[0] for name in lacking],))
-        texts = {**known, **{name: text.encode() for name, text in found}}
-        return {name: texts[name] for name in names}
+    def _rows(self, project_id: str, known: Copy, count: int, ahead: int) -> list[Row]:
+        since = {"project": project_id, "ahead": ahead, "age": ahead - known.horizon}
+        found = db.now(self._since, since).fetchall()
+        fresh = {row[-2]: (*row[:-1], row[-1].encode()) for row in found}
+        rows = [row for row in known.rows if row[-2] not in fresh]
+        rows += fresh.values()
+        if len(rows) > count:
+            there = {name for (name,) in db.now(self._ids, (project_id,))}
+            rows = [row for row in rows if row[-2] in there]
+        return sorted(rows)
 
     @cached_property
-    def _version(self) -> str:
+    def _now(self) -> str:
+        """How the list is: server, version, rows, oldest transaction under way, one yet to come."""
         return f"""
             SELECT pg_postmaster_start_time()::text, concat_ws('.',
                 extract(epoch FROM pg_postmaster_start_time()), count(*),
-                sum(hashtextextended(id, xmin::text::bigint)))
+                sum(hashtextextended(id, xmin::text::bigint))), count(*),
+                pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+                pg_snapshot_xmax(pg_current_snapshot())::text::bigint
             FROM {self.table} WHERE project_id = %s
         """  # noqa: S608
 
     @cached_property
-    def _names(self) -> str:
+    def _since(self) -> str:
+        """Rows that transactions of at most this age wrote; an old one may be taken for a young.
+
+        In a row stands the lower half of its transaction's number, or that of a savepoint in it.
+        """
         return f"""
-            SELECT string_agg(name, ',') FROM (
-                SELECT id || ' ' || xmin AS name FROM {self.table} WHERE project_id = %s
-                ORDER BY {self.order}) AS named
+            SELECT {", ".join(self.order)},
+                (SELECT row_to_json(shown)::text FROM (SELECT {", ".join(self.columns)}) AS shown)
+            FROM {self.table} WHERE project_id = %(project)s
+                AND ((%(ahead)s - xmin::text::bigint) & {XIDS}) <= %(age)s
         """  # noqa: S608
 
     @cached_property
-    def _all(self) -> str:
-        return self._written("project_id = %s")
-
-    @cached_property
-    def _some(self) -> str:
-        return self._written("id = ANY(%s::text[])")
-
-    def _written(self, which: str) -> str:
-        columns = ", ".join(self.columns)
-        return f"""
-            SELECT id || ' ' || xmin,
-                (SELECT row_to_json(shown)::text FROM (SELECT {columns}) AS shown)
-            FROM {self.table} WHERE {which}
-        """  # noqa: S608
+    def _ids(self) -> str:
+        return f"SELECT id FROM {self.table} WHERE project_id = %s"  # noqa: S608

@@ -24,9 +24,9 @@ NODE = ("id", "title", "status", "priority", "assigned_agent", "estimated_hours"
 EDGE = ("id", "project_id", "from_task_id", "to_task_id", "type")
 
 
-TASKS = Listing("tasks", SHOWN, "column_position, id")
-NODES = Listing("tasks", NODE, "column_position, id")
-EDGES = Listing("dependency_edges", EDGE, "id")
+TASKS = Listing("tasks", SHOWN, ("column_position", "id"))
+NODES = Listing("tasks", NODE, ("column_position", "id"))
+EDGES = Listing("dependency_edges", EDGE, ("id",))
 
 
 def one_by_one(*columns: Any) -> Any:

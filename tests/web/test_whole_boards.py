@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -167,6 +168,21 @@ def test_a_board_is_seen_at_one_moment_however_much_is_written(crew: Crew, app: 
         looks = list(people.map(read, range(3)))
         assert writing.result() == 150
     assert sum(looks) > 10
+
+
+def test_what_was_under_way_while_the_board_was_read_is_not_missed(crew: Crew, database: str):
+    """Also where it was written under a savepoint, whose number no snapshot names."""
+    one, two = crew.add("One"), crew.add("Two")
+    with psycopg2.connect(database) as under_way, under_way.cursor() as cursor:
+        title = "UPDATE tasks SET title = %s WHERE id = %s"
+        cursor.execute(title, ("Uno", one))
+        cursor.execute("SAVEPOINT inside")
+        cursor.execute(title, ("Dos", two))
+        crew.client.put(crew.path, json={"name": "Other"})  # later, and over before
+        crew.add("Three")
+        assert [task["title"] for task in crew.board["tasks"]] == ["One", "Two", "Three"]
+        under_way.commit()
+    assert [task["title"] for task in crew.board["tasks"]] == ["Uno", "Dos", "Three"]
 
 
 def test_what_is_kept_never_takes_more_than_its_room():
