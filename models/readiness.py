@@ -76,9 +76,10 @@ def _asking(free: str) -> str:
     """Status by status, each along the index and no further than needed."""
     return f"""
     WITH held (task_id) AS (
-        SELECT to_task_id FROM dependency_edges JOIN tasks AS blocker ON blocker.id = from_task_id
-        WHERE dependency_edges.project_id = %(project)s AND type = 'blocks'
-            AND NOT blocker.status = ANY(%(done)s::text[])
+        SELECT to_task_id FROM dependency_edges
+        WHERE project_id = %(project)s AND type = 'blocks' AND from_task_id NOT IN (
+            SELECT id FROM tasks
+            WHERE project_id = %(project)s AND status = ANY(%(done)s::text[]))
     )
     SELECT {", ".join(f"tasks.{name}" for name in COLUMNS)}, {_WAITING}
     FROM unnest(%(statuses)s::text[]) AS wanted (status), LATERAL (
