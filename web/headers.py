@@ -86,6 +86,8 @@ def log_access(response: Response) -> None:
 
 def redacted_query() -> str:
     """The query string without the tokens and codes that an address may carry."""
+    if not request.query_string:
+        return ""
     pairs = [
         (name, "***" if SECRET.search(name) else value)
         for name, value in request.args.items(multi=True)

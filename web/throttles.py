@@ -91,6 +91,7 @@ def register(app: Flask, settings: Settings) -> None:
 def finish(app: Flask) -> None:
     """Throttle the views of `app` that are marked."""
     limiter, views = _limiter(app), cast("dict[str, Any]", app.view_functions)
+    throttled = set()
     for endpoint, view in list(views.items()):
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             for throttle in mark(view, method, "throttles", ()):
@@ -102,6 +103,8 @@ def finish(app: Flask) -> None:
                     deduct_when=throttle.counted,
                 )
                 views[endpoint] = limited(views[endpoint])
+                throttled.add(endpoint)
+    limiter.request_filter(lambda: request.endpoint not in throttled)  # these cost nothing more
 
 
 def _throttled(*throttles: Throttle) -> Callable[[View], View]:
