@@ -17,7 +17,7 @@ from typing import Any
 from models.base import db
 from models.kept import kept
 
-AT_ONCE = 400  # rows of a piece
+AT_ONCE = 1_000  # rows of a piece
 BESIDE = 200  # bytes that a text takes in memory beside its own
 XIDS = 2**32 - 1  # after so many transactions their numbers in rows begin anew
 
