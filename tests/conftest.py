@@ -6,10 +6,11 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ from models.agents import Agent
 from models.config import Settings
 from models.pipelines import Pipeline
 from models.projects import Project, ProjectMember
-from models.skills import Skill
 from models.templates import ProjectTemplate
 from tests import leaks, library
 from tests.servers.github import github  # noqa: F401
@@ -49,18 +49,7 @@ SHELF = (
     *("skills", "skill_versions", "skill_files", "agent_skills"),
 )
 KEPT = (*SHELF, "schema_migration")  # all else is emptied
-# Tables that have rows, which are few: TRUNCATE would make new files for all of them.
-EMPTY = """
-DO $$ DECLARE name text; found bool; BEGIN
-    SET LOCAL session_replication_role = replica;
-    FOR name IN
-        SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL (%s)
-    LOOP
-        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %%I)', name) INTO found;
-        IF found THEN EXECUTE format('DELETE FROM %%I', name); END IF;
-    END LOOP;
-END $$
-"""
+DAY, MIDNIGHT = 86_400, 20  # seconds; no test takes longer
 QUICK = Path("/dev/shm")
 SERVERS = pytest.StashKey[tuple[ExitStack, dict[str, str]]]()
 
@@ -104,6 +93,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[SERVERS][0].close()
 
 
+def pytest_runtest_setup() -> None:
+    """Budgets and limits count by the day (UTC), which may not end amid a test."""
+    left = DAY - time.time() % DAY
+    if left < MIDNIGHT:
+        time.sleep(left + 0.1)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
     """When a test has been cleared away, nothing of what it told in secret may have been seen."""
@@ -119,6 +115,9 @@ def make_template(url: str) -> None:
     with base.db.connection_context():
         migrations.migrate(base.db)
         shelf.load_shipped()
+        base.db.execute_sql("CREATE SCHEMA shipped")
+        for name in SHELF:  # for tests that change what ships
+            base.db.execute_sql(f"CREATE TABLE shipped.{name} AS TABLE public.{name}")
     base.db.close_all()
 
 
@@ -177,23 +176,58 @@ def session_settings(
 @pytest.fixture
 def database(addresses: dict[str, str]) -> Iterator[str]:
     """A database with the shipped library and the cast, connected; cleaned afterwards."""
-    base.connect(addresses["postgres"], 20)
+    url = addresses["postgres"]
+    point_at(url)
     with base.db.connection_context():
         hire_the_cast()
-    base.db.close_all()
-    yield addresses["postgres"]
-    base.connect(addresses["postgres"], 20)  # a test may have pointed it elsewhere
+    base.db.close()
+    yield url
+    point_at(url)
     with base.db.connection_context():
         leaks.search_tables()
-        base.db.execute_sql(EMPTY, (list(KEPT),))
+        empty_tables()
         others = [model.select().where(~model.shipped) for model in (Agent, Pipeline)]
         own = ~ProjectTemplate.is_builtin | ProjectTemplate.customized
         others += [ProjectTemplate.select().where(own), *library.changed_skills()]
         if Select((), [any_of(others)]).scalar(base.db):
-            for model in (Agent, Pipeline, ProjectTemplate, Skill):
-                model.delete().execute()
-            shelf.load_shipped()
-    base.db.close_all()
+            put_back_what_ships()
+
+
+def point_at(url: str) -> None:
+    """Connect to this database, wherever the last test was and whatever it has left open.
+
+    Idle connections are kept from test to test: a new one has everything to learn.
+    """
+    if base.db.database and (base.db.database != url or base.db._in_use):
+        base.db.close_all()
+    base.connect(url, 20)
+
+
+def empty_tables() -> None:
+    """Delete what is in tables that have rows, which are few: TRUNCATE makes new files for all."""
+    ((filled,),) = base.db.now(having_rows())
+    if filled:
+        untied(*(f'DELETE FROM "{name}"' for name in filled))  # noqa: S608
+
+
+def put_back_what_ships() -> None:
+    taken = [f"DELETE FROM {name}" for name in SHELF]  # noqa: S608
+    untied(*taken, *(f"INSERT INTO {name} TABLE shipped.{name}" for name in SHELF))
+
+
+def untied(*statements: str) -> None:
+    """Execute what need not heed how tables hang together until all of it is done."""
+    told = "; ".join(statements)
+    base.db.execute_sql(f"BEGIN; SET LOCAL session_replication_role = replica; {told}; END")
+
+
+@cache
+def having_rows() -> str:
+    """The query that names the tables which have rows, but for those that are kept."""
+    text = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL (%s)"
+    names = [name for (name,) in base.db.execute_sql(text, (list(KEPT),))]
+    one = "CASE WHEN EXISTS (SELECT 1 FROM \"{0}\") THEN '{0}' END"
+    return f"SELECT array_remove(ARRAY[{', '.join(map(one.format, names))}], NULL)"
 
 
 def any_of(queries: list[Any]) -> Any:
@@ -214,13 +248,20 @@ def hire_the_cast() -> None:
             ProjectMember(project_id=PROJECT, user_id=f"usr_{name}", role=name).add()
 
 
+@pytest.fixture(scope="session")
+def redises(addresses: dict[str, str]) -> Iterator[list[redis.Redis]]:
+    """Clients of this test process's own logical databases."""
+    with ExitStack() as stack:
+        urls = (addresses["redis"], broker.broker_url(addresses["redis"]))
+        yield [stack.enter_context(redis.Redis.from_url(url)) for url in urls]
+
+
 @pytest.fixture
-def stream(addresses: dict[str, str]) -> Iterator[str]:
+def stream(addresses: dict[str, str], redises: list[redis.Redis]) -> str:
     """The URL of an empty Redis."""
-    for url in (addresses["redis"], broker.broker_url(addresses["redis"])):
-        with redis.Redis.from_url(url) as client:
-            client.flushdb()
-    yield addresses["redis"]
+    for client in redises:
+        client.flushdb()
+    return addresses["redis"]
 
 
 @pytest.fixture

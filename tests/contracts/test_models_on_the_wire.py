@@ -125,7 +125,7 @@ def test_stopping_hangs_up_so_that_the_provider_stops_writing(wired: Speaker) ->
         collected(stream)
 
     assert wired.server
-    assert wired.server.hung_up.wait(2)
+    assert wired.server.hung_up.wait(10)
 
 
 def test_leaving_a_reply_half_read_hangs_up(wired: Speaker) -> None:
@@ -135,7 +135,7 @@ def test_leaving_a_reply_half_read_hangs_up(wired: Speaker) -> None:
     stream.close()  # type: ignore[attr-defined]
 
     assert wired.server
-    assert wired.server.hung_up.wait(2)
+    assert wired.server.hung_up.wait(10)
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:

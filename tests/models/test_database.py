@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Iterator
 
 import peewee
 import psycopg2
@@ -11,6 +12,14 @@ import pytest
 from models.agents import Agent
 from models.base import db
 from models.outbox import CHANNEL, Outbox, ask
+
+
+@pytest.fixture
+def fresh(database: str) -> Iterator[str]:
+    """The database, over connections that nobody has used before nor will afterwards."""
+    db.close_all()
+    yield database
+    db.close_all()
 
 
 def insert(key: str) -> tuple[str, tuple[str]]:
@@ -78,22 +87,24 @@ def test_the_bell_rings_once_and_only_for_what_committed(database: str) -> None:
     listener.close()
 
 
-def test_a_connection_that_the_server_ended_is_not_used_again(database: str) -> None:
+def test_a_connection_that_the_server_ended_is_not_used_again(fresh: str) -> None:
     assert Agent.select().count() > 0
     db.close()
-    other = psycopg2.connect(database)
+    other = psycopg2.connect(fresh)
     other.autocommit = True
     ended = """
         SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-        WHERE application_name = %s AND datname = current_database()
+        WHERE application_name LIKE 'djinnbot %' AND datname = current_database()
     """
-    other.cursor().execute(ended, ("djinnbot",))
+    with other.cursor() as cursor:
+        cursor.execute(ended)
+        assert cursor.fetchall() == [(True,)]
     other.close()
     with db.connection_context():
         assert Agent.select().count() > 0
 
 
-def test_a_statement_is_planned_once_and_told_by_its_number_from_then_on(database: str) -> None:
+def test_a_statement_is_planned_once_and_told_by_its_number_from_then_on(fresh: str) -> None:
     for key in ("first", "second: 100% of it; -- all", "third"):
         db.later(*insert(key))
     assert len(prepared()) == 1
@@ -101,7 +112,7 @@ def test_a_statement_is_planned_once_and_told_by_its_number_from_then_on(databas
     assert db.now("SELECT 1").fetchone() == (1,)
 
 
-def test_what_was_prepared_amid_a_failure_is_prepared_again(database: str) -> None:
+def test_what_was_prepared_amid_a_failure_is_prepared_again(fresh: str) -> None:
     with pytest.raises(peewee.IntegrityError), db.atomic():
         db.later(*insert("twice"))
         db.later(*insert("twice"))
@@ -113,7 +124,7 @@ def test_what_was_prepared_amid_a_failure_is_prepared_again(database: str) -> No
     assert len(prepared()) == 2
 
 
-def test_a_failure_in_an_inner_part_leaves_the_outer_one_intact(database: str) -> None:
+def test_a_failure_in_an_inner_part_leaves_the_outer_one_intact(fresh: str) -> None:
     with db.atomic():
         db.later(*insert("outer"))
         with pytest.raises(peewee.IntegrityError), db.atomic():
@@ -123,7 +134,7 @@ def test_a_failure_in_an_inner_part_leaves_the_outer_one_intact(database: str) -
     assert keys() == ["outer", "after"]
 
 
-def test_a_plan_that_a_migration_overtook_fails_once(database: str) -> None:
+def test_a_plan_that_a_migration_overtook_fails_once(fresh: str) -> None:
     db.execute_sql("CREATE TEMPORARY TABLE shelf (id TEXT, name TEXT)")
     db.execute_sql("INSERT INTO shelf VALUES ('a', 'Anna')")
     text = "SELECT * FROM shelf WHERE id = %s"

@@ -111,6 +111,7 @@ def test_too_many_requests_say_when_to_come_back(frank: Flask):
 
 
 def test_a_database_that_is_away_is_503_and_status_still_answers(frank: Flask):
+    base.db.close_all()
     base.connect("postgresql://nobody@127.0.0.1:1/none")
     client = frank.test_client()
     answer = client.get("/v1/runs")

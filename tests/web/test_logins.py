@@ -224,7 +224,7 @@ def test_a_token_that_comes_again_later_ends_the_login(ada: Person):
 
 def test_a_login_slides_but_not_for_ever(ada: Person):
     with db.connection_context():
-        UserSession.update(expires_at=now_ms() + 1000, ends_at=now_ms() + 60_000).execute()
+        UserSession.update(expires_at=now_ms() + 60_000, ends_at=now_ms() + 120_000).execute()
     assert ada.refresh().status_code == 200
     with db.connection_context():
         session = UserSession.get()

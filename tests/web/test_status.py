@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from dataclasses import replace
 
 from flask.testing import FlaskClient
@@ -11,6 +10,7 @@ from flask.testing import FlaskClient
 from models import processes
 from models.config import Settings
 from models.health import spoken
+from tests.patience import within
 from web import create_app
 
 
@@ -52,10 +52,13 @@ def test_a_redis_that_says_nothing_keeps_nobody_waiting(settings: Settings, data
             ("POST", "/v1/runs", 200),
             ("GET", "/v1/events/stream", 503),
         ):
-            began = time.monotonic()
-            answer = client.open(path, method=method, json=run if method == "POST" else None)
-            assert answer.status_code == status
-            assert time.monotonic() - began < 0.5, path
+
+            def ask(method: str = method, path: str = path) -> int:
+                app.extensions.pop("status", None)
+                body = run if method == "POST" else None
+                return client.open(path, method=method, json=body).status_code
+
+            assert within(0.5, ask) == status, path
 
 
 def test_durations_read_as_people_say_them():

@@ -16,10 +16,11 @@ from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
+from tests.patience import within
 from workers.halting import LOST, Halt, Stopped
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
-from workers.leases import DRAINING, Keeper
+from workers.leases import DRAINING, LEASE_SECONDS, Keeper
 
 ANNA = Principal("usr_anna", "user")
 
@@ -61,9 +62,7 @@ def test_one_locked_step_does_not_hold_up_the_leases_of_the_others(
     leases = {str(step.lease_id) for step in held}
     before = [until_of(step) for step in held]
     with locked(database, first):
-        began = time.monotonic()
-        assert steps.renew(leases) == leases
-        assert time.monotonic() - began < 1
+        assert within(1, lambda: steps.renew(leases)) == leases
     assert until_of(first) == before[0]
     assert until_of(second) > before[1]
     assert steps.renew(leases) == leases
@@ -88,7 +87,7 @@ def test_leases_are_kept_while_eight_threads_compute(held: list[Step]) -> None:
     with keeper.holding(str(held[0].lease_id), 60) as halt:
         for thread in threads:
             thread.start()
-        ends = time.monotonic() + 6
+        ends = time.monotonic() + LEASE_SECONDS + 1
         while time.monotonic() < ends:
             halt.check()
             time.sleep(0.2)
@@ -121,7 +120,7 @@ def test_a_process_that_goes_away_lets_an_act_come_to_its_end_and_begins_no_othe
         assert not halt.stopped
         with pytest.raises(Stopped, match=DRAINING):
             halt.begin()
-    drained.join(5)
+    drained.join(30)
     assert ended.is_set()  # nobody waits for more than what is under way
 
 

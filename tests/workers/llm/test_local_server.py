@@ -82,7 +82,7 @@ def test_the_embedded_model_answers_under_a_schema_quietly_and_stops_at_once() -
         with pytest.raises(Overflow):
             answer(url, "word " * 6000, Options(max_output_tokens=10))
         process.terminate()
-        assert process.wait(2) == 0
+        assert process.wait(20) == 0
         assert process.stdout
         assert process.stdout.read() == ""
 
