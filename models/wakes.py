@@ -6,7 +6,7 @@ held back says why, and changes nothing else.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from peewee import CharField
 
@@ -119,14 +119,24 @@ def limits(agent: Agent) -> dict[str, Any]:
     }
 
 
-def today(principal: Principal, agent_id: str) -> tuple[int, int | None]:
-    """How often an agent was woken this UTC day, and when last (ms), as far as one may see."""
+class Day(NamedTuple):
+    """A day (UTC): `date` as people write it, how many wakes, and when the last one was (ms)."""
+
+    date: str
+    number: int
+    latest: int | None
+
+
+def today(principal: Principal, agent_id: str) -> Day:
+    """How often an agent was woken this UTC day, and when last, as far as one may see."""
     text = f"""
-        SELECT count(*) FILTER (WHERE created_at >= {TODAY}), max(created_at)
-        FROM wakes WHERE target = %s AND suppressed IS NULL AND (%s::boolean OR owner_id = %s)
+        WITH clock AS MATERIALIZED (SELECT {TODAY} AS day)
+        SELECT to_char(to_timestamp(min(day) / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD'),
+            count(created_at) FILTER (WHERE created_at >= day), max(created_at)
+        FROM clock LEFT JOIN wakes ON target = %s AND suppressed IS NULL
+            AND (%s::boolean OR owner_id = %s)
     """  # noqa: S608
-    number, latest = db.now(text, (agent_id, principal.is_admin, principal.id)).fetchone()
-    return int(number), latest
+    return Day(*db.now(text, (agent_id, principal.is_admin, principal.id)).fetchone())
 
 
 def forget_old() -> None:

@@ -64,13 +64,15 @@ def usage() -> list[dict[str, Any]]:
     """How much of each share has been used today, the newest share first."""
     rows = list(Share.select().order_by(Share.created_at.desc(), Share.id.desc()))
     used = shares.everybody_today()
-    return [_usage(share, _of(share, rows, used)) for share in rows]
+    now = now_ms()
+    lasting = [row for row in rows if row.lasts(now)]
+    return [_usage(share, _of(share, lasting, used)) for share in rows]
 
 
-def _of(share: Share, rows: list[Share], used: list[Budget]) -> list[Budget]:
+def _of(share: Share, lasting: list[Share], used: list[Budget]) -> list[Budget]:
     """What has been used of a share: everybody's is not that of who has a share of their own."""
-    same = [row for row in rows if row.provider_id == share.provider_id]
-    named = {row.target_user_id for row in same if row.target_user_id and row.lasts(now_ms())}
+    same = [row for row in lasting if row.provider_id == share.provider_id]
+    named = {row.target_user_id for row in same if row.target_user_id}
     own = share.target_user_id
     return [
         budget

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 
+from models.base import db
+
 Work = Callable[..., int]
 
 
@@ -118,7 +120,9 @@ def test_what_agents_cannot_do_yet_reads_as_empty(owner: FlaskClient):
     assert owner.get("/v1/agents/eric/projects/").json == []
     woken = owner.get("/v1/agents/eric/wake-stats").json
     assert (woken["maxDailySessionMinutes"], woken["sessionMinutesToday"]) == (120, 0)
-    assert (woken["agentId"], woken["wakesToday"]) == ("eric", 0)
+    assert (woken["agentId"], woken["wakesToday"], woken["lastWakeTime"]) == ("eric", 0, None)
+    (day,) = db.execute_sql("SELECT (now() AT TIME ZONE 'UTC')::date::text").fetchone()
+    assert woken["date"] == day
     assert woken["maxWakesPerDay"] > 0
     pulse = owner.get("/v1/agents/eric/pulse/status").json
     assert (pulse["lastPulse"], pulse["checks"]["inbox"]) == (None, False)

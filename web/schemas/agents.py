@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import g
@@ -286,9 +285,9 @@ def wake_stats(agent: Agent) -> dict[str, Any]:
     rails = (agent.config.get("coordination") or {}).get("wake_guardrails") or {}
     limits = {wire: rails.get(key, default) for wire, (key, default) in GUARDRAILS.items()}
     shown = ("maxWakesPerDay", "cooldownSeconds", "maxDailySessionMinutes")
-    today = datetime.now(UTC).date().isoformat()
-    number, latest = wakes.today(g.principal, agent.id)
-    told = {"agentId": agent.id, "wakesToday": number, "date": today, "lastWakeTime": latest}
+    today = wakes.today(g.principal, agent.id)
+    told: dict[str, Any] = {"agentId": agent.id, "date": today.date}
+    told |= {"wakesToday": today.number, "lastWakeTime": today.latest}
     worked = sessions.unasked_today(agent.id, g.principal.id) // MINUTE_MS
     return told | {name: limits[name] for name in shown} | {"sessionMinutesToday": worked}
 
