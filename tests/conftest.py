@@ -74,8 +74,13 @@ def servers(session: pytest.Config) -> dict[str, str]:
 
 
 def pytest_configure() -> None:
-    """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that."""
+    """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that.
+
+    Who was not let run for seconds, beside others on this machine, has not been stopped: that is
+    tried with real processes.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    base.SESSION["idle_in_transaction_session_timeout"] = 30_000
 
 
 def pytest_configure_node(node: object) -> None:
