@@ -18,8 +18,9 @@ from models import base
 from models.agents import Agent
 from tasks import pipelines
 from tests.bench.figures import versions
-from tests.processes.product import Product, free_port, product, until
+from tests.processes.product import Product, product, until
 from workers import boot
+from workers.local.folder import free_port
 from workers.local.postgres import postgres
 from workers.local.valkey import valkey
 

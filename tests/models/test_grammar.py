@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from textwrap import dedent
 
 import pytest
 
 from models.grammar import fingerprint, from_json, parse, to_json
+from tests.patience import within
 
 MINIMAL = """
 id: tiny
@@ -187,12 +187,14 @@ def test_an_alias_bomb_a_deep_nest_and_a_huge_file_are_refused_quickly():
     bomb = "a0: &a0 [x, x]\n" + "".join(
         f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 29)
     )
-    started = time.monotonic()
-    assert "values once aliases are expanded" in errors(bomb)[0]
-    assert "nested deeper than 30 levels" in errors("[" * 100_000)[0]
-    assert "nested deeper than 30 levels" in errors("a: &a [*a]")[0]
-    assert "more than 1048576" in errors("x" * 1_048_577)[0]
-    assert time.monotonic() - started < 5
+
+    def read_all() -> None:
+        assert "values once aliases are expanded" in errors(bomb)[0]
+        assert "nested deeper than 30 levels" in errors("[" * 100_000)[0]
+        assert "nested deeper than 30 levels" in errors("a: &a [*a]")[0]
+        assert "more than 1048576" in errors("x" * 1_048_577)[0]
+
+    within(5, read_all)
 
 
 def test_no_tag_makes_an_object_and_no_number_takes_for_ever():

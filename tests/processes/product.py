@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx2 as httpx
 
+from workers.local.folder import free_port
 from workers.local.postgres import postgres
 from workers.local.valkey import valkey
 
@@ -146,12 +146,6 @@ def until(holds: Any, seconds: float = 30, every: float = 0.05) -> None:
     while not holds():
         assert time.monotonic() < deadline, "this did not happen in time"
         time.sleep(every)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

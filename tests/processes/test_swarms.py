@@ -124,7 +124,7 @@ def test_a_task_that_takes_too_long_fails_and_its_command_ends(running: Product)
     state = ended(running, swarm_id, 60)
     assert statuses(state) == {"A": "failed", "B": "skipped"}
     assert tasks_of(state)["A"]["error"] == "timed out after 30 s"
-    until(lambda: not commands("sleep 4711"), 5)
+    until(lambda: not commands("sleep 4711"))
 
 
 def test_cancelling_leaves_nothing_running(running: Product) -> None:
@@ -135,8 +135,8 @@ def test_cancelling_leaves_nothing_running(running: Product) -> None:
     state = swarm(running, swarm_id)
     assert (state["status"], set(statuses(state).values())) == ("cancelled", {"cancelled"})
     runs = [each["run_id"] for each in state["tasks"]]
-    until(lambda: {running.get(f"/runs/{run}")["status"] for run in runs} == {"cancelled"}, 5)
-    until(lambda: not commands("sleep 4712"), 5)
+    until(lambda: {running.get(f"/runs/{run}")["status"] for run in runs} == {"cancelled"})
+    until(lambda: not commands("sleep 4712"))
     told = {run: len(running.events(run)) for run in runs}
     time.sleep(1)
     assert {run: len(running.events(run)) for run in runs} == told
@@ -152,8 +152,8 @@ def test_the_global_time_out_leaves_nothing_running(running: Product) -> None:
     assert (state["status"], state["error"]) == ("failed", "global timeout")
     assert {each["error"] for each in state["tasks"]} == {"global timeout"}
     run = state["tasks"][0]["run_id"]
-    until(lambda: running.get(f"/runs/{run}")["status"] == "cancelled", 5)
-    until(lambda: not commands("sleep 4713"), 5)
+    until(lambda: running.get(f"/runs/{run}")["status"] == "cancelled")
+    until(lambda: not commands("sleep 4713"))
 
 
 def test_branches_of_one_task_are_merged_and_conflicts_told(running: Product) -> None:

@@ -76,7 +76,8 @@ def test_an_executor_begins_with_the_files_of_what_it_depends_on(
     assert again(swarm).state == "completed"
     last = SwarmTask.of(swarm)[-1]
     (answer,) = base.db.execute_sql(
-        "SELECT data->>'result' FROM events WHERE run_id = %s AND type = 'tool_call_end' LIMIT 1",
+        "SELECT data->>'result' FROM events WHERE run_id = %s AND type = 'tool_call_end'"
+        " ORDER BY seq LIMIT 1",
         (last.run_id,),
     ).fetchone()
     assert answer == "by A\nby B\nby C"

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PORTS = range(20_000, 32_000)  # systems give outgoing connections higher ones
+
 
 class InUse(Exception):
     """Another process holds this folder."""
@@ -56,10 +58,11 @@ def steady_port(path: Path) -> int:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port nobody listens on, and which no outgoing connection takes meanwhile."""
+    for port in secrets.SystemRandom().sample(PORTS, 100):
+        if is_free(port):
+            return port
+    raise CannotStart("no free port was found on 127.0.0.1")
 
 
 def is_free(port: int) -> bool:

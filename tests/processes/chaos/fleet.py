@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
-from tests.processes.product import DJINN, free_port
+from tests.processes.product import DJINN
+from workers.local.folder import free_port
 from workers.local.tether import tethered
 
 COMMANDS = {

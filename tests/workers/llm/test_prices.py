@@ -68,7 +68,7 @@ def priced_models() -> list[tuple[str, str]]:
 
 
 @given(
-    model=strategies.sampled_from(priced_models()),
+    model=strategies.deferred(lambda: strategies.sampled_from(priced_models())),
     figures=strategies.tuples(*[strategies.integers(0, 1_200_000)] * 4),
     above=strategies.tuples(*[strategies.integers(0, 300_000)] * 2),
 )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.processes.product import free_port
 from tests.servers.provider import Answer, Provider
 from tests.servers.speaking import collected, remote
 from workers.halting import Halt
@@ -14,6 +13,7 @@ from workers.llm.anthropic_messages import AnthropicMessages
 from workers.llm.base import Message, ModelError, Options, Text
 from workers.llm.endpoint import Endpoint
 from workers.llm.openai_chat import OpenAIChat
+from workers.local.folder import free_port
 
 wired = pytest.mark.parametrize("protocol", ["openai", "anthropic"])
 HELLO = (Message("user", (Text("Hello"),)),)
