@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # real processes
+
 COMMANDS = [
     *("up", "run", "fork", "replay", "tail", "migrate"),
     *("web", "clock", "worker", "library", "doctor", "vault", "audit", "user"),

@@ -18,6 +18,8 @@ from workers.local.procfile import Program
 from workers.local.running import find
 from workers.local.supervisor import ProgramFailed
 
+pytestmark = pytest.mark.slow  # real processes
+
 SHELL = {"PATH": os.defpath}
 WEB = Program("web", f"{sys.executable} -m http.server $PORT --bind 127.0.0.1")
 # a worker that shows what it was given

@@ -14,6 +14,8 @@ import pytest
 from workers.local.folder import CannotStart, InUse
 from workers.local.postgres import postgres
 
+pytestmark = pytest.mark.slow  # real processes
+
 # leaves the server to its fate: says where it is, then waits to be killed
 HOLDER = """
 import sys, time

@@ -14,6 +14,8 @@ from tests.workers.local.test_postgres import process_gone
 from workers.local.folder import InUse
 from workers.local.valkey import valkey
 
+pytestmark = pytest.mark.slow  # real processes
+
 HOLDER = """
 import sys, time
 from pathlib import Path
