@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 from joserfc import jwk, jwt
 
+from models import openid
 from tests.servers.outside import Answer, Outside, Received
 
 RSA = jwk.RSAKey.generate_key(2048, {"kid": "rsa", "use": "sig", "alg": "RS256"})
@@ -31,6 +32,7 @@ class Issuer(Outside):
 
     def __init__(self) -> None:
         super().__init__(self._answer)
+        openid._discovered.cache_clear()  # an earlier one may have had this port
         self.person: dict[str, Any] = {
             "sub": "248289761001",
             "email": "ada@outside.example",
