@@ -19,6 +19,7 @@ from workers.local.folder import free_port
 from workers.local.postgres import postgres
 from workers.local.valkey import valkey
 
+UNNUMBERED = {"agent_output", "agent_thinking", "activity", "tool_output"}  # live only
 DJINN = str(Path(sys.executable).parent / "djinn")
 COMMANDS = {
     "web": ["web"],

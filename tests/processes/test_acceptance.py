@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from tests.processes.product import Product, frames, scripted, until
+from tests.processes.product import UNNUMBERED, Product, frames, scripted, until
 
 
 def play(**outputs: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_a_stream_cut_twenty_times_gives_every_structural_event_once(running: Pr
         patience = dice.randint(1, 60) if cut < 20 else 100_000
         for position, event in read(running, run_id, last, patience):
             last = position or last
-            if event["type"] in {"agent_output", "agent_thinking", "activity"}:
+            if event["type"] in UNNUMBERED:
                 chunks += 1
             else:
                 seen.append(event)

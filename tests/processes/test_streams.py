@@ -14,13 +14,12 @@ import pytest
 import redis
 
 from models import events
-from tests.processes.product import Product, frames, product, scripted, until
+from tests.processes.product import UNNUMBERED, Product, frames, product, scripted, until
 from tests.processes.test_web import opened, received
 
 TALK = {"chunks": 300, "chunk": "word ", "delay_ms": 2}
 CALLS = [{"name": "bash", "arguments": {"command": "true"}}] * 40
 WORKING = scripted("Try again and again", FIX=[{**TALK, "calls": CALLS}])
-SPOKEN = {"agent_output", "agent_thinking", "activity"}  # without numbers
 LARGE = "word " * 200
 
 
@@ -59,7 +58,7 @@ class Follower:
             for number, (position, event) in enumerate(frames(answer.iter_lines()), 1):
                 self.last = position
                 self.ended |= event["type"] in events.FINAL
-                if event["type"] not in SPOKEN:
+                if event["type"] not in UNNUMBERED:
                     self.numbers.append(int(position or ""))
                 if number >= most:
                     break
@@ -117,7 +116,7 @@ def test_a_killed_web_process_loses_nothing_of_an_open_stream(
     lines = told.partition(b"\r\n\r\n")[2].rpartition(b"\n\n")[0] + b"\n\n"
     for position, event in frames(iter(lines.decode().split("\n"))):
         follower.last = position
-        if event["type"] not in SPOKEN:
+        if event["type"] not in UNNUMBERED:
             follower.numbers.append(int(position or ""))
     assert not follower.ended
     assert b"event: end" not in told
