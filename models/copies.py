@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from models.base import db
 from models.kept import kept
@@ -24,17 +24,37 @@ XIDS = 2**32 - 1  # after so many transactions their numbers in rows begin anew
 Row = tuple[Any, ...]  # by what the list is ordered, the id last, and the text
 
 
+class Snapshot(NamedTuple):
+    """Which transactions count at a moment: those before `next` that were not `under_way`."""
+
+    oldest: int  # that had not ended: older ones change nothing any more
+    next: int
+    under_way: frozenset[int]
+
+    @classmethod
+    def told(cls, text: str) -> Self:
+        """The snapshot that Postgres writes as `oldest:next:under_way,...`."""
+        oldest, following, under_way = text.split(":")
+        return cls(
+            int(oldest), int(following), frozenset(map(int, filter(None, under_way.split(","))))
+        )
+
+    def follows(self, other: Snapshot) -> bool:
+        """Whether all that counted at the other moment counts at this one."""
+        unseen = {number for number in self.under_way if number < other.next}
+        return other.next <= self.next and unseen <= other.under_way
+
+
 @dataclass(frozen=True)
 class Copy:
     """A list at one moment; with any other row it has another `version`.
 
     `server` names the life of the database's server: another one may count its transactions anew.
-    `horizon` is the oldest transaction that had not ended: older ones change nothing any more.
     """
 
     server: str
     version: str
-    horizon: int
+    moment: Snapshot
     rows: Sequence[Row]
 
     @cached_property
@@ -52,7 +72,7 @@ class Copy:
         yield b"]"
 
 
-NOTHING = Copy("", "", 0, ())
+NOTHING = Copy("", "", Snapshot(0, 0, frozenset()), ())
 
 
 @dataclass(frozen=True)
@@ -67,18 +87,20 @@ class Listing:
         """The list as the transaction sees it, which must not have written to it."""
         key = self, project_id
         with db.moment():
-            server, version, count, horizon, ahead = db.now(self._now, (project_id,)).fetchone()
+            server, version, count, text = db.now(self._now, (project_id,)).fetchone()
+            moment = Snapshot.told(text)
             known: Copy = kept.find(key) or NOTHING
             if known.version == version:
                 return known
-            known = known if known.server == server else NOTHING
-            rows = self._rows(project_id, known, count, ahead)
-        copy = Copy(server, version, horizon, rows)
+            if known.server != server or not moment.follows(known.moment):
+                known = NOTHING  # another thread has looked later than this transaction
+            rows = self._rows(project_id, known, count, moment.next)
+        copy = Copy(server, version, moment, rows)
         kept.put(key, copy, copy.length + BESIDE * len(rows))
         return copy
 
     def _rows(self, project_id: str, known: Copy, count: int, ahead: int) -> list[Row]:
-        since = {"project": project_id, "ahead": ahead, "age": ahead - known.horizon}
+        since = {"project": project_id, "ahead": ahead, "age": ahead - known.moment.oldest}
         found = db.now(self._since, since).fetchall()
         fresh = {row[-2]: (*row[:-1], row[-1].encode()) for row in found}
         rows = [row for row in known.rows if row[-2] not in fresh]
@@ -90,13 +112,12 @@ class Listing:
 
     @cached_property
     def _now(self) -> str:
-        """How the list is: server, version, rows, oldest transaction under way, one yet to come."""
+        """How the list is: server, version, number of rows, and which transactions count."""
         return f"""
             SELECT pg_postmaster_start_time()::text, concat_ws('.',
                 extract(epoch FROM pg_postmaster_start_time()), count(*),
                 sum(hashtextextended(id, xmin::text::bigint))), count(*),
-                pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-                pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+                pg_current_snapshot()::text
             FROM {self.table} WHERE project_id = %s
         """  # noqa: S608
 

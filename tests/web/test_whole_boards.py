@@ -8,12 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import orjson
 import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import kept
+from models import kept, whole_boards
 from models.base import db
 from tests.web.boards import Crew
 
@@ -183,6 +184,25 @@ def test_what_was_under_way_while_the_board_was_read_is_not_missed(crew: Crew, d
         assert [task["title"] for task in crew.board["tasks"]] == ["One", "Two", "Three"]
         under_way.commit()
     assert [task["title"] for task in crew.board["tasks"]] == ["Uno", "Dos", "Three"]
+
+
+def test_who_began_to_look_before_a_change_sees_nothing_of_it(crew: Crew):
+    """Though another thread has looked after it, and its copy is the one that is kept."""
+    one, two = crew.add("One"), crew.add("Two")
+    project = crew.path.rpartition("/")[2]
+
+    def change_and_look() -> list[str]:
+        crew.client.put(f"{crew.path}/tasks/{one}", json={"title": "Uno"})
+        crew.client.delete(f"{crew.path}/tasks/{two}")
+        crew.add("Three")
+        return [task["title"] for task in crew.board["tasks"]]
+
+    with db.connection_context(), db.moment(), ThreadPoolExecutor(1) as other:
+        db.execute_sql("SELECT 1")
+        assert other.submit(change_and_look).result() == ["Uno", "Three"]
+        seen = orjson.loads(b"".join(whole_boards.TASKS.read(project).pieces()))
+    assert [task["title"] for task in seen] == ["One", "Two"]
+    assert [task["title"] for task in crew.board["tasks"]] == ["Uno", "Three"]
 
 
 def test_what_is_kept_never_takes_more_than_its_room():
