@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -136,6 +138,23 @@ def test_leaving_a_reply_half_read_hangs_up(wired: Speaker) -> None:
 
     assert wired.server
     assert wired.server.hung_up.wait(10)
+
+
+@pytest.mark.parametrize("frames", [1, 400], ids=["while it is silent", "while it writes"])
+def test_the_provider_notices_who_leaves_with_frames_unread(
+    provider: Provider, frames: int
+) -> None:
+    provider.answers(Answer(text=("a" * 10_000,) * frames, hang=frames))
+    body = b'{"model": "m"}'
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: p\r\nContent-Length: %d\r\n\r\n"
+    client = socket.create_connection(("127.0.0.1", provider.port))
+    client.sendall(head % len(body) + body)
+    client.recv(1)
+
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()  # with a reset, as a shut connection answers what still comes
+
+    assert provider.hung_up.wait(10)
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:

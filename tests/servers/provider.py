@@ -59,7 +59,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
-        self.hung_up = threading.Event()  # a client left while an answer was hanging
+        self.hung_up = threading.Event()  # a client left before its answer was whole
         self.released = threading.Event()
         self._answers: list[Answer] = []
         self._lock = threading.Lock()
@@ -108,8 +108,14 @@ class _Server(ThreadingHTTPServer):
     provider: Provider
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is part of the story; a fault of ours is not."""
-        if not isinstance(sys.exc_info()[1], OSError):
+        """A client that hangs up is part of the story; a fault of ours is not.
+
+        With frames unread, or still on their way, its leaving is a reset and no end of file.
+        """
+        fault = sys.exc_info()[1]
+        if isinstance(fault, ConnectionError):
+            self.provider.hung_up.set()
+        elif not isinstance(fault, OSError):
             raise
 
 
