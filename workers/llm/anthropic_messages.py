@@ -6,22 +6,18 @@ Source: https://platform.claude.com/docs/en/api/messages (streaming).
 from __future__ import annotations
 
 import json
-import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anthropic
-import httpx2
 from anthropic.types import RawMessageStreamEvent
 
-from workers.halting import Halt
 from workers.llm.anthropic_requests import CONCESSIONS, compose
 from workers.llm.base import (
     Call,
     Delta,
     Message,
-    ModelError,
     Options,
     Overflow,
     Part,
@@ -33,88 +29,47 @@ from workers.llm.base import (
     Unavailable,
     Usage,
 )
-from workers.llm.concessions import Concessions, Request
-from workers.llm.endpoint import Endpoint, patience
+from workers.llm.concessions import Request
+from workers.llm.endpoint import Endpoint
 from workers.llm.estimating import estimated
-from workers.llm.failures import failure, unreachable
-from workers.llm.lines import Lines
-from workers.llm.streaming import interruptible
+from workers.llm.wire import Wire
 
 
-class AnthropicMessages:
+class AnthropicMessages(Wire):
     """A model behind a messages endpoint."""
 
-    scripted = False
+    sdk, fault = anthropic, anthropic.AnthropicError
+    concessions = CONCESSIONS
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.provider, self.name = endpoint.provider, endpoint.model
-        self.window, self.small = endpoint.window, endpoint.small
-        self._endpoint = endpoint
-        self._concessions = Concessions(CONCESSIONS)
-        self._lines = Lines()
-        http = endpoint.client(self._lines)
-        weakref.finalize(self, http.close)
+        super().__init__(endpoint)
         self._client = anthropic.Anthropic(
             api_key=endpoint.api_key or "none",
             base_url=endpoint.base_url,
             default_headers={**endpoint.headers, **_older_key(endpoint)},
             max_retries=0,
-            http_client=http,
+            http_client=self._http,
         )
 
-    def reply(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        options: Options,
-        halt: Halt,
-    ) -> Generator[Delta, None, Reply]:
-        """Stream one answer; raises ModelError, or Stopped when `halt` is raised meanwhile."""
-        composed = compose(self._endpoint, messages, tools, options)
-        request = self._concessions.applied(composed)
-        while True:
-            answer = _Answer(self._endpoint, request)
-            try:
-                yield from self._stream(request, answer, options.silence, halt)
-                return answer.reply(messages)
-            except anthropic.BadRequestError as error:
-                request = self._conceded(request, error)
-            except (anthropic.AnthropicError, httpx2.HTTPError, ValueError) as error:
-                raise self._meaning(error) from error
+    def compose(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options
+    ) -> Request:
+        return compose(self._endpoint, messages, tools, options)
 
-    def _stream(
-        self, request: Request, answer: _Answer, silence: float, halt: Halt
-    ) -> Iterator[Delta]:
-        def begin() -> anthropic.Stream[RawMessageStreamEvent]:
-            create: Any = self._client.messages.create  # its overloads know no dict
-            stream: anthropic.Stream[RawMessageStreamEvent] = create(
-                **request, timeout=patience(silence)
-            )
-            return stream
+    def begin(self, request: Request) -> anthropic.Stream[RawMessageStreamEvent]:
+        create: Any = self._client.messages.create  # its overloads know no dict
+        stream: anthropic.Stream[RawMessageStreamEvent] = create(**request)
+        return stream
 
-        for event in interruptible(begin, halt, silence, self._lines):
-            yield from answer.absorb(event)
+    def answer(self, request: Request) -> _Answer:
+        return _Answer(self._endpoint, request)
 
-    def _conceded(self, request: Request, error: anthropic.BadRequestError) -> Request:
-        """The request as the server can take it; raises what the refusal means otherwise."""
-        meaning = self._meaning(error)
-        if type(meaning) is not Refused:
-            raise meaning from error
-        amended = self._concessions.amended(request, _told(error))
-        if amended is None:
-            raise meaning from error
-        return amended
-
-    def _meaning(self, error: Exception) -> ModelError:
-        if isinstance(error, anthropic.APIStatusError):
-            headers = error.response.headers
-            return failure(self._endpoint, error.response.status_code, _told(error), headers)
-        if isinstance(error, anthropic.APITimeoutError):
-            return Unavailable(f"{self.provider} did not answer in time.")
-        if isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError):
-            return unreachable(self._endpoint, error)
-        why = self._endpoint.without_key(str(error))
-        return Unavailable(f"{self.provider} sent what cannot be read: {why}")
+    def told(self, error: anthropic.APIError) -> str:
+        """What the provider said, with the kind of error it named."""
+        body = error.body if isinstance(error.body, dict) else {}
+        told = body.get("error") if isinstance(body.get("error"), dict) else body
+        said = " ".join(str(told[key]) for key in ("type", "message") if told and told.get(key))
+        return said or error.message
 
 
 @dataclass
@@ -241,11 +196,3 @@ def _older_key(endpoint: Endpoint) -> dict[str, str]:
     if not endpoint.api_key or endpoint.base_url.startswith("https://api.anthropic.com"):
         return {}
     return {"X-Api-Key": endpoint.api_key}
-
-
-def _told(error: anthropic.APIStatusError) -> str:
-    """What the provider said, with the kind of error it named."""
-    body = error.body if isinstance(error.body, dict) else {}
-    told = body.get("error") if isinstance(body.get("error"), dict) else body
-    said = " ".join(str(told[key]) for key in ("type", "message") if told and told.get(key))
-    return said or error.message

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import json
 import secrets
-import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from workers.halting import Halt
 from workers.llm.base import (
     Call,
     Delta,
     Message,
-    ModelError,
     Options,
     Part,
     Refused,
@@ -32,93 +28,50 @@ from workers.llm.base import (
     Unavailable,
     Usage,
 )
-from workers.llm.concessions import Concessions, Request
-from workers.llm.endpoint import Endpoint, patience
+from workers.llm.concessions import Request
+from workers.llm.endpoint import Endpoint
 from workers.llm.estimating import estimated
-from workers.llm.failures import failure, unreachable
-from workers.llm.lines import Lines
 from workers.llm.openai_requests import CONCESSIONS, compose
-from workers.llm.streaming import interruptible
+from workers.llm.wire import Wire
 
 STOPS = {"stop": "end", "length": "length", "tool_calls": "calls", "function_call": "calls"}
 
 
-class OpenAIChat:
+class OpenAIChat(Wire):
     """A model behind an OpenAI-compatible chat completions endpoint."""
 
-    scripted = False
+    sdk, fault = openai, openai.OpenAIError
+    concessions = CONCESSIONS
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.provider, self.name = endpoint.provider, endpoint.model
-        self.window, self.small = endpoint.window, endpoint.small
-        self._endpoint = endpoint
-        self._concessions = Concessions(CONCESSIONS)
-        self._lines = Lines()
-        http = endpoint.client(self._lines)
-        weakref.finalize(self, http.close)
+        super().__init__(endpoint)
         self._client = openai.OpenAI(
             api_key=endpoint.api_key or "none",
             base_url=endpoint.base_url,
             default_headers=dict(endpoint.headers),
             max_retries=0,
-            http_client=http,
+            http_client=self._http,
         )
 
-    def reply(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        options: Options,
-        halt: Halt,
-    ) -> Generator[Delta, None, Reply]:
-        """Stream one answer; raises ModelError, or Stopped when `halt` is raised meanwhile."""
-        composed = compose(self._endpoint, messages, tools, options)
-        request = self._concessions.applied(composed)
-        while True:
-            answer = _Answer(self._endpoint, request)
-            try:
-                yield from self._stream(request, answer, options.silence, halt)
-                return answer.reply(messages)
-            except openai.BadRequestError as error:
-                request = self._conceded(request, error)
-            except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
-                raise self._meaning(error) from error
+    def compose(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options
+    ) -> Request:
+        return compose(self._endpoint, messages, tools, options)
 
-    def _stream(
-        self, request: Request, answer: _Answer, silence: float, halt: Halt
-    ) -> Iterator[Delta]:
-        def begin() -> openai.Stream[ChatCompletionChunk]:
-            create: Any = self._client.chat.completions.create  # its overloads know no dict
-            stream: openai.Stream[ChatCompletionChunk] = create(
-                **request, timeout=patience(silence)
-            )
-            return stream
+    def begin(self, request: Request) -> openai.Stream[ChatCompletionChunk]:
+        create: Any = self._client.chat.completions.create  # its overloads know no dict
+        stream: openai.Stream[ChatCompletionChunk] = create(**request)
+        return stream
 
-        for chunk in interruptible(begin, halt, silence, self._lines):
-            yield from answer.absorb(chunk)
+    def answer(self, request: Request) -> _Answer:
+        return _Answer(self._endpoint, request)
 
-    def _conceded(self, request: Request, error: openai.BadRequestError) -> Request:
-        """The request as the server can take it; raises what the refusal means otherwise."""
-        meaning = self._meaning(error)
-        if type(meaning) is not Refused:
-            raise meaning from error
-        amended = self._concessions.amended(request, _told(error))
-        if amended is None:
-            raise meaning from error
-        return amended
-
-    def _meaning(self, error: Exception) -> ModelError:
-        if isinstance(error, openai.APIStatusError):
-            headers = error.response.headers
-            return failure(self._endpoint, error.status_code, _told(error), headers)
-        if isinstance(error, openai.APITimeoutError):
-            return Unavailable(f"{self.provider} did not answer in time.")
-        if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
-            return unreachable(self._endpoint, error)
-        if isinstance(error, openai.APIError):
-            return failure(self._endpoint, 200, _told(error), {})
-        why = self._endpoint.without_key(str(error))
-        return Unavailable(f"{self.provider} sent what cannot be read: {why}")
+    def told(self, error: openai.APIError) -> str:
+        """What the provider said, with its code, whichever way it wrapped them."""
+        body = error.body if isinstance(error.body, dict) else {}
+        words = (error.type, error.code, body.get("message"))
+        said = " ".join(str(word) for word in words if word)
+        return said if body.get("message") else f"{said} {error.message}".strip()
 
 
 @dataclass
@@ -227,14 +180,6 @@ class _Answer:
             yield Text("".join(self._text))
         for call in self._calls:
             yield Call(call.id, call.name, call.arguments or "{}", call.signature)
-
-
-def _told(error: openai.APIError) -> str:
-    """What the provider said, with its code, whichever way it wrapped them."""
-    body = error.body if isinstance(error.body, dict) else {}
-    words = (error.type, error.code, body.get("message"))
-    said = " ".join(str(word) for word in words if word)
-    return said if body.get("message") else f"{said} {error.message}".strip()
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
