@@ -102,7 +102,7 @@ def _known(held: Held) -> list[Offer]:
     deadline = time.monotonic() + SECONDS
     try:
         client = streams.client(url)
-        while time.monotonic() < deadline:
+        while True:
             kept = client.get(place)
             if kept is not None:
                 return list(orjson.loads(kept))
@@ -110,11 +110,12 @@ def _known(held: Held) -> list[Offer]:
                 kept = client.get(place)  # whoever asked before may just have been told
                 offers = _told(held) if kept is None else list(orjson.loads(kept))
                 return _kept(client, place, offers)
+            if time.monotonic() > deadline:
+                return []
             time.sleep(PAUSE)
     except redis.RedisError as error:
         log.info("redis does not keep lists of models", error=str(error))
         return _told(held)
-    return []
 
 
 def _kept(client: redis.Redis, place: str, offers: list[Offer]) -> list[Offer]:

@@ -82,6 +82,15 @@ def test_twenty_who_ask_at_once_ask_the_provider_once(
     assert (sources, len(openai.asked)) == (["live"] * 20, 1)
 
 
+def test_who_was_not_let_run_while_another_was_told_reads_what_that_one_kept(
+    openai: Offering, admin: FlaskClient, owner: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over(admin)
+    admin.get(PATH)
+    monkeypatch.setattr(offers, "SECONDS", 0)  # the time is up at the first look
+    assert (owner.get(PATH).json["source"], len(openai.asked)) == ("live", 1)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "headers"),
     [

@@ -93,7 +93,7 @@ def _answers(server: subprocess.Popen[bytes], port: int, password: str) -> bool:
         try:
             with redis.Redis(port=port, password=password, retry=once, socket_timeout=3) as client:
                 client.ping()
-        except redis.ConnectionError:  # not listening yet, or still reading its file
+        except (redis.ConnectionError, redis.TimeoutError):  # not listening yet, or still reading
             time.sleep(0.02)
         else:
             return True

@@ -99,12 +99,14 @@ def _listen(process: subprocess.Popen[bytes], capture: Capture, seconds: float) 
 def _until_exit(
     selector: selectors.BaseSelector, exited: int, capture: Capture, deadline: float
 ) -> bool:
-    while (left := deadline - time.monotonic()) > 0:
+    while True:
+        left = max(0.0, deadline - time.monotonic())
         for key, _ in selector.select(left):
             if key.fd == exited:
                 return True
             _take(selector, key, capture)
-    return False
+        if not left:  # only now: who was not let run meanwhile has not looked
+            return False
 
 
 def _drain(selector: selectors.BaseSelector, exited: int, capture: Capture) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import redis
 
 from tests.workers.local.test_postgres import process_gone
 from workers.local.folder import InUse
-from workers.local.valkey import valkey
+from workers.local.valkey import _answers, valkey
 
 pytestmark = pytest.mark.slow  # real processes
 
@@ -64,3 +65,16 @@ def test_the_server_dies_with_the_process_that_started_it(tmp_path: Path) -> Non
             server = client.info()["process_id"]
         os.kill(holder.pid, signal.SIGKILL)
         assert process_gone(server)
+
+
+def test_one_that_is_not_let_run_at_first_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its port is open, for the kernel keeps whoever calls; its answer takes its time."""
+    monkeypatch.setattr("workers.local.valkey.READY_SECONDS", 0.1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        subprocess.Popen(["sleep", "60"]) as server,
+    ):
+        assert not _answers(server, silent.getsockname()[1], "secret")
+        server.kill()
