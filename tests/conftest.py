@@ -19,8 +19,10 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 
-from models import base, config, migrations, outbox, shelf, streams
+from models import base, config, migrations, outbox, shelf, steps, streams
 from models.accounts import ApiKey, User, digest
 from models.config import Settings
 from models.projects import Project, ProjectMember
@@ -28,7 +30,7 @@ from tests import leaks
 from tests.servers.github import github  # noqa: F401
 from web import create_app
 from web.feed import Feed
-from workers import boot, broker
+from workers import boot, broker, leases
 from workers.local.postgres import postgres
 from workers.local.valkey import valkey
 
@@ -44,10 +46,16 @@ SHELF = (
 )
 KEPT = (*SHELF, "schema_migration")  # all else is emptied
 DAY, MIDNIGHT = 86_400, 20  # seconds; no test takes longer
+LEASE_MS = steps.LEASE_MS  # as it really is
 SHIPPED: list[tuple[str, int, int]] = []  # the marks of what ships, as long as nobody changes it
 QUICK = Path("/dev/shm")
 SERVERS = pytest.StashKey[tuple[ExitStack, dict[str, str]]]()
 
+# How long an example takes to be drawn or tried says as much of the machine as of us.
+examples.register_profile(
+    "patient", examples.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+examples.load_profile("patient")
 
 # While Postgres is younger than a lease nobody is held to have lost one, see models.steps.SILENT.
 GROWN_UP = """SELECT pg_sleep_until(pg_postmaster_start_time() + interval '3.1 seconds')"""
@@ -76,11 +84,12 @@ def servers(session: pytest.Config) -> dict[str, str]:
 def pytest_configure() -> None:
     """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that.
 
-    Who was not let run for seconds, beside others on this machine, has not been stopped: that is
-    tried with real processes.
+    Who was not let run for seconds, beside others on this machine, has not been stopped and keeps
+    its transaction and its leases: that they are lost is tried with real processes.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     base.SESSION["idle_in_transaction_session_timeout"] = 30_000
+    steps.LEASE_MS, leases.LEASE_SECONDS = 30_000, 30.0
 
 
 def pytest_configure_node(node: object) -> None:

@@ -6,7 +6,7 @@ from email import message_from_bytes
 from email.policy import SMTPUTF8, default
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.mail import EmailSettings, composed, is_address
@@ -16,7 +16,6 @@ ADDRESSES = st.emails() | st.builds("{}@{}".format, ODD, ODD)
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
 
 
-@settings(deadline=None)
 @given(ADDRESSES, NAMES, ODD)
 @example("a..b@c", "", "")
 @example(".a@b", "Djinn <x@y>", "")

@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models import config, outbound
@@ -46,7 +46,6 @@ def carried(address: int) -> list[str]:
     return [str(ipaddress.IPv6Address(form)) for form in forms]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(PRIVATE.split()).flatmap(lambda net: st.ip_addresses(network=net)))
 def test_what_is_not_the_public_internet_is_refused_however_it_is_carried(address):
     assert refused(str(address))
@@ -54,7 +53,6 @@ def test_what_is_not_the_public_internet_is_refused_however_it_is_carried(addres
         assert all(refused(form) for form in carried(int(address)))
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_that_ipv6_carries_is_never_judged_more_mildly(address):
     for private in (False, True):
@@ -62,7 +60,6 @@ def test_an_ipv4_address_that_ipv6_carries_is_never_judged_more_mildly(address):
             assert all(refused(form, private) for form in carried(int(address)))
 
 
-@settings(deadline=None)
 @given(st.ip_addresses())
 def test_where_private_networks_are_allowed_nothing_else_gets_worse(address):
     assert refused(str(address)) or not refused(str(address), private_networks=True)
@@ -287,7 +284,6 @@ def test_a_url_that_cannot_be_asked_is_not_stored_and_the_field_is_named(url: st
 
 
 @pytest.mark.usefixtures("session_settings")
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_a_url_or_refused(text: str):
     for url in (text, f"http://{text}", f"https://{text}.example/"):

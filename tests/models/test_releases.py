@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models import releases
@@ -14,7 +14,6 @@ from models.releases import is_news, newest_of, number
 VERSIONS = st.tuples(*[st.integers(0, 999)] * 3)
 
 
-@settings(deadline=None)
 @given(VERSIONS, VERSIONS, st.sampled_from(["", "v"]), st.sampled_from(["", "v"]))
 def test_a_release_is_news_when_its_number_is_higher(here, there, prefix, other):
     current, newest = (f"{p}{a}.{b}.{c}" for p, (a, b, c) in ((prefix, here), (other, there)))
@@ -61,7 +60,6 @@ def test_the_newest_is_the_highest_of_the_releases_proper():
     assert newest_of([entry("v1.0.0", html_url="javascript:alert(1)")])["url"] is None
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

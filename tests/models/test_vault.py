@@ -9,7 +9,6 @@ from threading import Event
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as unhurriedly
 from hypothesis import strategies as st
 
 from models import config, vault
@@ -20,7 +19,6 @@ from models.vault import Unreadable
 
 pytestmark = pytest.mark.usefixtures("session_settings")
 OLD, NEW = f"old:{'01' * 32}", f"new:{'02' * 32}"
-unhurried = unhurriedly(deadline=None)
 WHERE = vault.place("users", "totp_secret", "usr_1")
 
 
@@ -39,7 +37,6 @@ def ring(
     config.settings.cache_clear()
 
 
-@unhurried
 @given(st.text(), st.text(), st.text())
 def test_what_was_sealed_opens_in_its_place_and_nowhere_else(text: str, here: str, there: str):
     sealed = vault.seal(here, text)
@@ -50,7 +47,6 @@ def test_what_was_sealed_opens_in_its_place_and_nowhere_else(text: str, here: st
             vault.unseal(there, sealed)
 
 
-@unhurried
 @given(st.data())
 def test_a_flipped_bit_does_not_open(data: st.DataObject):
     head, _, encoded = vault.seal(WHERE, "a secret").rpartition(":")

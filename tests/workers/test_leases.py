@@ -16,13 +16,21 @@ from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
+from tests.conftest import LEASE_MS
 from tests.patience import within
 from workers.halting import LOST, Halt, Stopped
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
-from workers.leases import DRAINING, LEASE_SECONDS, Keeper
+from workers.leases import DRAINING, Keeper
 
 ANNA = Principal("usr_anna", "user")
+
+
+@pytest.fixture(autouse=True)
+def as_long_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests have leases that last for longer."""
+    monkeypatch.setattr(steps, "LEASE_MS", LEASE_MS)
+    monkeypatch.setattr("workers.leases.LEASE_SECONDS", LEASE_MS / 1000)
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ def test_leases_are_kept_while_eight_threads_compute(held: list[Step]) -> None:
 def stays_held(step: Step) -> bool:
     """Whether a step's lease lasts for longer than one that is not renewed."""
     with suppress(Stopped), Keeper().holding(str(step.lease_id), 60) as halt, computing(8):
-        ends = time.monotonic() + LEASE_SECONDS + 1
+        ends = time.monotonic() + LEASE_MS / 1000 + 1
         while until_of(step) > base.now_ms():
             halt.check()
             if time.monotonic() > ends:
