@@ -157,6 +157,15 @@ def test_the_provider_notices_who_leaves_with_frames_unread(
     assert provider.hung_up.wait(10)
 
 
+def test_the_provider_notices_who_leaves_amid_a_request(provider: Provider) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: p\r\nContent-Length: 15\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", provider.port)) as client:
+        client.sendall(head + b'{"model')
+
+    assert provider.hung_up.wait(10)
+    assert provider.requests == []
+
+
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     with Provider() as gone:
         pass

@@ -104,12 +104,15 @@ def test_a_program_that_does_not_exist_is_an_output_not_a_crash(sandbox: Sandbox
 
 
 def test_a_command_that_takes_too_long_dies_with_its_children(sandbox: Sandbox, nap: str) -> None:
-    began = time.monotonic()
-    output = bash(sandbox, f"echo begun; sleep {nap} & sleep {nap}", timeout=1)
-    assert output.timed_out
+    for timeout in (1, 4, 16):  # where others work too it may not even have begun
+        began = time.monotonic()
+        output = bash(sandbox, f"echo begun; sleep {nap} & sleep {nap}", timeout)
+        assert output.timed_out
+        assert time.monotonic() - began < timeout + 14
+        assert gone(nap)
+        if output.text:
+            break
     assert output.text == "begun\n"
-    assert time.monotonic() - began < 15
-    assert gone(nap)
 
 
 def test_a_halt_ends_the_command_at_once(sandbox: Sandbox, nap: str) -> None:
@@ -289,10 +292,13 @@ def test_network_is_there_where_it_is_allowed(tmp_path: Path) -> None:
 @confining
 def test_a_fork_bomb_stays_in_its_sandbox(sandbox: Sandbox, nap: str) -> None:
     bomb = f"for i in $(seq 200); do sleep {nap} & echo born; done 2>/dev/null"
-    output = bash(sandbox, bomb, timeout=3)
-    assert output.timed_out
+    for timeout in (3, 9, 27):
+        output = bash(sandbox, bomb, timeout)
+        assert output.timed_out
+        assert gone(nap)
+        if output.text.count("born") > 10:
+            break
     assert 10 < output.text.count("born") < 64
-    assert gone(nap)
 
 
 @confining

@@ -161,7 +161,7 @@ def test_a_forked_child_is_told_instead_of_waiting_for_ever(on_disk):
     hear, say = fork.Pipe()
     child = fork.Process(target=_ask_after_fork, args=(on_disk.url, say))
     child.start()
-    assert hear.poll(10)
+    assert hear.poll(60)
     assert "forked" in hear.recv()
     child.join()
 

@@ -81,7 +81,7 @@ def test_the_bell_rings_once_and_only_for_what_committed(database: str) -> None:
     with db.atomic():
         ask("q", {})
         ask("q", {})
-    assert select.select([listener], [], [], 5)[0]
+    assert select.select([listener], [], [], 30)[0]
     listener.poll()
     assert len(listener.notifies) == 1
     listener.close()

@@ -77,9 +77,13 @@ class Provider:
             return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
     def reply_to(self, received: Received) -> Answer:
-        """What to say to a request: what the test has told, and the request is kept for it."""
+        """What to say to a request: what the test has told, and the request is kept for it.
+
+        Kept last: a test that sees the request may tell what is to be said to the next one.
+        """
+        answer = self.next()
         self.requests.append(received)
-        return self.next()
+        return answer
 
     @property
     def url(self) -> str:
@@ -124,7 +128,11 @@ class _Conversation(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"] or 0)
+        data = self.rfile.read(length)
+        if not 0 < length == len(data):
+            raise ConnectionAbortedError("the client left amid its request")
+        body = json.loads(data)
         headers = {name.lower(): value for name, value in self.headers.items()}
         received = Received(self.path, headers, body, port=self.client_address[1])
         answer = self.server.provider.reply_to(received)

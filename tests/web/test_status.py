@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 
+import pytest
 from flask.testing import FlaskClient
 
 from models import processes
@@ -26,7 +27,10 @@ def test_status_is_public_and_counts(nobody: FlaskClient, owner: FlaskClient):
     assert told["avg_duration"] == "0s"
 
 
-def test_status_is_remembered_for_a_moment(nobody: FlaskClient, owner: FlaskClient):
+def test_status_is_remembered_for_a_moment(
+    nobody: FlaskClient, owner: FlaskClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("web.blueprints.status.FRESH_SECONDS", 60)
     before = nobody.get("/v1/status").json["queue_depth"]
     owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"})
     assert nobody.get("/v1/status").json["queue_depth"] == before

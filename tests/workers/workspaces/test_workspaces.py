@@ -201,10 +201,11 @@ def test_two_processes_never_have_one_run_open(opened, root):
 
 def test_whoever_waits_gets_it_when_the_other_is_done(root, blobs):
     workspace = open_workspace(root, "run_1", None, blobs)
-    timer = threading.Timer(0.3, workspace.close)
+    done = threading.Event()
+    timer = threading.Timer(0.3, lambda: (done.set(), workspace.close()))
     timer.start()
     with open_workspace(root, "run_1", None, blobs):
-        assert timer.finished.is_set()
+        assert done.is_set()
     timer.join()
 
 
