@@ -94,7 +94,7 @@ def test_stopping_everything_leaves_no_process_behind(tmp_path: Path) -> None:
         run_id = running.run("bugfix", scripted("Mend it", FIX=SLOW))
         until(lambda: started(running, run_id))
         assert str(tmp_path) in listing()
-    until(lambda: str(tmp_path) not in listing(), 10)
+    until(lambda: str(tmp_path) not in listing(), 30)
 
 
 def listing() -> str:

@@ -55,12 +55,15 @@ def test_a_provider_that_asks_to_wait_is_given_the_time(crew: Team, model: str) 
 
 
 def test_the_time_to_wait_may_be_told_as_a_date(crew: Team) -> None:
-    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=6), usegmt=True)
-    slow_down = trouble(429, "slow down", "rate_limit_error", **{"Retry-After": moment})
+    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=6)
+    told = {"Retry-After": format_datetime(moment, usegmt=True)}
+    slow_down = trouble(429, "slow down", "rate_limit_error", **told)
     run = crew.run(CLAUDE, slow_down, finish(), maxRetries=0)
 
     assert run["status"] == "completed", run["error"]
-    assert 3 <= waited(crew, run) < 9
+    again = crew.told(run, "step_started")[1]["timestamp"]
+    assert again > moment.timestamp() * 1000 - 10
+    assert waited(crew, run) < 9
 
 
 def test_nobody_waits_for_ever_because_a_provider_says_so(crew: Team) -> None:

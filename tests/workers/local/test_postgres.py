@@ -37,7 +37,7 @@ def ask(url: str, query: str) -> object:
         connection.close()
 
 
-def process_gone(pid: int, within: float = 10) -> bool:
+def process_gone(pid: int, within: float = 30) -> bool:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         if not Path(f"/proc/{pid}").exists():
