@@ -20,6 +20,8 @@ from tests.processes.test_web import opened, received
 TALK = {"chunks": 300, "chunk": "word ", "delay_ms": 2}
 CALLS = [{"name": "bash", "arguments": {"command": "true"}}] * 40
 WORKING = scripted("Try again and again", FIX=[{**TALK, "calls": CALLS}])
+UNTIL_GO = {"name": "bash", "arguments": {"command": "until [ -e go ]; do sleep 0.05; done"}}
+HELD = scripted("Try until you may end", FIX=[{**TALK, "calls": [*CALLS, UNTIL_GO]}])
 LARGE = "word " * 200
 
 
@@ -105,11 +107,12 @@ def test_a_killed_web_process_loses_nothing_of_an_open_stream(
     pair: tuple[Product, Product],
 ) -> None:
     running, other = pair
-    run_id = running.run("bugfix", WORKING)
+    run_id = running.run("bugfix", HELD)
     follower = Follower(run_id)
     connection = opened(other, f"/v1/events/stream?run_id={run_id}")
     told = received(connection, b'"tool_call_end"')
     other.kill("web-2")
+    (running.folder / "data" / "workspaces" / run_id / "tree" / "go").touch()
     with suppress(ConnectionError):
         told += received(connection, b"event: end")
     connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from jsonschema import Draft202012Validator
 from workers.halting import Halt
 from workers.llm import local_server, open_model
 from workers.llm.base import Message, Options, Overflow, Reply, Shape, Text
+from workers.local.folder import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -38,9 +38,7 @@ OUTPUTS = Shape(
 
 @contextmanager
 def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "workers.llm.local_server", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
