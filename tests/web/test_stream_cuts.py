@@ -100,6 +100,7 @@ def tell_all(run: str, settings: Settings, done: threading.Event) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_thousand_cuts_lose_nothing_and_tell_nothing_twice(
     app: Flask, owner: FlaskClient, run: str, settings: Settings
 ):
