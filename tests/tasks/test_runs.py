@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models import base, events, runs
+from models import base, events, runs, tallies
 from models.agents import Agent
 from models.errors import Conflict, Invalid, Malformed, NotFound
 from models.idempotency import KEPT_MS, IdempotencyKey
@@ -20,6 +20,7 @@ from models.sessions import Session
 from models.steps import Step
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
+from tests.models.callers import call
 from workers.jobs import steps as jobs
 
 ANNA = Principal("usr_anna", "user")
@@ -211,6 +212,84 @@ def test_a_caller_deletes_only_ended_runs_of_his_own(start: Callable[..., Run]) 
     assert commands.delete_ended(BEN, None, base.now_ms() + 1) == 0
     assert commands.delete_ended(ANNA, "cancelled", None) == 1
     assert [run.id for run in Run.select()] == [active.id]
+
+
+def test_what_others_did_in_a_shared_project_is_not_the_callers_to_delete(
+    start: Callable[..., Run],
+) -> None:
+    """They see it, and may delete it run by run; all at once only its owner and admins do."""
+    run = start(project_id="proj_shared")
+    commands.cancel(run.id)
+    teammate = Principal("usr_teammate", "user")
+    assert Run.visible_to(teammate).count() == 1
+    assert commands.delete_ended(teammate, None, base.now_ms() + 1) == 0
+    admin = Principal("usr_admin", "user", is_admin=True)
+    assert commands.delete_ended(admin, None, base.now_ms() + 1) == 1
+
+
+def test_a_run_that_is_restarted_while_all_are_deleted_stays(start: Callable[..., Run]) -> None:
+    kept, gone = start(), start()
+    for run in (kept, gone):
+        commands.cancel(run.id)
+    begun, deleted = threading.Event(), threading.Event()
+
+    def restart() -> None:
+        with base.db.connection_context(), base.db.atomic():
+            commands.restart(kept.id)
+            base.db.now("SELECT 1")  # so that all of it has been sent
+            begun.set()
+            assert deleted.wait(10)
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    assert begun.wait(10)
+    counts: list[int] = []
+
+    def delete() -> None:
+        with base.db.connection_context():
+            counts.append(commands.delete_ended(ANNA, None, base.now_ms() + 1))
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    deleting.join(1)  # it may wait for whoever restarts
+    deleted.set()
+    restarting.join(10)
+    deleting.join(10)
+    assert counts == [1]
+    assert [(run.id, run.state) for run in Run.select()] == [(kept.id, runs.PENDING)]
+
+
+def test_usage_of_runs_that_are_deleted_twice_at_once_is_taken_away_once(
+    start: Callable[..., Run],
+) -> None:
+    run = start()
+    commands.cancel(run.id)
+    call("0.5", 0, run_id=run.id)
+    call("0.25", 0)
+    tallies.fold()
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with base.db.connection_context(), base.db.atomic():
+            base.db.execute_sql("SELECT 1 FROM tallies FOR UPDATE")
+            held.set()
+            assert free.wait(10)
+
+    def delete() -> None:
+        with base.db.connection_context():
+            commands.delete_ended(ANNA, None, base.now_ms() + 1)
+
+    threads = [threading.Thread(target=act) for act in (hold, delete, delete)]
+    threads[0].start()
+    assert held.wait(10)
+    for deleting in threads[1:]:
+        deleting.start()
+    threads[1].join(0.5)  # both have come to where they wait, or know that there is nothing
+    free.set()
+    for thread in threads:
+        thread.join(10)
+    assert Run.select().count() == 0
+    assert base.db.execute_sql(tallies.WRONG).fetchall() == []
 
 
 def test_a_run_keeps_the_version_it_began_with(
