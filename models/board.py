@@ -33,6 +33,7 @@ LONGEST_BRANCH = 256
 MOST_TASKS = 10_000
 MOST_COLUMNS = 50
 MOST_DEPENDENCIES = 100  # of one task
+LEAST_HOURS = 1e-6  # of a task; Postgres refuses what is too close to 0 for a REAL
 
 
 class Column(Model):
@@ -127,6 +128,12 @@ class Task(Model):
         named = self.metadata.get("git_branch")
         return named if isinstance(named, str) and 0 < len(named) <= LONGEST_BRANCH else None
 
+    @property
+    def notes(self) -> list[Any]:
+        """What was said with its moves; people may have written something else there."""
+        kept = self.metadata.get("transition_notes")
+        return kept if isinstance(kept, list) else []
+
 
 class Dependency(Model):
     """One task that must be done before another may begin (or, `informs`, that it draws on)."""
@@ -181,6 +188,11 @@ class TaskRun(Model):
         """Whether the task has not been executed again since."""
         text = "SELECT id FROM task_runs WHERE task_id = %s ORDER BY started_at DESC, id LIMIT 1"
         return bool(db.now(text, (self.task_id,)).fetchone() == (self.id,))
+
+
+def kept_hours(told: float | None) -> float | None:
+    """The hours of a task as its column takes them: those that nobody could measure are 0."""
+    return 0.0 if told is not None and told < LEAST_HOURS else told
 
 
 def of_projects(model: Any, principal: Principal) -> Any:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from models.base import clean
 from models.board import PRIORITIES, TITLE
 from models.stages import WORK_TYPES
 
@@ -141,7 +141,7 @@ def _distinct(tasks: Sequence[Planned]) -> list[Planned]:
 def _rows(text: str) -> list[Mapping[str, Any]]:
     """The objects of a JSON list, or of the list in an object."""
     try:
-        read = json.loads(text)
+        read = clean(json.loads(text))  # which may spell what cannot be stored
     except (ValueError, RecursionError):
         return []
     if isinstance(read, dict):
@@ -180,6 +180,6 @@ def _listed(row: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _hours(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 < value <= MOST_HOURS else None

@@ -12,6 +12,7 @@ from models import stages
 from models.base import IDENTIFIER, Common, JsonField, LongText, Moment, id_field, now_ms
 
 DEFAULT = "software-dev"
+LONGEST_KIND = 32  # of a workspace
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -41,6 +42,13 @@ class ProjectTemplate(Common):
     class Meta:
         table_name = "project_templates"
         indexes = ((("sort_order", "id"), False),)
+
+    @property
+    def workspace_type(self) -> str | None:
+        """Where its projects are worked on, if it says so; people write what they like there."""
+        told = self.metadata.get("workspace_type")
+        fits = isinstance(told, str) and 0 < len(told) <= LONGEST_KIND
+        return told if fits else None
 
     @classmethod
     def named(cls, key: str) -> Self | None:

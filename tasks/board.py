@@ -58,6 +58,8 @@ def change(task: Task, form: Mapping[str, Any]) -> Task:
         if "workflow_id" in columns:
             workflow = workflow_of(desk, columns["workflow_id"])
             columns["pipeline_id"] = workflow and workflow.pipeline_id
+        if "estimated_hours" in columns:
+            columns["estimated_hours"] = board.kept_hours(columns["estimated_hours"])
         if columns:
             task.put(**columns, updated_at=now_ms())
         target = form.get("status")

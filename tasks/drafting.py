@@ -7,7 +7,7 @@ from typing import Any
 
 from models import work_types
 from models.base import now_ms
-from models.board import MOST_TASKS, Task
+from models.board import MOST_TASKS, Task, kept_hours
 from models.errors import Conflict
 from models.projects import ProjectWorkflow
 from tasks.moving import Desk
@@ -28,7 +28,7 @@ def drafted(desk: Desk, form: Mapping[str, Any], status: str) -> Task:
         workflow_id=workflow and workflow.id,
         pipeline_id=workflow and workflow.pipeline_id,
         tags=tags,
-        estimated_hours=form.get("estimated_hours"),
+        estimated_hours=kept_hours(form.get("estimated_hours")),
         metadata=form.get("metadata") or {},
         work_type=form.get("work_type") or work_types.inferred(tags, form["title"]),
         completed_at=now_ms() if desk.board.done(status) else None,

@@ -232,6 +232,7 @@ def _workflow_by_tags(task: Task) -> str | None:
         return None
     mine = ProjectWorkflow.select().where(ProjectWorkflow.project == task.project_id)
     for workflow in mine.order_by(ProjectWorkflow.id):
-        if set(workflow.task_filter.get("tags") or ()) & set(task.tags):
+        wanted = workflow.task_filter.get("tags")
+        if isinstance(wanted, list) and any(tag in wanted for tag in task.tags):
             return str(workflow.id)
     return None

@@ -7,7 +7,7 @@ what is true, and nobody waits for anybody in a circle.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -197,8 +197,7 @@ def renumber(lane_id: str, position: int) -> None:
 def noted(task: Task, target: str, note: str, now: int, **more: str) -> dict[str, Any]:
     """A task's metadata with one more note about a move, or about it where it stands."""
     entry = {"from": task.status, "to": target, "note": note, "timestamp": now, **more}
-    notes: Sequence[Any] = task.metadata.get("transition_notes") or ()
-    return {**task.metadata, "transition_notes": [*notes, entry][-MOST_NOTES:]}
+    return {**task.metadata, "transition_notes": [*task.notes, entry][-MOST_NOTES:]}
 
 
 def _refused(message: str, ends: bool) -> Exception:

@@ -33,8 +33,7 @@ def create(principal: Principal, form: Mapping[str, Any]) -> Project:
     template = _template(form)
     columns, semantics = _columns(form, template)
     repository = repositories.normalised(form.get("repository"))
-    usual = {"workspace_type": WORKTREE if repository else None}
-    about = template.metadata if template else {}
+    usual = WORKTREE if repository else None
     project = Project(
         id=Project.id.default(),
         name=form["name"],
@@ -44,7 +43,7 @@ def create(principal: Principal, form: Mapping[str, Any]) -> Project:
         template_id=template.id if template and form.get("template_id") else None,
         status_semantics=semantics,
         default_pipeline_id=template.default_pipeline_id if template else None,
-        workspace_type=about.get("workspace_type") or usual["workspace_type"],
+        workspace_type=(template and template.workspace_type) or usual,
     )
     with db.atomic():
         project.add()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from peewee import IntegrityError
@@ -19,8 +20,6 @@ MOST = 200
 def add(principal: Principal, form: Mapping[str, Any]) -> ProjectTemplate:
     """Make a template; Conflict when its slug is taken."""
     _refuse_nonsense(form["columns"], form["status_semantics"])
-    if ProjectTemplate.select().count() >= MOST:
-        raise Conflict(f"There are at most {MOST} templates")
     row = ProjectTemplate(id=ProjectTemplate.id.default(), created_by=principal.id, **form)
     return _stored(row)
 
@@ -45,21 +44,29 @@ def clone(
     principal: Principal, template: ProjectTemplate, form: Mapping[str, Any]
 ) -> ProjectTemplate:
     """Make a template like another one, under another slug."""
-    number = ProjectTemplate.select().where(ProjectTemplate.slug.startswith(template.slug)).count()
     copied = {
         name: value
         for name, value in template.__data__.items()
         if name not in {"id", "created_at", "updated_at", "is_builtin", "customized", "slug"}
     }
     named = {
-        "slug": form.get("slug") or f"{template.slug[:56]}-{number + 1}",
+        "slug": form.get("slug") or _free_slug(template.slug[:56]),
         "name": form.get("name") or f"{template.name} (copy)"[:256],
         "created_by": principal.id,
     }
     return _stored(ProjectTemplate(id=ProjectTemplate.id.default(), **copied | named))
 
 
+def _free_slug(stem: str) -> str:
+    """The stem with the first number behind it that no other template has."""
+    alike = ProjectTemplate.slug.startswith(stem)
+    taken = {each.slug for each in ProjectTemplate.select(ProjectTemplate.slug).where(alike)}
+    return next(slug for number in count(2) if (slug := f"{stem}-{number}") not in taken)
+
+
 def _stored(template: ProjectTemplate) -> ProjectTemplate:
+    if ProjectTemplate.select().count() >= MOST:
+        raise Conflict(f"There are at most {MOST} templates")
     try:
         with db.atomic():
             template.add()

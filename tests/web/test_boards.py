@@ -342,3 +342,19 @@ def test_a_resting_project_gives_nothing_out(crew: Crew):
 def test_a_number_larger_than_most_readers_know_comes_back_as_it_was(crew: Crew):
     task = crew.add("One", metadata={"atoms": 1e30})
     assert crew.task(task)["metadata"] == crew.board["tasks"][0]["metadata"] == {"atoms": 1e30}
+
+
+def test_hours_too_short_to_be_kept_are_none(crew: Crew):
+    task = crew.add("One", estimatedHours=1e-300)
+    assert crew.task(task)["estimated_hours"] == 0
+    crew.client.put(f"{crew.path}/tasks/{task}", json={"estimatedHours": 5e-324})
+    assert crew.board["tasks"][0]["estimated_hours"] == 0
+
+
+@pytest.mark.parametrize("kept", [5, "abc", {"a": 1}, [7]])
+def test_what_people_wrote_where_notes_are_kept_stands_in_no_ones_way(crew: Crew, kept: Any):
+    task = crew.add("One", metadata={"transition_notes": kept})
+    crew.to(task, "in_progress", note="on my way")
+    notes = crew.task(task)["metadata"]["transition_notes"]
+    assert notes[-1]["note"] == "on my way"
+    assert notes[:-1] == (kept if isinstance(kept, list) else [])

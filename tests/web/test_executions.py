@@ -154,6 +154,16 @@ def test_all_that_is_ready_is_executed_and_what_is_not_says_why(crew: Crew):
     assert crew.client.post(f"{crew.path}/execute-ready?max_tasks=0").status_code == 422
 
 
+@pytest.mark.parametrize("tags", [5, None, "bug", {"bug": 1}, [["bug"], {}, 5]])
+def test_a_filter_that_makes_no_sense_chooses_nothing(crew: Crew, tags: Any):
+    form = {"name": "x", "pipelineId": "feature", "taskFilter": {"tags": tags}}
+    assert crew.client.post(f"{crew.path}/workflows", json=form).status_code == 200
+    task = crew.add("One", tags=["bug"])
+    answer = crew.client.post(f"{crew.path}/execute-ready").json
+    (begun,) = answer["tasks"]
+    assert (begun["task_id"], begun["pipeline_id"] == "feature") == (task, False)
+
+
 def test_a_plan_of_agents_comes_on_the_board_with_the_end_of_its_run(crew: Crew):
     begun = crew.client.post(f"{crew.path}/plan", json={"context": "Small steps"}).json
     assert begun["status"] == "planning_started"
@@ -190,7 +200,15 @@ def test_a_plan_of_agents_comes_on_the_board_with_the_end_of_its_run(crew: Crew)
 
 def test_whatever_agents_answer_their_run_ends(crew: Crew):
     begun = crew.client.post(f"{crew.path}/plan").json["run_id"]
-    for answer in ("", "nonsense", "[1, 2]", '{"tasks": 3}', "[" * 100_000, '[{"title": 3}]'):
+    nonsense = ("", "nonsense", "[1, 2]", '{"tasks": 3}', "[" * 100_000, '[{"title": 3}]')
+    unstorable = (
+        r'[{"title": "half \ud83d", "description": "\ud83d"}]',
+        r'[{"title": "a\u0000b"}]',
+    )
+    deep = '[{"title": "x", "description": ' + "[" * 900 + "]" * 900 + "}]"
+    numbers = ("1e-300", "1e999", "NaN", "9" * 400, "9" * 5000)
+    hours = [f'[{{"title": "x", "estimated_hours": {each}}}]' for each in numbers]
+    for answer in (*nonsense, *unstorable, deep, *hours):
         with db.connection_context(), db.atomic() as trial:
             run = Run.locked(begun)
             run.state, run.outputs = "completed", {"validated_tasks_json": answer}

@@ -262,6 +262,27 @@ def test_templates_ship_and_can_be_made_changed_and_copied(owner: FlaskClient, a
     assert owner.delete(f"/v1/project-templates/{copied['id']}").json["status"] == "deleted"
 
 
+@pytest.mark.parametrize("told", ["x" * 33, "", 5, {"a": 1}, ["git_worktree"]])
+def test_a_template_whose_kind_of_workspace_makes_no_sense_says_nothing_of_it(
+    owner: FlaskClient, told: Any
+):
+    columns = [{"name": "New", "position": 0, "statuses": ["new"]}]
+    body = {"slug": "odd", "name": "Odd", "columns": columns, "metadata": {"workspace_type": told}}
+    assert owner.post("/v1/project-templates", json=body).status_code == 201
+    assert Crew(owner, templateId="odd").board["workspace_type"] is None
+
+
+def test_a_copy_finds_a_free_name_and_no_room_is_found_beyond_the_limit(
+    owner: FlaskClient, monkeypatch: pytest.MonkeyPatch
+):
+    copy = "/v1/project-templates/research/clone"
+    assert [owner.post(copy).json["slug"] for _ in range(2)] == ["research-2", "research-3"]
+    owner.delete("/v1/project-templates/research-2")
+    assert owner.post(copy).json["slug"] == "research-2"
+    monkeypatch.setattr("tasks.templates.MOST", 6)
+    assert owner.post(copy).status_code == 409
+
+
 def test_what_an_admin_made_of_a_shipped_template_outlives_updates(admin: FlaskClient):
     path = "/v1/project-templates/research"
     admin.put(path, json={"name": "Our research"})

@@ -99,7 +99,7 @@ def get_task_context(errand: Errand, told: dict[str, Any]) -> Any:
         "waits_for": _neighbours(near.before),
         "waited_for_by": _neighbours(near.after),
         "subtasks": [brief(each, "id", "title", "status") for each in near.parts[:NEAR]],
-        "notes": (task.metadata.get("transition_notes") or [])[-LAST_NOTES:],
+        "notes": task.notes[-LAST_NOTES:],
         "pull_request": task.metadata.get("pr_url"),
         "last_runs": [brief(each, "run_id", "status") for each in near.runs[:LAST_RUNS]],
     }
