@@ -157,10 +157,13 @@ def bind(owner_id: str, session_id: str, agent_id: str, wanted: Sequence[str]) -
 
 
 def take_out(which: str, told: Sequence[Any]) -> list[tuple[str, str]]:
-    """Delete some of the rows that `which` says; gives their ids and what names their bytes."""
+    """Delete some of the rows that `which` says; gives their ids and what names their bytes.
+
+    They are looked at under their locks: a message may be taking one at this moment.
+    """
     text = f"""
         DELETE FROM chat_attachments WHERE id IN (
-            SELECT id FROM chat_attachments WHERE {which} LIMIT {GATHERED})
+            SELECT id FROM chat_attachments WHERE {which} LIMIT {GATHERED} FOR UPDATE)
         RETURNING id, digest
     """  # noqa: S608
     return [(key, digest) for key, digest in db.now(text, told).fetchall()]

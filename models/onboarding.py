@@ -159,25 +159,29 @@ def chats_of(session_id: str) -> list[str]:
     return [key for (key,) in db.now(text, (session_id,)).fetchall()]
 
 
-def forsaken() -> list[tuple[str, str | None]]:
-    """Active sessions whose chat is over, or gone, with that chat."""
+def forsaken() -> list[tuple[str, int]]:
+    """Active sessions whose chat is over, or gone, and when each was last written."""
     text = f"""
-        SELECT sessions.id, chat_session_id FROM onboarding_sessions AS sessions
+        SELECT sessions.id, sessions.updated_at FROM onboarding_sessions AS sessions
             LEFT JOIN chat_sessions AS chats ON chats.id = chat_session_id
         WHERE sessions.state = 'active' AND sessions.updated_at < {CLOCK} - %s
             AND (chats.id IS NULL OR chats.state IN ('completed', 'failed')
                 AND chats.updated_at < {CLOCK} - %s) LIMIT 100
     """  # noqa: S608
     rows = db.now(text, (SETTLING_MS, SETTLING_MS)).fetchall()
-    return [(key, chat_id) for key, chat_id in rows]
+    return [(key, written) for key, written in rows]
 
 
 def unplanned() -> list[str]:
-    """Completed sessions whose planning is long due."""
+    """Completed sessions whose planning is long due: nothing is being cloned for it any more."""
     text = f"""
-        SELECT id FROM onboarding_sessions WHERE state = 'completed'
+        SELECT sessions.id FROM onboarding_sessions AS sessions
+            LEFT JOIN project_repositories AS code USING (project_id)
+        WHERE sessions.state = 'completed'
             AND planning_run_id IS NULL AND planning_error IS NULL
-            AND updated_at < {CLOCK} - %s ORDER BY updated_at LIMIT 100
+            AND code.state IS DISTINCT FROM 'queued'
+            AND greatest(sessions.updated_at, code.updated_at) < {CLOCK} - %s
+        ORDER BY sessions.updated_at LIMIT 100
     """  # noqa: S608
     return [key for (key,) in db.now(text, (SETTLING_MS,)).fetchall()]
 

@@ -147,10 +147,10 @@ def delete(session: OnboardingSession) -> None:
 
 def sweep() -> None:
     """Give up sessions whose chat has ended; ask again for plans that are long due."""
-    for session_id, chat_id in onboarding.forsaken():
+    for session_id, written in onboarding.forsaken():
         session = OnboardingSession(id=session_id, state=onboarding.ACTIVE)
-        with db.atomic():
-            _give_up(session, chat_id)
+        with suppress(Conflict), db.atomic():  # it went on meanwhile
+            session.move(onboarding.ABANDONED, {"updated_at": written})
     with db.atomic():
         for session_id in onboarding.unplanned():
             founding.plan.enqueue_once(session_id, session_id)
@@ -242,10 +242,3 @@ def _pass_on(principal: Principal, session: OnboardingSession, agent: Agent) -> 
         founding.retire.enqueue(chat_id)
     about = {"fromAgent": former, "toAgent": agent.id, "phase": session.phase}
     facts.tell(session, "handoff", **about, newChatSessionId=session.chat_session_id)
-
-
-def _give_up(session: OnboardingSession, chat_id: str | None) -> None:
-    try:
-        session.move(onboarding.ABANDONED, {"chat_session_id": chat_id} if chat_id else None)
-    except Conflict:
-        return  # it went on meanwhile

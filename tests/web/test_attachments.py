@@ -251,6 +251,33 @@ def test_a_file_that_no_message_came_for_is_put_away(owner: FlaskClient, work: W
     assert not stored(old["id"]).exists(hashlib.sha256(b"hello").hexdigest())
 
 
+def test_a_file_that_is_put_into_a_message_while_it_is_put_away_stays(owner: FlaskClient):
+    told, session = kept(owner), chat()
+    with db.connection_context():
+        Attachment.update(created_at=1).execute()
+    bound, swept = threading.Event(), threading.Event()
+
+    def bind() -> None:
+        with db.connection_context(), db.atomic():
+            attachments.bind(session, [told["id"]])
+            bound.set()
+            swept.wait(10)
+
+    def sweep() -> None:
+        with db.connection_context():
+            attachments.sweep()
+
+    threads = [threading.Thread(target=act) for act in (bind, sweep)]
+    threads[0].start()
+    assert bound.wait(10)
+    threads[1].start()
+    threads[1].join(0.5)  # it waits for whoever binds the file
+    swept.set()
+    for thread in threads:
+        thread.join(10)
+    assert owner.get(ONE.format(told["id"])).status_code == 200
+
+
 def test_a_lost_request_is_asked_again(owner: FlaskClient, work: Work):
     told = kept(owner)
     with db.connection_context():

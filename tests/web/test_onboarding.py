@@ -16,6 +16,8 @@ from models.base import db
 from models.chats import ChatSession
 from models.ledger import Entry
 from models.onboarding import OnboardingSession
+from models.outbox import Outbox
+from models.principals import Principal
 from models.projects import Project
 from models.repositories import Repository
 from models.runs import Run
@@ -334,6 +336,23 @@ def test_a_plan_whose_request_was_lost_is_asked_for_again(
     assert seen(owner, begun)["planning_run_id"]
 
 
+def test_a_plan_that_waits_for_a_repository_is_not_asked_for_again_and_again(
+    owner: FlaskClient, begun: str
+):
+    """Each of them would look again every second, for as long as nobody can clone."""
+    ask(owner, begun, "finalize", project_name="Todo", repository="github.com/acme/todo")
+    with db.connection_context():
+        db.execute_sql("DELETE FROM outbox")
+        db.execute_sql("UPDATE onboarding_sessions SET updated_at = 1")
+        commands.sweep()
+        db.execute_sql("UPDATE project_repositories SET state = 'cloned'")
+        commands.sweep()
+        assert not Outbox.select().exists()  # whoever looks each second sees it
+        db.execute_sql("UPDATE project_repositories SET updated_at = 1")
+        commands.sweep()
+        assert [row.body["args"] for row in Outbox.select()] == [[begun]]
+
+
 def test_a_repository_that_is_none_is_kept_as_a_warning(owner: FlaskClient, begun: str):
     ask(owner, begun, "context", "PATCH", repo="none yet")
     told = ask(owner, begun, "finalize", project_name="Todo")
@@ -451,6 +470,36 @@ def test_a_session_whose_chat_has_ended_is_given_up_and_can_go_on(owner: FlaskCl
     assert ask(owner, begun, "resume")["status"] == "active"
     with db.connection_context():
         assert ChatSession.get_by_id(chat).active
+
+
+def test_a_session_that_is_resumed_while_it_is_given_up_goes_on(owner: FlaskClient, begun: str):
+    chat = seen(owner, begun)["chat_session_id"]
+    with db.connection_context():
+        commands.chats.end(ChatSession.get_by_id(chat))
+        db.execute_sql("UPDATE chat_sessions SET updated_at = 1")
+        db.execute_sql("UPDATE onboarding_sessions SET updated_at = 1")
+    resumed, swept = threading.Event(), threading.Event()
+
+    def resume() -> None:
+        with db.connection_context(), db.atomic():
+            who = Principal("usr_owner", "user")
+            commands.resume(who, OnboardingSession.get_by_id(begun))
+            resumed.set()
+            swept.wait(10)
+
+    def sweep() -> None:
+        with db.connection_context():
+            commands.sweep()
+
+    threads = [threading.Thread(target=act) for act in (resume, sweep)]
+    threads[0].start()
+    assert resumed.wait(10)
+    threads[1].start()
+    threads[1].join(0.5)  # it waits for whoever resumes the session
+    swept.set()
+    for thread in threads:
+        thread.join(10)
+    assert seen(owner, begun)["status"] == "active"
 
 
 def test_a_session_is_its_owners_alone(
