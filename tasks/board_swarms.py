@@ -32,12 +32,10 @@ def drafted(project: Project, task_ids: list[str] | None) -> Draft:
         chosen = chosen.where(Task.id.in_(task_ids))
     layout = board.layout(project)
     over = (*layout.means.terminal_done, *layout.means.terminal_fail)
-    rows = list(
-        chosen.where(Task.status.not_in(list(over)), Task.run_id.is_null()).order_by(
-            Task.priority, Task.column_position, Task.id
-        )
-    )
-    open_ones = {task.id: task for task in rows if not board.is_container(task.id)}
+    undone, whole = Task.status.not_in(list(over)), Task.id.not_in(_parents(project))
+    rows = chosen.where(undone, whole, Task.run_id.is_null())
+    order = Task.priority, Task.column_position, Task.id
+    open_ones = {task.id: task for task in rows.order_by(*order)}
     needs = _needs(project, layout.means.terminal_done)
     kept, skipped = _closed(open_ones, needs)
     tasks = [_order(task, needs.get(task.id, [])) for task in kept]
@@ -51,6 +49,13 @@ def launch(principal: Principal, project: Project, form: Mapping[str, Any]) -> t
         raise Malformed("There is no task that a swarm could begin with")
     asked = {name: value for name, value in form.items() if name != "task_ids"}
     return swarms.launch(principal.id, {**asked, "tasks": draft.tasks}), draft
+
+
+def _parents(project: Project) -> Any:
+    """The query for the tasks that have subtasks."""
+    part = Task.alias()
+    parts = (part.project == project.id) & part.parent_task.is_null(False)
+    return part.select(part.parent_task).where(parts)
 
 
 def _needs(project: Project, done: tuple[str, ...]) -> dict[str, list[str]]:

@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 
 from models.base import db
 from models.board import TaskRun
+from models.projects import Project
 from models.runs import Run
-from tasks import outcomes
+from tasks import board_swarms, outcomes
 from tests.web.boards import Crew
 from tests.web.test_boards import told
 
@@ -305,6 +306,22 @@ def test_a_swarm_works_through_the_board_and_its_executors_move_the_tasks(
     assert crew.task(second)["run_history"][0]["status"] == "completed"
     refused = crew.client.post(f"{crew.path}/swarm-execute", json={"agentId": "finn", **chosen})
     assert refused.status_code == 400
+
+
+def test_a_swarm_of_a_long_board_is_drafted_in_a_few_looks(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+):
+    parent = crew.add("Parent")
+    tasks = [crew.add(f"Task {number}", parentTaskId=parent) for number in range(12)]
+    looks: list[Any] = []
+    ask = db.execute_sql
+    monkeypatch.setattr(db, "execute_sql", lambda *told: (looks.append(told), ask(*told))[1])
+    now = db.now
+    monkeypatch.setattr(db, "now", lambda *told: (looks.append(told), now(*told))[1])
+    with db.connection_context():
+        draft = board_swarms.drafted(Project.get_by_id(crew.id), None)
+    assert [each["key"] for each in draft.tasks] == tasks
+    assert len(looks) < len(tasks)
 
 
 def test_a_strangers_executor_moves_no_task_whose_name_it_takes(crew: Crew, stranger: FlaskClient):
