@@ -128,7 +128,7 @@ def _noted(project: Project, trigger: Trigger, prompt: str, about: Mapping[str, 
             kept = board.about(project, {"subject": about["subject"]})
             if kept is None:
                 tasks.add(project.id, form)
-            elif kept.metadata["github"]["event"] != trigger.event_id:
+            elif kept.metadata["github"].get("event") != trigger.event_id:
                 comments.add("github", kept, about["told"])
     except DomainError as error:
         return str(error)

@@ -19,6 +19,7 @@ from models.principals import Principal
 from models.projects import Project
 from tasks import task
 
+CONNECTING = 0x646A_6768  # the advisory lock of whoever connects a repository
 STATE_BYTES = 32
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}")
@@ -185,7 +186,11 @@ def _connected(
 
 
 def _refuse_anothers(principal: Principal, full_name: str) -> None:
-    """A repository of a project that one does not see is not opened by a project of one's own."""
+    """A repository of a project that one does not see is not opened by a project of one's own.
+
+    Of two who connect one at once the second finds it connected.
+    """
+    db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (CONNECTING,))
     projects = {connection.project_id for connection in Connection.to(full_name)}
     mine = Project.visible_to(principal).where(Project.id.in_(projects)).count()
     if mine < len(projects):

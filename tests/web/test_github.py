@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,11 +17,13 @@ from hypothesis import strategies as st
 from models import audit, config, health
 from models.accounts import User
 from models.assignments import Assignment
-from models.base import now_ms
+from models.base import db, now_ms
 from models.errors import Malformed
 from models.github import Connection, InstallState
+from models.principals import Principal
 from models.projects import Project
 from models.projects import ProjectMember as Member
+from tasks import github as commands
 from tasks.github import parsed
 from tests.conftest import PROJECT
 from tests.servers.github import APP_ID, INSTALLATION, SLUG, Github
@@ -150,6 +154,38 @@ def test_a_repository_of_others_is_not_opened_by_a_project_of_ones_own(
     path = "/v1/github/projects/proj_mine/connect"
     assert stranger.post(path, json=FORM).status_code == 409
     assert admin.post(path, json=FORM).status_code == 200
+
+
+def test_of_two_who_connect_a_repository_at_once_one_gets_it(
+    github: Github, owner: FlaskClient, stranger: FlaskClient
+):
+    Project(id="proj_mine", name="Mine", owner_id="usr_stranger").add()
+    connected, asked = threading.Event(), threading.Event()
+
+    def connect() -> None:
+        with db.connection_context(), db.atomic():
+            commands.connect(Principal("usr_owner", "user"), Project.get_by_id(PROJECT), FORM)
+            connected.set()
+            asked.wait(10)
+
+    answers: list[int] = []
+
+    def ask() -> None:
+        path = "/v1/github/projects/proj_mine/connect"
+        answers.append(stranger.post(path, json=FORM).status_code)
+
+    threads = [threading.Thread(target=act) for act in (connect, ask)]
+    threads[0].start()
+    assert connected.wait(10)
+    threads[1].start()
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    while not answers and not db.execute_sql(waiting).fetchone()[0]:
+        time.sleep(0.02)
+    asked.set()
+    for thread in threads:
+        thread.join(10)
+    assert answers == [409]
+    assert [each.project_id for each in Connection.select()] == [PROJECT]
 
 
 def test_strangers_read_the_same_as_a_typo_everywhere(

@@ -234,6 +234,20 @@ def test_what_comes_later_about_the_same_thing_is_a_comment_while_its_task_is_no
     assert Task.select().count() == 2
 
 
+def test_what_people_left_of_the_facts_on_a_task_is_enough_to_comment_on_it(
+    deliver: Deliver, connected: Connection, work: Callable[..., int], columned: None
+):
+    assign(auto_respond=False)
+    assign(auto_respond=False, event_type="issue_comment")
+    deliver("issues", LABELED)
+    work()
+    subject = Task.get().metadata["github"]["subject"]
+    Task.update(metadata={"github": {"subject": subject}}).execute()
+    deliver("issue_comment", told.issue_comment("me too"), "d-2")
+    work()
+    assert len(Task.get().metadata["transition_notes"]) == 1
+
+
 def test_a_worker_that_dies_before_the_word_that_it_is_done_leaves_no_task(
     deliver: Deliver, connected: Connection, monkeypatch: pytest.MonkeyPatch, columned: None
 ):
