@@ -13,6 +13,7 @@ from models.errors import Invalid
 
 MOST_HANDS = 1000
 DAILY_MINUTES = 120
+MOST_MINUTES = 10**9  # more mean as long as it likes
 FILES = ("IDENTITY.md", "SOUL.md", "AGENTS.md", "DECISION.md")
 LONGEST = {"name": 256, "emoji": 32, "role": 256}  # what its columns hold
 _LINE = re.compile(
@@ -73,7 +74,7 @@ class Agent(Common):
     def daily_minutes(self) -> int:
         """How long it may work unasked in a UTC day, in pulses and wakes of one owner."""
         rails = (self.config.get("coordination") or {}).get("wake_guardrails") or {}
-        return int(rails.get("max_daily_session_minutes", DAILY_MINUTES))
+        return min(int(rails.get("max_daily_session_minutes", DAILY_MINUTES)), MOST_MINUTES)
 
 
 def hands(config: Mapping[str, Any]) -> int:

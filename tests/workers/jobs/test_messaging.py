@@ -275,6 +275,14 @@ def test_an_agent_that_has_worked_unasked_for_long_enough_today_is_not_woken(
     assert InboxMessage.select().count() == 1
 
 
+def test_guardrails_may_be_as_wide_as_numbers_go(begin: Begin, work: Work) -> None:
+    most = 2**53 - 1
+    rails(max_daily_session_minutes=most, cooldown_seconds=most, max_wakes_per_day=most)
+    run = begin(("wake_agent", URGENT))
+    work()
+    assert "awake now" in heard(run)[0]
+
+
 def test_one_owners_wakes_use_up_nothing_of_anothers(begin: Begin, work: Work) -> None:
     for who in (OWNER, STRANGER):
         begin(("wake_agent", URGENT), who=who)
