@@ -51,6 +51,7 @@ from workers.relay import BATCH, Relay
 
 LEADER = 0x646A_696E  # the advisory lock of the leading clock
 IDLE_SECONDS = 0.5  # how long a relay sleeps when no bell rings
+STANDBY_SECONDS = 0.25  # between two looks of who stands by: meanwhile nobody hands work on
 SILENT_SECONDS = 4  # after which a leader that keeps the lock is deposed
 UNASKED_MS = 3_000  # work that waits this long without a request is asked for again
 
@@ -92,13 +93,19 @@ class Clock:
             cursor = connection.cursor()
             cursor.execute(f"LISTEN {outbox.CHANNEL}")
             with db.connection_context():
-                while not self.stopping.is_set() and not _leads(cursor):
-                    processes.heartbeat(me)
-                    _depose_silent(cursor, SILENT_SECONDS)
-                    self.stopping.wait(1)
+                self._stand_by(cursor, me)
                 self._work(connection, me)
         finally:
             connection.close()
+
+    def _stand_by(self, cursor: psycopg2.extensions.cursor, me: processes.Process) -> None:
+        beats = 0.0
+        while not self.stopping.is_set() and not _leads(cursor):
+            if time.monotonic() >= beats:
+                processes.heartbeat(me)
+                beats = time.monotonic() + 1
+            _depose_silent(cursor, SILENT_SECONDS)
+            self.stopping.wait(STANDBY_SECONDS)
 
     def _work(self, connection: psycopg2.extensions.connection, me: processes.Process) -> None:
         cursor = connection.cursor()

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import closing
 
 import psycopg2
 import pytest
 
+from models import base, processes
+from models.processes import Process
+from tests.patience import within
 from tests.processes.product import until
 from workers import clock
 
@@ -32,3 +37,28 @@ def test_a_leader_that_was_stopped_loses_the_lock_to_the_one_that_stands_by(
     until(lambda: clock._leads(standing_by))  # a connection that is ended takes its time to go
     with pytest.raises(psycopg2.OperationalError):
         leading.execute("SELECT 'leading'")
+
+
+def test_who_stands_by_leads_a_moment_after_the_leader_is_gone(database: str, stream: str) -> None:
+    """Nobody hands work on meanwhile."""
+    heir = clock.Clock(database, stream)
+
+    def stand_by(connection, me: Process) -> None:
+        with base.db.connection_context():
+            heir._stand_by(connection.cursor(), me)
+
+    def succeed() -> None:
+        first, second = psycopg2.connect(database), psycopg2.connect(database)
+        first.autocommit = second.autocommit = True
+        with closing(second):
+            assert clock._leads(first.cursor())
+            me = processes.register("clock")
+            began = Process.get_by_id(me.id).seen_at
+            waiting = threading.Thread(target=stand_by, args=(second, me))
+            waiting.start()
+            until(lambda: Process.get_by_id(me.id).seen_at > began, every=0.01)
+            first.close()  # just after it has looked
+            waiting.join()
+
+    with base.db.connection_context():
+        within(0.7, succeed)
