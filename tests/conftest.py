@@ -207,7 +207,7 @@ def point_at(url: str) -> None:
     """
     if base.db.database and (base.db.database != url or base.db._in_use):
         base.db.close_all()
-    base.connect(url, 20)
+    base.connect(url, 24)  # for crowds of twenty, and who looks on
 
 
 def empty_tables() -> None:

@@ -15,6 +15,8 @@ from models.budgets import Reservation
 from models.spending import Amount, Busy, Granted, Reached
 from tests.models.spenders import budget, new_run, reserve, settle
 
+CONNECTIONS = threading.Semaphore(16)  # of the pool's twenty
+
 
 def test_a_run_without_limits_asks_the_database_nothing(database: str) -> None:
     run = new_run()
@@ -157,6 +159,9 @@ def test_two_hundred_calls_at_once_never_spend_more_than_the_limit(
 
 
 def with_connection(work: Callable[..., Any], *args: Any) -> Any:
-    """What `work` gives, from a thread that keeps no connection of the pool."""
-    with base.db.connection_context():
+    """What `work` gives, from a thread that keeps no connection of the pool.
+
+    Who waits for one in vain would never pay, and what it has set aside stays so for all others.
+    """
+    with CONNECTIONS, base.db.connection_context():
         return work(*args)

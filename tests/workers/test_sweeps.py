@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from models import base
 from models.runs import Run
 from models.steps import Step
 from models.swarms import Swarm
@@ -81,11 +82,12 @@ def test_a_merge_is_asked_again_ever_more_rarely(database: str, stream: str) -> 
     swarm = launched(task("A", task_id="T"), task("B", task_id="T"))
     Swarm.get_by_id(swarm.id).move("running").move("merging")
     redis = Redis(stream)
-    begun, asked = Swarm.get_by_id(swarm.id).updated_at, []
-    for seconds in range(0, 600, 5):
-        gone = {"updated_at": begun - seconds * 1000}
+    asked: list[int] = []
+    for seconds in range(0, 600, 10):
+        now = base.database_ms() - 100  # a wait is over when more than that has passed
+        gone = {"updated_at": now - seconds * 1000}
         if asked:
-            gone["asked_at"] = begun - (seconds - asked[-1]) * 1000
+            gone["asked_at"] = now - (seconds - asked[-1]) * 1000
         Swarm.update(**gone).where(Swarm.id == swarm.id).execute()
         before = redis.hear()
         if redis.sweep() > before:
