@@ -29,7 +29,7 @@ from models.base import (
 from models.config import Settings
 from models.lifecycle import StateField, Stateful
 from models.processes import deaths
-from models.runs import Run
+from models.runs import CHAT, EXECUTOR, Run
 
 QUEUED, RUNNING, WAITING = "queued", "running", "waiting"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
@@ -220,6 +220,11 @@ class Step(Stateful):
     def holding(self) -> Mapping[str, Any]:
         """The guard of every write a worker makes: the step is still under our lease."""
         return {"lease_id": self.lease_id}
+
+
+def queue_of(run: Run) -> str:
+    """The queue of those who work on the run's steps."""
+    return {EXECUTOR: EXECUTORS, CHAT: CHATS}.get(run.kind, AGENTS)
 
 
 def renew(leases: Collection[str]) -> set[str]:

@@ -13,7 +13,7 @@ from models.definitions import AgentSpec, Definition, StepSpec
 from models.errors import Conflict
 from models.runs import COMPLETED, EXECUTOR, OVER, Run
 from tasks.outcomes import attach
-from tasks.runs import advance
+from tasks.runs import move_on
 
 PREFIX = "pulse_exec_"
 PIPELINE = "execute"
@@ -131,7 +131,7 @@ def _asked_for(run: Run, limits: Mapping[str, Any]) -> Run:
     spawned = {"executorSessionId": run.id, "promptPreview": run.task[:200]}
     activities.note(str(run.agent_id), run.owner_id, run.id, ("executor_spawned", spawned))
     attach(run)
-    advance.enqueue(run.id, run.attempt)
+    move_on(run)
     return run
 
 

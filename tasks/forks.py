@@ -12,7 +12,7 @@ from models.events import Happening
 from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
-from tasks.runs import advance, first_of_visit, kept, left_by, locked
+from tasks.runs import first_of_visit, kept, left_by, locked, move_on
 
 SAME = (
     *("priority", "kind", "pipeline_id", "task", "project_name", "project_id"),
@@ -45,7 +45,7 @@ def fork(principal: Principal, source: Run, form: Mapping[str, Any], key: str | 
         limits, _ = budgets.parted({})
         budgets.limit(run, limits)
         _share(run, source, shared, first)
-        advance.enqueue(run.id, run.attempt)
+        move_on(run)
     return run
 
 

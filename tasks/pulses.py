@@ -212,7 +212,7 @@ def _begun(firing: Firing, routine: Routine, run: Run) -> Run:
     activities.note(firing.agent_id, run.owner_id, run.id, ("pulse_started", about))
     triggered = {"agentId": firing.agent_id, "runId": run.id, **about}
     events.announce(run.owner_id, ("pulse_triggered", triggered))
-    run_tasks.advance.enqueue(run.id, run.attempt)
+    run_tasks.move_on(run)
     return run
 
 

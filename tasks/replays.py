@@ -14,7 +14,7 @@ from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks import executors
-from tasks.runs import advance, kept, locked
+from tasks.runs import kept, locked, move_on
 
 SAME = (
     *("pipeline_id", "task", "human_context", "project_name", "project_id", "model_override"),
@@ -45,7 +45,7 @@ def replay(
         run.add()
         told = {"pipelineId": run.pipeline_id, "taskDescription": run.task, "replayOf": source.id}
         run.record(("run_created", {**told, "definition": definition}))
-        advance.enqueue(run.id, run.attempt)
+        move_on(run)
     return run
 
 

@@ -25,9 +25,14 @@ from tasks.steps import cancel_active, interrupt
 BATCH = 500  # runs deleted in one transaction
 
 
+@task(queue=steps.AGENTS)
+def proceed(run_id: str, attempt: int) -> None:
+    """Move a run on and, if somebody may work on the step it has come to, do that at once."""
+
+
 @task(queue="short")
 def advance(run_id: str, attempt: int) -> None:
-    """Decide the next step of a run, or that it is over."""
+    """Move a run on and ask for the step it has come to; enough for who is in no hurry."""
 
 
 @task(queue="short")
@@ -56,8 +61,13 @@ def start(
         run.add()
         budgets.limit(run, limits)
         run.record(("run_created", {"pipelineId": pipeline.id, "taskDescription": run.task}))
-        advance.enqueue(run.id, run.attempt)
+        move_on(run)
     return run
+
+
+def move_on(run: Run) -> None:
+    """Ask whoever is to work on the run to take it up."""
+    proceed.on(steps.queue_of(run)).enqueue(run.id, run.attempt)
 
 
 def cancel(run_id: str) -> Run:
@@ -112,7 +122,7 @@ def resume(run_id: str, limits: Mapping[str, Any] | None = None) -> tuple[Run, i
         budgets.limit(run, limits or {})
         run.move(runs.RUNNING, pause_reason=None)
         waiting = Step.select().where((Step.run == run.id) & (Step.state == steps.QUEUED)).count()
-        advance.enqueue(run.id, run.attempt)
+        move_on(run)
         run.announce_state()
     return run, waiting
 
@@ -140,7 +150,7 @@ def restart(run_id: str, note: str | None = None) -> Run:
         )
         run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
         run_begun_again(run)
-        advance.enqueue(run.id, run.attempt)
+        move_on(run)
         run.announce_state()
     return run
 
@@ -160,7 +170,7 @@ def restart_step(run_id: str, step_id: str, note: str | None = None) -> Run:
         context = {"action": "restart", "context": note}
         run.record(("human_intervention", {"stepId": undone.step_id, **context}))
         run.put(meta=_apart(run) | {"note": {"step": undone.step_id, "text": note}})
-        advance.enqueue(run.id, run.attempt)
+        move_on(run)
     return run
 
 

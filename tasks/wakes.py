@@ -10,7 +10,7 @@ from models.projects import ACTIVE, Project, ProjectAgent
 from models.runs import Run
 from models.wakes import BOARD, Wake
 from tasks import inbox, occasions
-from tasks.runs import advance
+from tasks.runs import move_on
 
 DONE = "{to} is awake now, in a session of its own ({run}); your message is in its inbox."
 HELD_BACK = "{to} was not woken: {why}. Your message waits in its inbox for its next session."
@@ -73,4 +73,4 @@ def _begin(asked: Wake, run: Run) -> None:
     activities.note(asked.target, run.owner_id, run.id, ("woken", about))
     told = {"agentId": asked.target, "runId": run.id, "source": "wake", **about}
     events.announce(run.owner_id, ("pulse_triggered", told), project_id=run.project_id)
-    advance.enqueue(run.id, run.attempt)
+    move_on(run)

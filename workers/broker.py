@@ -28,6 +28,7 @@ from models.base import db
 from models.logs import log
 from tasks import QUEUES, TASKS, Task
 from tasks.failures import repeat
+from tasks.runs import proceed
 from tasks.steps import execute
 from workers.bell import BELL_SECONDS, BellConsumer
 from workers.moves import EXCHANGE, GIVE_BACK, INHERIT, SEND_ONCE
@@ -172,7 +173,7 @@ class BellBroker(dramatiq.Broker):
         except DecodeError:
             log.error("message is not readable", queue=queue, body=body[:500])
         else:
-            if message.actor_name == execute.name:
+            if message.actor_name in (execute.name, proceed.name):
                 self._give_back([self.waiting(queue), held], [body])
                 return
             log.warning("job lost its worker", task=message.actor_name, args=message.args)

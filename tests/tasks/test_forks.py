@@ -201,7 +201,7 @@ def test_a_fork_goes_on_amid_a_loop(start: Callable[..., Run], work: Work) -> No
 
 def test_a_run_at_work_can_be_forked(start: Callable[..., Run], work: Work) -> None:
     source = start()
-    work(2)  # advance and FIX
+    work(1)  # FIX
     assert way(source)[-1] == ("VALIDATE", 1, 0, steps.QUEUED)
     run = fork(of(source))
     work()

@@ -20,6 +20,7 @@ from models.sessions import Session
 from models.steps import Step
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
+from tests.beginning import begun
 from tests.models.callers import call
 from workers.jobs import steps as jobs
 
@@ -43,7 +44,7 @@ def kinds(run: Run) -> list[str]:
 def test_a_run_and_its_request_are_committed_together(start: Callable[..., Run]) -> None:
     run = start()
     assert run.state == runs.PENDING
-    assert [row.queue for row in Outbox.select().order_by(Outbox.id)] == ["events", "short"]
+    assert [row.queue for row in Outbox.select().order_by(Outbox.id)] == ["events", "agents"]
     assert kinds(run) == ["run_created"]
 
 
@@ -59,7 +60,7 @@ def test_the_same_idempotency_key_gives_the_same_run(start: Callable[..., Run]) 
     first, second = start(key="k"), start(key="k")
     assert first.id == second.id
     assert Run.select().count() == 1
-    assert Outbox.select().where(Outbox.queue == "short").count() == 1
+    assert Outbox.select().where(Outbox.queue == "agents").count() == 1
 
 
 def test_an_idempotency_key_with_another_body_is_a_conflict(start: Callable[..., Run]) -> None:
@@ -123,7 +124,7 @@ def test_a_late_job_of_a_former_attempt_does_nothing(
     start: Callable[..., Run], work: Callable[[int], int]
 ) -> None:
     run = start()
-    work(2)  # advance, and the first step
+    work(1)  # the first step
     commands.cancel(run.id)
     commands.restart(run.id)
     with base.db.atomic():
@@ -164,8 +165,7 @@ def test_pausing_at_once_puts_the_step_under_way_back(
     start: Callable[..., Run], work: Callable[[int], int]
 ) -> None:
     run = start()
-    work(1)
-    (step,) = Step.of(Run.get_by_id(run.id))
+    step = begun(run.id)
     with base.db.atomic():
         assert step.claim(hands=2)
     commands.pause(run.id, now=True)
@@ -180,9 +180,7 @@ def test_pausing_at_once_ends_the_agents_session_and_frees_its_hand(
     start: Callable[..., Run], work: Callable[[int], int]
 ) -> None:
     paused, other = start(), start()
-    work(2)
-    (step,) = Step.of(Run.get_by_id(paused.id))
-    (waiting,) = Step.of(Run.get_by_id(other.id))
+    step, waiting = begun(paused.id), begun(other.id)
     Agent.update(concurrent_steps=1).where(Agent.id == step.agent_id).execute()
     base.db.execute_sql("DELETE FROM outbox")
     claimed = jobs.claim(step.id)

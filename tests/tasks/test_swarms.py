@@ -14,6 +14,7 @@ from models.runs import Run
 from models.swarms import Swarm, SwarmTask
 from tasks import runs as run_commands
 from tasks import swarms as commands
+from tests.beginning import keep_waiting
 from tests.tasks.ordering import DIAMOND, launched, states, task
 from workers.jobs import swarms as jobs
 from workers.swarms import conduct
@@ -135,6 +136,7 @@ def test_cancelling_ends_the_tasks_and_their_runs(launch: Callable[..., Swarm], 
     jobs.advance(swarm.id)
     commands.cancel(swarm.id)
     assert states(swarm) == dict.fromkeys("ABCD", "cancelled")
+    keep_waiting()
     work()
     assert [run.state for run in Run.select()] == ["cancelled"]
     assert again(swarm).state == "cancelled"
@@ -156,6 +158,7 @@ def test_the_global_time_out_cancels_what_runs_and_fails_the_swarm(
     assert {(each.state, each.error) for each in SwarmTask.of(swarm)} == {
         ("cancelled", "global timeout")
     }
+    keep_waiting()
     work()
     assert {run.state for run in Run.select()} == {"cancelled"}
 

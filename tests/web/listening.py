@@ -65,6 +65,11 @@ def messages(frames: Iterator[Frame], count: int | None = None) -> list[Frame]:
     return found
 
 
+def numbered(frames: list[Frame]) -> list[Frame]:
+    """Those of them that have a number of their own: live text has none."""
+    return [frame for frame in frames if frame.id and frame.id.isdigit()]
+
+
 def kinds(frames: list[Frame]) -> list[str]:
     return [frame.data["type"] for frame in frames]
 

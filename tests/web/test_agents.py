@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.base import db
+from tests.beginning import begun
 
 Work = Callable[..., int]
 
@@ -103,7 +104,7 @@ def test_agents_are_seen_at_work_by_those_who_may(
     owner: FlaskClient, stranger: FlaskClient, work: Work
 ):
     run = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).json["id"]
-    work(1)
+    begun(run)
     told = owner.get("/v1/agents/status").json
     eric = next(agent for agent in told["agents"] if agent["id"] == "yukihiro")
     assert (eric["state"], eric["queueLength"]) == ("idle", 1)

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.sessions import Session
+from tests.beginning import begun
 
 Work = Callable[..., int]
 
@@ -92,7 +93,7 @@ def test_a_session_that_is_over_cannot_be_stopped(owner: FlaskClient, run: str):
 
 def test_stopping_a_session_cancels_its_run(owner: FlaskClient, work: Work):
     run = owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"}).json["id"]
-    work(1)
+    begun(run)
     session = Session.create(state="running", agent_id="yukihiro", run_id=run, owner_id="usr_owner")
     told = owner.post(f"/v1/sessions/{session.id}/stop").json
     assert told["status"] == "stopped"

@@ -11,6 +11,7 @@ from models.agents import Agent
 from models.base import db
 from models.runs import Run
 from models.steps import Step
+from tests.beginning import begun
 
 Work = Callable[..., int]
 
@@ -18,7 +19,7 @@ Work = Callable[..., int]
 @pytest.fixture
 def item(owner: FlaskClient, run: str, work: Work) -> str:
     """A step that waits for Yukihiro."""
-    work(1)
+    begun(run)
     (waiting,) = owner.get("/v1/agents/yukihiro/queue").json["items"]
     assert waiting["runId"] == run
     return waiting["id"]

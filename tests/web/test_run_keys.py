@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from models import base, run_keys, steps
 from models.config import Settings
 from models.projects import ProjectAgent
-from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
+from tests.beginning import begun
 from tests.web.boards import Crew
 from web import create_app
 from workers.jobs import steps as jobs
@@ -24,11 +24,9 @@ ENV = "/v1/secrets/agents/{}/env"
 
 
 @pytest.fixture
-def at_work(run: str, work: Callable[[int], int]) -> Step:
+def at_work(run: str) -> Step:
     """The first step of the owner's run, claimed by a worker."""
-    work(1)
-    (waiting,) = Step.of(Run.get_by_id(run))
-    claimed = jobs.claim(waiting.id)
+    claimed = jobs.claim(begun(run).id)
     assert claimed is not None
     keep(claimed[1])
     return claimed[1]

@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models.pipelines import Pipeline
+from tests.beginning import begun
 
 Work = Callable[..., int]
 SCRIPT = """Mend the login.
@@ -167,7 +168,7 @@ def test_cancelling_twice_is_once_and_an_ended_run_stays_ended(
     ask: Ask, owner: FlaskClient, work: Work
 ):
     run = ask()["id"]
-    work(1)
+    begun(run)
     assert owner.post(f"/v1/runs/{run}/cancel").json == {"run_id": run, "status": "cancelled"}
     assert owner.post(f"/v1/runs/{run}/cancel").status_code == 200
     work()
@@ -188,7 +189,7 @@ def test_a_completed_run_cannot_be_cancelled(ask: Ask, owner: FlaskClient, work:
 
 def test_a_paused_run_waits_and_goes_on(ask: Ask, owner: FlaskClient, work: Work):
     run = ask()["id"]
-    work(1)
+    begun(run)
     assert owner.post(f"/v1/runs/{run}/pause?mode=now").json["status"] == "paused"
     work()
     assert owner.get(f"/v1/runs/{run}").json["status"] == "paused"

@@ -17,8 +17,9 @@ from models.base import db
 from models.config import Settings
 from models.runs import Run
 from tasks import runs as commands
+from tests.beginning import begun, keep_waiting
 from tests.processes.product import until
-from tests.web.listening import Frame, delta, happen, kinds, listening, messages
+from tests.web.listening import Frame, delta, happen, kinds, listening, messages, numbered
 from web import create_app
 from web.connections import HELD_FRAMES
 
@@ -82,7 +83,7 @@ def test_resuming_from_a_delta_tells_the_deltas_that_followed_it(
     owner: FlaskClient, run: str, settings: Settings, work: Work
 ):
     path = f"/v1/events/stream?run_id={run}"
-    work(1)
+    begun(run)
     with listening(owner, path) as frames:
         seq = Run.get_by_id(run).event_seq
         messages(frames, seq)
@@ -131,6 +132,7 @@ def test_a_large_event_is_whole_for_who_follows_its_run_and_small_in_redis(
         with db.atomic():
             large = ("agent_message", {"from": "eric", "message": message})
             Run.locked(run).record(large, ("agent_message", {"message": "small"}))
+        keep_waiting()
         work()
         told = messages(frames, 2)
         assert [frame.id for frame in told] == ["2", "3"]
@@ -155,7 +157,7 @@ def test_live_only_begins_with_what_comes(owner: FlaskClient, run: str, work: Wo
     with listening(owner, f"/v1/events/stream?run_id={run}&since=$") as frames:
         next(frames)
         work()
-        assert kinds(messages(frames))[0] == "run_started"
+        assert kinds(numbered(messages(frames)))[0] == "run_started"
 
 
 def test_a_restart_goes_on_with_the_numbers(owner: FlaskClient, run: str, work: Work):
@@ -167,7 +169,7 @@ def test_a_restart_goes_on_with_the_numbers(owner: FlaskClient, run: str, work: 
         work()
         rest = messages(frames)
     assert kinds(rest)[-1] == "run_complete"
-    assert rest[0].id == str(ended + 2)
+    assert numbered(rest)[0].id == str(ended + 2)
 
 
 def test_whoever_follows_stays_after_the_end(owner: FlaskClient, run: str, work: Work):

@@ -10,6 +10,7 @@ from models import activities
 from models.base import db
 from models.config import Settings
 from models.runs import Run
+from tests.beginning import keep_waiting
 from tests.web.listening import Frame, kinds, listening, messages
 
 Work = Callable[..., int]
@@ -56,6 +57,7 @@ def test_a_large_event_is_cut_for_who_follows_everything(owner: FlaskClient, run
         with db.atomic():
             outputs = {"report": "word " * 50_000}
             Run.locked(run).record(("step_complete", {"stepId": "FIX", "outputs": outputs}))
+        keep_waiting()
         work()
         told = {frame.data["type"]: frame.data for frame in messages(frames, 2)}
     assert told["step_complete"]["stepId"] == "FIX"

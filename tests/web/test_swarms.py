@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from models.base import db
 from models.swarms import Swarm
 from tasks import swarms as commands
+from tests.beginning import begun
 from tests.web.listening import Frame, listening
 
 Work = Callable[..., int]
@@ -251,9 +252,10 @@ def test_a_task_says_that_its_run_is_paused_and_why(
     ask: Callable[..., Any], owner: FlaskClient, work: Work
 ):
     swarm = ask(task("A")).json["swarm_id"]
-    work(2)
+    work(1)
     path = f"/v1/swarm/{swarm}/tasks"
     (working,) = owner.get(path).json
+    begun(working["run_id"])
     assert (working["status"], working["pause_reason"]) == ("running", None)
     assert owner.post(f"/v1/runs/{working['run_id']}/pause").json["status"] == "paused"
     (paused,) = owner.get(path).json

@@ -123,20 +123,25 @@ def claim(execution_id: str) -> tuple[Run, Step] | None:
     with db.atomic():
         run = Run.locked_by_step(execution_id)
         step = Step.find(execution_id)
-        if run is None or step is None or not _may_begin(run, step):
-            return None
-        if suspicious(step) and keeper.suspects:
-            step.put(due_at=database_ms() + APART_MS)
-            step_tasks.ask_for(step)
-            return None
-        spec = definition_of(run.version_id).step(step.step_id)
-        agent, step.under = terms(step.agent_id)
-        model = step.model_used or model_name(step.under, run, spec, agent)
-        session_id = Session.id.default()
-        if not step.claim(agent.concurrent_steps, session_id=session_id, model_used=model):
-            return None
-        _begun(run, step)
-        return run, step
+        return take(run, step) if run is not None and step is not None else None
+
+
+def take(run: Run, step: Step) -> tuple[Run, Step] | None:
+    """The same for a step that was read under the lock of its run, which the caller holds."""
+    if not _may_begin(run, step):
+        return None
+    if suspicious(step) and keeper.suspects:
+        step.put(due_at=database_ms() + APART_MS)
+        step_tasks.ask_for(step)
+        return None
+    spec = definition_of(run.version_id).step(step.step_id)
+    agent, step.under = terms(step.agent_id)
+    model = step.model_used or model_name(step.under, run, spec, agent)
+    session_id = Session.id.default()
+    if not step.claim(agent.concurrent_steps, session_id=session_id, model_used=model):
+        return None
+    _begun(run, step)
+    return run, step
 
 
 def _may_begin(run: Run, step: Step) -> bool:

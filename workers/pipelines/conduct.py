@@ -27,23 +27,25 @@ from workers.pipelines.retracing import retraced
 Decision = Dispatch | Finished | Failed
 
 
-def advance(run: Run) -> None:
-    """Dispatch the run's next step or end it; nothing while it is paused or a step is active."""
+def advance(run: Run) -> Step | None:
+    """Dispatch the run's next step or end it; nothing while it is paused or a step is active.
+
+    Gives the step that waits for somebody now, which the caller asks for or takes.
+    """
     if run.kind == runs.CHAT:
         turns.advance(run)
-        return
+        return None
     if run.state == runs.PENDING:
         run.move(runs.RUNNING, started_at=NOW)
         run.record(("run_started", {"pipelineId": run.pipeline_id, "attempt": run.attempt}))
         run.announce_state()
-    if run.state == runs.RUNNING:
-        executions = Step.of(run)
-        active = [step for step in executions if step.state in steps.ACTIVE]
-        for step in active:
-            if step.state == steps.QUEUED:
-                ask_for(step)
-        if not active:
-            _follow(run, _decide(run, executions), executions)
+    if run.state != runs.RUNNING:
+        return None
+    executions = Step.of(run)
+    active = [step for step in executions if step.state in steps.ACTIVE]
+    if not active:
+        return _follow(run, _decide(run, executions), executions)
+    return next((step for step in active if step.state == steps.QUEUED), None)
 
 
 def complete(run: Run, step: Step, **result: Any) -> None:
@@ -115,24 +117,27 @@ def _outcome(step: Step) -> Outcome:
 
 
 def _go_on(run: Run, step: Step, decision: Decision, executions: Sequence[Step]) -> None:
-    if run.state == runs.RUNNING:
-        _follow(run, decision, executions)
+    following = _follow(run, decision, executions) if run.state == runs.RUNNING else None
+    if following is not None:
+        ask_for(following)
     release_hands([step])
 
 
-def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> None:
+def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> Step | None:
+    """Act on the decision; gives the step that waits for somebody now."""
     if decision.notices:
         run.record(*[_told(notice) for notice in decision.notices])
         _deliver(run, decision.notices)
     if isinstance(decision, Dispatch):
-        _dispatch(run, decision, executions)
-    elif isinstance(decision, Finished):
+        return _dispatch(run, decision)
+    if isinstance(decision, Finished):
         _finish(run, decision)
     else:
         _give_up(run, decision, executions)
+    return None
 
 
-def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
+def _dispatch(run: Run, decision: Dispatch) -> Step:
     definition = definition_of(run.version_id)
     spec = definition.step(decision.step_id)
     step = Step(
@@ -153,12 +158,12 @@ def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> None:
         loop=asdict(decision.loop) if decision.loop else None,
         feedback=list(decision.feedback),
         human_context=_note_for(run, spec.id),
-        queue=steps.EXECUTORS if run.kind == runs.EXECUTOR else steps.AGENTS,
+        queue=steps.queue_of(run),
     )
     step.add()
     run.put(current_step=spec.id, outputs=dict(decision.outputs), updated_at=NOW)
     run.record(("step_queued", _of(step)))
-    ask_for(step)
+    return step
 
 
 def _last_number(run: Run) -> int:

@@ -11,7 +11,7 @@ from models.base import db
 from models.llm_calls import LlmCall
 from models.pushes import Push
 from models.sessions import Session
-from models.steps import Step
+from tests.beginning import begun
 from tests.conftest import PROJECT
 from tests.guards.things.shipped import AGENT
 from tests.servers.github_pulls import KNOWN
@@ -44,8 +44,7 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     swarm = owner.post("/v1/swarm/execute", json=asked).json["swarm_id"]
     work()
     waiting = owner.post("/v1/runs", json=form).json["id"]
-    work(1)
-    item = Step.select().where(Step.run == waiting).get().id
+    item = begun(waiting).id
     order = {"agent_id": AGENT, "execution_prompt": "x", "project_id": "p", "task_id": "T1"}
     executor = owner.post("/v1/spawn-executor/execute", json=order).json["run_id"]
     made = {"run_id": run, "executor_id": executor, "swarm_id": swarm, "item_id": item}

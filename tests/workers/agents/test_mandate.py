@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from flask import Flask
 
 from models import base
 from models.board import Column, Task
@@ -16,6 +17,7 @@ from models.runs import Run
 from models.steps import Step
 from tasks import board
 from tasks import runs as commands
+from tests.beginning import begun
 from tests.conftest import PROJECT
 from workers.agents.journal import Journal
 from workers.agents.mandate import Mandate
@@ -26,12 +28,11 @@ OWNER = Principal("usr_owner", "user")
 
 
 @pytest.fixture
-def mandate(work: Callable[[int], int]) -> Mandate:
+def mandate(app: Flask) -> Mandate:
     """An agent at the first act of a step of the owner's run, in the shared project."""
     form = {"task": "Mend it", "project_id": PROJECT}
     run = commands.start(OWNER, Pipeline.get_by_id("bugfix"), form)
-    work(1)
-    (waiting,) = Step.of(Run.get_by_id(run.id))
+    waiting = begun(run.id)
     claimed = jobs.claim(waiting.id)
     assert claimed is not None
     until = base.database_ms() + 600_000

@@ -21,6 +21,7 @@ from models.skills import AgentSkill, Skill
 from models.steps import Step
 from tasks import executors, occasions, replays
 from tasks import runs as commands
+from tests.beginning import begun
 from tests.library import GRANTS
 from tests.processes.product import scripted
 from tests.servers.offering import Offering
@@ -158,8 +159,7 @@ def test_what_an_agent_proposes_waits_for_an_admin(
 def test_a_skill_is_proposed_once_though_a_worker_dies(ask: Any, work: Work):
     """The worker dies when the row is there and its act not sealed; the next one finds it."""
     run = ask(create())
-    work(1)
-    (step,) = Step.of(Run.get_by_id(run.id))
+    step = begun(run.id)
 
     def die(number: int, when: str) -> None:
         if Skill.get_or_none(Skill.id == "rain-dance") is not None:
@@ -262,8 +262,7 @@ def test_a_skill_is_fetched_once_though_a_worker_dies(
     database: str, ask: Any, work: Work, page: Offering
 ):
     run = ask(fetch(page.url))
-    work(1)
-    (step,) = Step.of(Run.get_by_id(run.id))
+    step = begun(run.id)
 
     def die(number: int, when: str) -> None:
         if Skill.get_or_none(Skill.id == "found") is not None:

@@ -19,6 +19,7 @@ from models.swarms import Swarm, SwarmTask
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
 from tasks import swarms as swarm_commands
+from tests.beginning import keep_waiting
 from tests.processes.product import scripted
 from workers import clock
 
@@ -160,6 +161,7 @@ def test_cancelling_the_planner_cancels_its_swarm_and_executors(
     run = plan(swarm_of(order("A"), order("B", "A")))
     perform(work, lambda: Run.select().where(Run.kind == runs.EXECUTOR).exists())
     commands.cancel(run.id)
+    keep_waiting()
     work()
     assert {each.state for each in Run.select()} == {"cancelled"}
     assert Swarm.get().state == swarms.CANCELLED

@@ -124,7 +124,7 @@ def test_a_replay_reads_what_was_read_and_nothing_that_waits(begin: Begin, work:
 def test_what_one_side_says_the_other_never_reads(begin: Begin, work: Work) -> None:
     secret = {**HELLO, "message": "The owner's plans"}
     first = begin(("message_agent", secret))
-    work(2)  # finn has not begun in that run
+    work(1)  # finn has not begun in that run
     commands.cancel(first.id)
     begin(who=STRANGER)
     work()

@@ -11,9 +11,9 @@ from models import base, runs
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.runs import Run
-from models.steps import Step
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
+from tests.beginning import begun
 from tests.processes.product import scripted
 from tests.servers.github_pulls import KNOWN
 from tests.workers.jobs.dying import die, expire
@@ -97,8 +97,7 @@ def test_a_worker_that_died_after_opening_it_has_opened_it(
     with base.db.connection_context():
         form = {"task": plays(("open_pull_request", wanted)), "project_id": todo.crew.id}
         run = commands.start(OWNER, Pipeline.get_by_id("show"), form)
-        work(1)
-        (step,) = Step.of(Run.get_by_id(run.id))
+        step = begun(run.id)
         assert die(step.id, *place)
         assert todo.github.pulls.opened == 1
         expire(step.id)

@@ -17,6 +17,7 @@ from models.steps import Step
 from tasks import executors, forks
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
+from tests.beginning import begun
 from tests.processes.product import scripted
 from tests.servers.author import Author
 from tests.servers.provider import Answer
@@ -188,8 +189,7 @@ def test_a_step_that_was_taken_over_is_repeated_as_one(
 ) -> None:
     form = {"task": scripted("x", FIX=[{"calls": [write("a.txt")]}])}
     source = commands.start(ANNA, Pipeline.get_by_id("bugfix"), form)
-    work(1)
-    (step,) = Step.of(of(source))
+    step = begun(source.id)
     assert die(step.id, 2, "before")
     expire(step.id)
     work()
@@ -201,7 +201,7 @@ def test_a_cancelled_run_is_repeated_up_to_there(
     start: Callable[..., Run], replayed: Callable[..., Run], work: Work
 ) -> None:
     source = commands.start(ANNA, Pipeline.get_by_id("bugfix"), {"task": "x"})
-    work(2)
+    work(1)  # FIX
     commands.cancel(source.id)
     work()
     repeated = replayed(source)

@@ -19,6 +19,7 @@ from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
 from tasks import runs as commands
+from tests.beginning import begun
 from workers import clock
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
@@ -32,9 +33,7 @@ def step(work: Callable[[int], int]) -> Step:
     """The first step of a planning run, waiting."""
     form = {"task": "Build a todo app", "model_override": "scripted/demo"}
     run = commands.start(ANNA, Pipeline.get_by_id("planning"), form)
-    work(1)
-    (waiting,) = Step.of(Run.get_by_id(run.id))
-    return waiting
+    return begun(run.id)
 
 
 def expire(step: Step) -> None:
@@ -133,7 +132,7 @@ def test_an_agent_with_its_hands_full_takes_no_more(step: Step, work: Callable[[
     other = commands.start(ANNA, Pipeline.get_by_id("planning"), form)
     claimed = jobs.claim(step.id)
     assert claimed is not None
-    work(2)
+    work(3)  # what the former run asked, and the other one
     (waiting,) = Step.of(Run.get_by_id(other.id))
     assert jobs.claim(waiting.id) is None
     commands.cancel(step.run_id)  # frees the hand, and asks for who waits
