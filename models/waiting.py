@@ -1,4 +1,4 @@
-"""Steps that wait for somebody: those refused a hand, and those whose requests were lost."""
+"""What waits for somebody: steps that were refused a hand, and whatever's request was lost."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from models.runs import Run
 
 @dataclass(frozen=True)
 class Waiting:
-    """How many steps of a queue wait for a worker, and the ids of the first of them."""
+    """How much waits for the workers of a queue, and the first of it.
+
+    A step by its id, a run that nobody has begun by its id and its attempt.
+    """
 
     number: int
-    first: Sequence[str]
+    first: Sequence[tuple[str, int | None]]
 
 
 def refused(agent_id: str, limit: int) -> list[str]:
@@ -37,16 +40,14 @@ def refused(agent_id: str, limit: int) -> list[str]:
 
 
 def forgotten(older_than_ms: int, limit: int = 200) -> Mapping[str, Waiting]:
-    """By queue, the due steps that nobody takes though their agents have hands.
+    """By queue, the due steps that nobody takes though their agents have hands, and the new runs.
 
     Either their requests wait as they do, or those were lost: Redis knows how many it has.
     """
     rows = db.execute_sql(
         f"""
-        WITH waiting AS (
-            SELECT steps.queue, steps.id, count(*) OVER (PARTITION BY steps.queue) AS number,
-                row_number() OVER (PARTITION BY steps.queue
-                    ORDER BY steps.priority DESC, steps.created_at, steps.id) AS place
+        WITH late AS (
+            SELECT steps.queue, steps.id, NULL AS attempt, steps.priority, steps.created_at
             FROM steps JOIN runs ON runs.id = steps.run_id
                 LEFT JOIN agents ON agents.id = steps.agent_id
                 LEFT JOIN (
@@ -57,13 +58,26 @@ def forgotten(older_than_ms: int, limit: int = 200) -> Mapping[str, Waiting]:
               AND (steps.queue <> 'agents'
                    OR coalesce(busy.steps, 0) < coalesce(agents.concurrent_steps, 2))
               AND greatest(steps.due_at, steps.updated_at) + %s < {CLOCK}
+            UNION ALL
+            SELECT CASE kind WHEN 'executor' THEN 'executors' ELSE 'agents' END,
+                id, attempt, priority, created_at
+            FROM runs
+            WHERE state = 'pending' AND kind <> 'chat' AND updated_at + %s < {CLOCK}
+        ), waiting AS (
+            SELECT *, count(*) OVER (PARTITION BY queue) AS number,
+                row_number() OVER (PARTITION BY queue
+                    ORDER BY priority DESC, created_at, id) AS place
+            FROM late
         )
-        SELECT queue, max(number), array_agg(id ORDER BY place)
+        SELECT queue, max(number), array_agg(id ORDER BY place), array_agg(attempt ORDER BY place)
         FROM waiting WHERE place <= %s GROUP BY queue
         """,  # noqa: S608
-        (older_than_ms, limit),
+        (older_than_ms, older_than_ms, limit),
     )
-    return {queue: Waiting(number, first) for queue, number, first in rows}
+    return {
+        queue: Waiting(number, list(zip(ids, attempts, strict=True)))
+        for queue, number, ids, attempts in rows
+    }
 
 
 def overslept(limit: int = 200) -> list[str]:
@@ -82,9 +96,14 @@ def overslept(limit: int = 200) -> list[str]:
 
 
 def idle_runs(older_than_ms: int, limit: int = 200) -> Sequence[Run]:
-    """Runs that should move but have no step under way or waiting; a chat rests between turns."""
+    """Runs that should move but have no step under way or waiting; a chat rests between turns.
+
+    Other new runs are among the `forgotten`, if they are.
+    """
     text = f"""
-        SELECT * FROM runs WHERE state IN ('pending', 'running') AND updated_at + %s < {CLOCK}
+        SELECT * FROM runs
+        WHERE (state = 'running' OR state = 'pending' AND kind = 'chat')
+            AND updated_at + %s < {CLOCK}
             AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
                 AND steps.state IN ('queued', 'running', 'waiting'))
             AND (kind <> 'chat' OR state = 'pending' OR EXISTS (

@@ -169,8 +169,9 @@ def sweep_leases() -> None:
 def sweep_requests(length: Callable[[str], int] = lambda queue: 0) -> None:
     """Ask again for due work whose request was lost on the way.
 
-    `length` says how many requests wait in a queue. Steps that wait for workers which are busy
-    have theirs there, and more would help nobody: only what the queue is short of is asked for.
+    `length` says how many requests wait in a queue. Steps and new runs that wait for workers which
+    are busy have theirs there, and more would help nobody: only what the queue is short of is asked
+    for.
     """
     with db.atomic():
         for execution_id in waiting.overslept():
@@ -179,13 +180,16 @@ def sweep_requests(length: Callable[[str], int] = lambda queue: 0) -> None:
             run_tasks.advance.enqueue_once(run.id, run.id, run.attempt)
     with suppress(redis.RedisError):  # while it is away there is nothing to be had from it
         missed = [
-            (queue, execution_id)
+            (queue, *each)
             for queue, late in waiting.forgotten(UNASKED_MS).items()
-            for execution_id in late.first[: max(0, late.number - length(queue))]
+            for each in late.first[: max(0, late.number - length(queue))]
         ]
         with db.atomic():
-            for queue, execution_id in missed:
-                step_tasks.execute.on(queue).enqueue_once(execution_id, execution_id)
+            for queue, name, attempt in missed:
+                if attempt is None:
+                    step_tasks.execute.on(queue).enqueue_once(name, name)
+                else:
+                    run_tasks.proceed.on(queue).enqueue_once(name, name, attempt)
 
 
 def sweep_swarms() -> None:

@@ -63,7 +63,7 @@ def test_steps_that_it_asks_for_are_missed_as_soon_as_others(database: str, ahea
     assert is_now(step.updated_at)
     assert is_now(Run.get_by_id(run.id).updated_at)
     base.db.execute_sql("DELETE FROM outbox")
-    assert waiting.forgotten(0)["agents"].first == [step.id]
+    assert waiting.forgotten(0)["agents"].first == [(step.id, None)]
     Step.delete().execute()
     time.sleep(0.01)
     assert [idle.id for idle in waiting.idle_runs(0)] == [run.id]

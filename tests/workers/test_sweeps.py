@@ -8,6 +8,7 @@ from models import base
 from models.runs import Run
 from models.steps import Step
 from models.swarms import Swarm
+from tests.beginning import keep_waiting
 from tests.tasks.ordering import launched, task
 from workers import clock
 from workers.broker import BellBroker
@@ -39,16 +40,19 @@ class Redis:
         return self.broker.length(QUEUE)
 
 
-@pytest.fixture
-def waiting(database: str, stream: str) -> Redis:
-    """The steps of eight executors wait in Redis for a worker, and have for some time."""
+@pytest.fixture(params=["new", "begun"])
+def waiting(database: str, stream: str, request: pytest.FixtureRequest) -> Redis:
+    """Eight executors, new or begun, wait in Redis for a worker, and have for some time."""
     swarm = launched(*(task(f"t{number}") for number in range(8)), max_concurrent=8)
     jobs.advance(swarm.id)
-    for run in Run.select():
-        run_jobs.advance(run.id, 1)
+    if request.param == "begun":
+        keep_waiting()
+        for run in Run.select():
+            run_jobs.advance(run.id, 1)
     made = Redis(stream)
     assert made.hear() == 8
-    Step.update(updated_at=Step.updated_at - clock.UNASKED_MS - 1).execute()
+    for model in (Run, Step):
+        model.update(updated_at=model.updated_at - clock.UNASKED_MS - 1).execute()
     return made
 
 

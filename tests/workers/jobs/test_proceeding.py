@@ -19,6 +19,7 @@ from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
 from tests.beginning import begun
+from workers import clock
 from workers.jobs import runs as jobs
 
 ANNA = Principal("usr_anna", "user")
@@ -134,3 +135,18 @@ def test_a_run_that_was_paused_or_cancelled_meanwhile_is_left_alone(
 def paused(run_id: str) -> None:
     begun(run_id)
     commands.pause(run_id)
+
+
+def test_a_new_run_whose_request_was_lost_is_asked_for_again_once(
+    start: Callable[..., Run], work: Work
+) -> None:
+    run = start()
+    Outbox.delete().execute()
+    clock.sweep_requests()
+    assert asked() == []  # it is too young to be missed
+    Run.update(updated_at=Run.updated_at - clock.UNASKED_MS - 1).execute()
+    clock.sweep_requests()
+    clock.sweep_requests()
+    assert asked() == [("runs.proceed", run.id)]
+    work()
+    assert of(run).state == runs.COMPLETED
