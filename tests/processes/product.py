@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -139,6 +140,11 @@ def frames(lines: Iterator[str]) -> Iterator[tuple[str | None, dict[str, Any]]]:
         if "data" in fields and fields.get("event", "message") == "message":
             yield fields.get("id"), json.loads(fields["data"])
         fields = {}
+
+
+def nap() -> int:
+    """Seconds to sleep, hours: others look for their own sleepers on this machine too."""
+    return random.randrange(10**4, 10**8)
 
 
 def until(holds: Any, seconds: float = 30, every: float = 0.05) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from tests.processes.product import UNNUMBERED, Product, frames, scripted, until
+from tests.processes.product import UNNUMBERED, Product, frames, nap, scripted, until
 
 
 def play(**outputs: str) -> dict[str, Any]:
@@ -56,11 +56,12 @@ def test_engineering_works_through_every_item_with_rework_and_then_deploys(
 
 
 def test_a_cancelled_run_stops_its_agent_and_nothing_happens_afterwards(running: Product) -> None:
-    slow = [{"calls": [{"name": "bash", "arguments": {"command": "sleep 321"}}]}]
+    rest = f"sleep {nap()}"
+    slow = [{"calls": [{"name": "bash", "arguments": {"command": rest}}]}]
     run_id = running.run("bugfix", scripted("Wait", FIX=slow))
     until(lambda: any(e["type"] == "tool_call_start" for e in running.events(run_id)))
     assert running.post(f"/runs/{run_id}/cancel")["status"] == "cancelled"
-    until(lambda: "sleep 321" not in command_lines(), 10)
+    until(lambda: rest not in command_lines(), 10)
     before = running.events(run_id)
     assert before[-1]["type"] == "run_failed"
     assert before[-1]["cancelled"] is True

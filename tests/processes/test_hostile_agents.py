@@ -12,7 +12,7 @@ import pytest
 
 from tests.contracts.test_sandboxes import gone
 from tests.processes.agents_at_work import CANARY
-from tests.processes.product import Product, product, scripted, until
+from tests.processes.product import Product, nap, product, scripted, until
 
 STEP = """
 id: hostile
@@ -165,13 +165,15 @@ def test_what_an_agent_leaves_behind_cannot_break_its_step(running: Product, tri
 
 
 def test_nothing_stays_on_after_the_step(running: Product) -> None:
-    stay = "(setsid nohup sleep 71.25 >/dev/null 2>&1 &) ; nohup sleep 71.25 & disown -a; echo on"
-    deed(running, bash(stay), bash("trap '' TERM HUP; (while :; do sleep 71.25; done) & echo on"))
-    assert gone("71.25")
+    rest = f"sleep {nap()}"
+    stay = f"(setsid nohup {rest} >/dev/null 2>&1 &) ; nohup {rest} & disown -a; echo on"
+    deed(running, bash(stay), bash(f"trap '' TERM HUP; (while :; do {rest}; done) & echo on"))
+    assert gone(rest)
 
 
 def test_a_fork_bomb_and_a_flood_hold_up_nobody(running: Product) -> None:
-    bomb = bash("bomb() { bomb | bomb & }; bomb; sleep 72.25", timeout=5)
+    rest = f"sleep {nap()}"
+    bomb = bash(f"bomb() {{ bomb | bomb & }}; bomb; {rest}", timeout=5)
     run_id = start(running, bomb, bash("yes flood | head -c 300M", timeout=20))
     until(lambda: any(e["type"] == "tool_call_start" for e in running.events(run_id)))
     began = time.monotonic()
@@ -179,7 +181,7 @@ def test_a_fork_bomb_and_a_flood_hold_up_nobody(running: Product) -> None:
     assert running.ended(quick, 30)["status"] == "completed"
     assert time.monotonic() - began < 30
     assert running.ended(run_id, 60)["status"] == "completed"
-    assert gone("72.25")
+    assert gone(rest)
     events = running.client.get(f"/v1/runs/{run_id}/logs").text
     assert len(events) < 200_000
     assert "bytes left out" in events or "characters cut" in events
@@ -196,12 +198,13 @@ def test_files_memory_and_space_have_an_end(running: Product) -> None:
 
 
 def test_a_cancelled_agents_commands_are_gone_within_ten_seconds(running: Product) -> None:
-    stubborn = bash("trap '' TERM INT HUP; sleep 73.25 & while :; do sleep 73.25; done", 60)
+    rest = f"sleep {nap()}"
+    stubborn = bash(f"trap '' TERM INT HUP; {rest} & while :; do {rest}; done", 60)
     run_id = start(running, stubborn)
     until(lambda: any(e["type"] == "tool_call_start" for e in running.events(run_id)))
     running.post(f"/runs/{run_id}/cancel")
     began = time.monotonic()
-    assert gone("73.25")
+    assert gone(rest)
     assert time.monotonic() - began < 10
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from tests.processes.product import OVER, Product, product, scripted, until
+from tests.processes.product import OVER, Product, nap, product, scripted, until
 
 SLOW: dict[str, Any] = {"chunks": 40, "chunk": "word ", "delay_ms": 50}
 PLANNER = """
@@ -118,32 +118,35 @@ def test_what_depends_on_a_failure_is_skipped_and_the_rest_is_kept(running: Prod
 
 
 def test_a_task_that_takes_too_long_fails_and_its_command_ends(running: Product) -> None:
-    hanging = task("A", does=sleeps(4711), timeout_seconds=30)
+    seconds = nap()
+    hanging = task("A", does=sleeps(seconds), timeout_seconds=30)
     swarm_id = launch(running, hanging, task("B", "A"))
     until(lambda: at_work(running, swarm_id, "A"))
     state = ended(running, swarm_id, 60)
     assert statuses(state) == {"A": "failed", "B": "skipped"}
     assert tasks_of(state)["A"]["error"] == "timed out after 30 s"
-    until(lambda: not commands("sleep 4711"))
+    until(lambda: not commands(f"sleep {seconds}"))
 
 
 def test_cancelling_leaves_nothing_running(running: Product) -> None:
-    swarm_id = launch(running, task("A", does=sleeps(4712)), task("B", does=sleeps(4712)))
+    seconds = nap()
+    swarm_id = launch(running, *(task(key, does=sleeps(seconds)) for key in "AB"))
     until(lambda: at_work(running, swarm_id, "A", "B"))
-    assert commands("sleep 4712")
+    until(lambda: commands(f"sleep {seconds}"))
     running.post(f"/swarm/{swarm_id}/cancel")
     state = swarm(running, swarm_id)
     assert (state["status"], set(statuses(state).values())) == ("cancelled", {"cancelled"})
     runs = [each["run_id"] for each in state["tasks"]]
     until(lambda: {running.get(f"/runs/{run}")["status"] for run in runs} == {"cancelled"})
-    until(lambda: not commands("sleep 4712"))
+    until(lambda: not commands(f"sleep {seconds}"))
     told = {run: len(running.events(run)) for run in runs}
     time.sleep(1)
     assert {run: len(running.events(run)) for run in runs} == told
 
 
 def test_the_global_time_out_leaves_nothing_running(running: Product) -> None:
-    swarm_id = launch(running, task("A", does=sleeps(4713)), task("B", "A"))
+    seconds = nap()
+    swarm_id = launch(running, task("A", does=sleeps(seconds)), task("B", "A"))
     until(lambda: at_work(running, swarm_id, "A"))
     with psycopg2.connect(running.environment["DATABASE_URL"]) as database:
         database.cursor().execute("UPDATE swarms SET deadline = 1 WHERE id = %s", (swarm_id,))
@@ -153,7 +156,7 @@ def test_the_global_time_out_leaves_nothing_running(running: Product) -> None:
     assert {each["error"] for each in state["tasks"]} == {"global timeout"}
     run = state["tasks"][0]["run_id"]
     until(lambda: running.get(f"/runs/{run}")["status"] == "cancelled")
-    until(lambda: not commands("sleep 4713"))
+    until(lambda: not commands(f"sleep {seconds}"))
 
 
 def test_branches_of_one_task_are_merged_and_conflicts_told(running: Product) -> None:
