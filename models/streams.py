@@ -11,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from models.base import encoded
 from models.logs import log
 
 KEY = "djinn:events"
@@ -58,7 +59,7 @@ def publish(url: str, bodies: Iterable[Mapping[str, Any]]) -> None:
 
 def append(pipeline: Any, body: Mapping[str, Any]) -> None:
     """Have a pipeline append a body to the stream."""
-    pipeline.xadd(KEY, {FIELD: orjson.dumps(body)}, maxlen=KEPT, approximate=True)
+    pipeline.xadd(KEY, {FIELD: encoded(body)}, maxlen=KEPT, approximate=True)
 
 
 def decoded(entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[dict[str, Any]]:

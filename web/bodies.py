@@ -15,14 +15,13 @@ from webargs import flaskparser
 from webargs.multidictproxy import MultiDictProxy
 from werkzeug.exceptions import UnprocessableEntity, UnsupportedMediaType
 
-from models.base import clean
+from models.base import DEEPEST, clean, is_deep
 from models.errors import Invalid, Malformed
 from web import uploads
 
 JSON = "application/json"
 LARGEST = 2**53 - 1  # what a JSON number holds everywhere
 UNSTORABLE = "\ufffd"  # what `clean` makes of what cannot be stored, such as NUL
-DEEPEST = 100  # levels of lists and objects in a body
 
 
 def storable_address(_: str | None, values: dict[str, Any] | None) -> None:
@@ -70,18 +69,6 @@ def unreadable(why: str, place: int = 0) -> Invalid:
     """The error for a body that cannot be taken as JSON."""
     fault = {"loc": ["body", place], "msg": why, "type": "json_invalid"}
     return Invalid(f"The body is not JSON: {why}", errors=[fault])
-
-
-def is_deep(value: Any) -> bool:
-    """Whether walking through `value` could exhaust the stack; level by level, so as not to."""
-    level = [value]
-    for _ in range(DEEPEST):
-        if not level:
-            break
-        lists = [part for part in level if isinstance(part, list)]
-        objects = [part.values() for part in level if isinstance(part, dict)]
-        level = [item for part in (*lists, *objects) for item in part]
-    return bool(level)
 
 
 class Form(Schema):

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from models.base import is_deep
 from models.live_text import TEXT, THINKING, TOOL_OUTPUT
 from web.items import Payload
 
@@ -73,11 +74,12 @@ def printed(payload: Payload) -> Payload:
 
 
 def _read(arguments: str) -> Any:
-    """Arguments as the object they are; as they were written where they are none."""
+    """Arguments as the object they are; as they were written where nobody could read them."""
     try:
-        return orjson.loads(arguments)
+        read = orjson.loads(arguments)
     except ValueError:
         return arguments
+    return arguments if is_deep(read) else read
 
 
 def _status(message: str) -> Callable[[Payload], Told]:

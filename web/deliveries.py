@@ -15,13 +15,12 @@ from flask import request
 from gunicorn.http.errors import ParseException
 
 from models import webhooks
-from models.base import IDENTIFIER
+from models.base import DEEPEST, IDENTIFIER, is_deep
 from models.config import settings
 from models.errors import Malformed, Unauthenticated, Unavailable
 from models.logs import log
 from models.webhooks import Delivery, Verifier
 from tasks.webhooks import UNSIGNED
-from web.bodies import DEEPEST, is_deep
 
 LARGEST = 25 * 1024 * 1024  # bytes; GitHub sends no more
 CHUNK, IN_MEMORY = 64 * 1024, 512 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+from models.base import encoded
 
 RETRY = b"retry: 3000\n\n"
 HEARTBEAT = b'event: heartbeat\ndata: {"status":"connected"}\n\n'
@@ -18,7 +18,7 @@ def frame(
     """One event: JSON on a single data line; the id that resumes after it, a name of its own."""
     name = b"" if event is None else b"event: " + event.encode() + b"\n"
     head = b"" if position is None else b"id: " + position.encode() + b"\n"
-    return name + head + b"data: " + orjson.dumps(payload) + b"\n\n"
+    return name + head + b"data: " + encoded(payload) + b"\n\n"
 
 
 def comment(text: str) -> bytes:

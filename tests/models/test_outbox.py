@@ -102,3 +102,17 @@ def test_events_go_to_the_stream_and_jobs_to_the_broker(database: str, stream: s
     ((_, fields),) = streams.client(stream).xrange(streams.KEY)
     (body,) = streams.decoded([(b"1-0", fields)])
     assert (body["type"], body["owner"], body["seq"]) == ("run_deleted", "usr_anna", None)
+
+
+def test_no_number_and_no_nesting_that_is_told_holds_up_the_rest(
+    database: str, stream: str
+) -> None:
+    deep: object = []
+    for _ in range(400):
+        deep = [deep]
+    events.announce("usr_anna", ("said", {"huge": 10**30, "deep": deep}))
+    events.announce("usr_anna", ("said", {"huge": 1}))
+    assert Relay(stream, BellBroker(stream)).pass_on() == 2
+    strange, plain = streams.decoded(streams.client(stream).xrange(streams.KEY))
+    assert (strange["data"]["huge"], strange["data"]["deep"]) == (1e30, deep)
+    assert plain["data"] == {"huge": 1}

@@ -46,6 +46,13 @@ def test_frames_are_read_as_they_were_sent(sent: list[tuple[dict[str, Any], int]
     assert parsed(stream) == [("message", str(seq), payload) for payload, seq in sent]
 
 
+def test_a_frame_holds_what_is_nested_deeply_and_any_number() -> None:
+    deep: Any = [10**30]
+    for _ in range(400):
+        deep = [deep]
+    assert parsed(frames.frame({"deep": deep}, "1")) == [("message", "1", {"deep": deep})]
+
+
 def test_signs_of_life_are_no_messages() -> None:
     events = [event for event, _, _ in parsed(frames.HEARTBEAT + frames.END)]
     assert events == ["heartbeat", "end"]

@@ -206,6 +206,23 @@ def test_output_that_overtakes_its_tool_waits_for_it_and_none_comes_after_the_en
     assert words(heard, "tool_output") == "early"
 
 
+def test_a_call_that_nobody_could_read_is_told_as_it_was_written(
+    owner: FlaskClient, stage: Stage
+) -> None:
+    call = {"toolName": "ls", "toolCallId": "c-1", "sessionId": stage.step.session_id}
+    nested = "[" * 400 + "]" * 400
+    with listening(owner, path(stage.chat)) as frames:
+        until(frames, "connected")
+        for args in (nested, '{"path": "."}'):
+            with base.db.atomic():
+                told = {"stepId": "CHAT", **call, "args": args}
+                Run.locked(stage.chat).record(("tool_call_start", told))
+        stage.publish()
+        first, second = until(frames, "tool_start"), until(frames, "tool_start")
+    assert first[-1].data["data"]["args"] == nested
+    assert second[-1].data["data"]["args"] == {"path": "."}
+
+
 def test_all_four_addresses_give_the_same(owner: FlaskClient, chat: str, work: Work) -> None:
     say(owner, chat, "Hello")
     work()
