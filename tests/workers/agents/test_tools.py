@@ -16,7 +16,7 @@ from workers.agents.tools import TABLE, Toolbox, usual
 from workers.agents.tools.base import OUTPUT_CHARS, Bench, bounded
 from workers.agents.tools.tree import OutOfBounds, Tree
 from workers.halting import DeadlinePassed, Halt
-from workers.llm.base import Result
+from workers.llm.base import Call, Result
 from workers.sandboxes.base import Sandbox
 
 
@@ -68,6 +68,29 @@ def test_a_part_of_a_long_file_is_read_by_lines(box: Toolbox, workspace: Path) -
     text = use(box, "read", path="long", offset=50, limit=2).text
     assert text == "line 50\nline 51\n[lines 50 to 51 of 100]"
     assert use(box, "read", path="long", offset=500).text == "[long has 100 lines]"
+
+
+def test_a_whole_number_may_be_written_with_a_point(box: Toolbox, workspace: Path) -> None:
+    (workspace / "long").write_text("".join(f"line {n}\n" for n in range(1, 101)))
+    text = use(box, "read", path="long", offset=50.0, limit=2.0).text
+    assert text == "line 50\nline 51\n[lines 50 to 51 of 100]"
+    assert "do not fit (offset)" in use(box, "read", path="long", offset=1.5).text
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('{"outputs": {"x": NaN}}', "NaN is no number"),
+        ('{"outputs": {"x": [-Infinity]}}', "-Infinity is no number"),
+        ('{"outputs": {"x": 1e999}}', "1e999 is no number"),
+        ('{"outputs": {"x": ' + "[" * 300 + "]" * 300 + "}}", "nested deeper than 100 levels"),
+        ('{"outputs": ' + "[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_what_no_row_can_hold_is_told_to_the_model(box: Toolbox, written: str, told: str) -> None:
+    result = box.run(Call("c", "complete", written), Halt())
+    assert result.is_error and told in result.text
+    assert box.verdict is None
 
 
 def test_a_long_answer_keeps_its_head_and_tail(box: Toolbox, workspace: Path) -> None:

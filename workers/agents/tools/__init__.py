@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from models.base import DEEPEST, is_deep
 from models.errors import DomainError
 from workers.agents.tools import (
     delegation,
@@ -137,7 +139,7 @@ class Toolbox:
 def _arguments(call: Call, spec: ToolSpec) -> dict[str, Any]:
     """The call's arguments with defaults filled in; ToolError when they do not fit."""
     try:
-        given = json.loads(call.arguments or "{}", strict=False)
+        given = _read(call.arguments or "{}")
     except (ValueError, RecursionError) as error:
         raise ToolError(f"the arguments of {spec.name} are not valid JSON: {error}") from error
     fault = next(Draft202012Validator(spec.parameters).iter_errors(given), None)
@@ -146,17 +148,38 @@ def _arguments(call: Call, spec: ToolSpec) -> dict[str, Any]:
         raise ToolError(f"the arguments of {spec.name} do not fit{where}: {fault.message[:500]}")
     properties = spec.parameters["properties"]
     defaults = {key: item["default"] for key, item in properties.items() if "default" in item}
-    return {**defaults, **_tidied(given)}
+    return {**defaults, **_tidied(given, spec.parameters)}
 
 
-def _tidied(value: Any) -> Any:
-    """The arguments with every text in them fit for files, argv and rows."""
+def _read(text: str) -> Any:
+    """JSON as rows can hold it; ValueError for what only Python takes for JSON."""
+    given = json.loads(text, strict=False, parse_constant=_finite, parse_float=_finite)
+    if is_deep(given):
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+    return given
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no number that JSON has")
+    return number
+
+
+def _tidied(value: Any, schema: Mapping[str, Any]) -> Any:
+    """The arguments with every text in them fit for files, argv and rows.
+
+    JSON Schema calls 20.0 an integer, as some models write it; Python does not.
+    """
     if isinstance(value, str):
         return tidy(value)
+    if isinstance(value, float) and schema.get("type") == "integer":
+        return int(value)
     if isinstance(value, list):
-        return [_tidied(item) for item in value]
+        return [_tidied(item, schema.get("items", {})) for item in value]
     if isinstance(value, dict):
-        return {tidy(key): _tidied(item) for key, item in value.items()}
+        known = schema.get("properties", {})
+        return {tidy(key): _tidied(item, known.get(key, {})) for key, item in value.items()}
     return value
 
 
