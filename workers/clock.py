@@ -53,6 +53,7 @@ LEADER = 0x646A_696E  # the advisory lock of the leading clock
 IDLE_SECONDS = 0.5  # how long a relay sleeps when no bell rings
 STANDBY_SECONDS = 0.25  # between two looks of who stands by: meanwhile nobody hands work on
 SILENT_SECONDS = 4  # after which a leader that keeps the lock is deposed
+AWAY = (psycopg2.Error, peewee.OperationalError, peewee.InterfaceError, redis.RedisError)
 UNASKED_MS = 3_000  # work that waits this long without a request is asked for again
 
 
@@ -121,10 +122,23 @@ class Clock:
             now = time.monotonic()
             for place, periodic in enumerate(table):
                 if now >= due[place]:
-                    periodic.act()
+                    attempt(periodic)
                     due[place] = now + periodic.seconds
             if passed_on < BATCH:  # what came since rings the bell
                 _listen(connection, max(0.0, min(IDLE_SECONDS, min(due) - time.monotonic())))
+
+
+def attempt(periodic: Periodic) -> None:
+    """Do it; what goes wrong with some row must not keep everybody's requests from going out.
+
+    Raises only what says that the database or Redis is away.
+    """
+    try:
+        periodic.act()
+    except AWAY:
+        raise
+    except Exception:
+        log.exception("periodic work failed")
 
 
 def _leads(cursor: psycopg2.extensions.cursor) -> bool:

@@ -4,10 +4,12 @@ import threading
 import time
 from contextlib import closing
 
+import peewee
 import psycopg2
 import pytest
 
 from models import base, processes
+from models.errors import Conflict
 from models.processes import Process
 from tests.patience import within
 from tests.processes.product import until
@@ -62,3 +64,16 @@ def test_who_stands_by_leads_a_moment_after_the_leader_is_gone(database: str, st
 
     with base.db.connection_context():
         within(0.7, succeed)
+
+
+def test_a_row_that_breaks_periodic_work_does_not_stop_the_clock() -> None:
+    def broken_by(error: Exception) -> clock.Periodic:
+        def act() -> None:
+            raise error
+
+        return clock.Periodic(1, act)
+
+    for of_the_row in (Conflict(), ValueError("a strange moment"), peewee.DataError("too large")):
+        clock.attempt(broken_by(of_the_row))
+    with pytest.raises(peewee.OperationalError):
+        clock.attempt(broken_by(peewee.OperationalError("the server is away")))
