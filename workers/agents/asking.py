@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.agents.events import Answer, Asking, Limits, Overflowed, Spoke, Talk
+from workers.agents.tools.base import tidy
 from workers.halting import Halt
-from workers.llm.base import Delta, Message, Model, Options, Overflow, Reply, Shape, ToolSpec
+from workers.llm.base import (
+    Call,
+    Delta,
+    Message,
+    Model,
+    Options,
+    Overflow,
+    Part,
+    Reply,
+    Shape,
+    Text,
+    Thinking,
+    ToolSpec,
+)
 from workers.llm.estimating import weight
 
 LEAST_ROOM = 256  # tokens an answer always gets
@@ -60,9 +74,20 @@ def _spoken(stream: Generator[Delta, None, Reply]) -> Talk[Reply]:
         try:
             delta = next(stream)
         except StopIteration as done:
-            reply: Reply = done.value
-            return reply
-        yield Spoke(delta.kind, delta.text)
+            return _tidied(done.value)
+        yield Spoke(delta.kind, tidy(delta.text))
+
+
+def _tidied(reply: Reply) -> Reply:
+    """The reply as it can be written down and sent back: some servers cut characters in two."""
+    parts = tuple(map(_fit, reply.message.parts))
+    return replace(reply, message=replace(reply.message, parts=parts))
+
+
+def _fit(part: Part) -> Part:
+    if isinstance(part, Call):
+        return replace(part, name=tidy(part.name), arguments=tidy(part.arguments))
+    return replace(part, text=tidy(part.text)) if isinstance(part, Text | Thinking) else part
 
 
 def size(messages: Sequence[Message]) -> int:

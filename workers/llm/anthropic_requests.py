@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
+from models.base import is_deep
 from workers.llm import pictures
 from workers.llm.base import (
     Call,
@@ -108,10 +110,12 @@ def _picture(part: Image) -> dict[str, Any]:
 def _input(call: Call) -> dict[str, Any]:
     """The arguments as an object; what the model garbled goes back to it as it wrote it."""
     try:
-        arguments = json.loads(call.arguments)
+        arguments = orjson.loads(call.arguments)  # strict: what it takes can be sent
     except ValueError:
         arguments = None
-    return arguments if isinstance(arguments, dict) else {"unreadable": call.arguments}
+    if isinstance(arguments, dict) and not is_deep(arguments):
+        return arguments
+    return {"unreadable": call.arguments}
 
 
 def _mark_for_caching(turns: list[dict[str, Any]]) -> None:

@@ -122,6 +122,16 @@ def test_malformed_arguments_are_told_to_the_model(toolbox: MakeToolbox) -> None
     assert told.ending.kind == "completed"
 
 
+def test_a_character_that_a_server_cut_in_two_is_no_reason_to_fail(toolbox: MakeToolbox) -> None:
+    model = Reciter([says("Fine \ud83d", [Call("c", "ls", '{"path": "\ud83d"}')]), DONE])
+    told = held(model, toolbox())
+    assert [spoken.text for spoken in told.of(Spoke)][:2] == ["Fine", "?"]
+    assert told.ending.kind == "completed"
+    sent = [part for heard in model.heard for message in heard.messages for part in message.parts]
+    for part in sent:  # what has half a character in it cannot be encoded
+        (part.arguments if isinstance(part, Call) else part.text).encode()
+
+
 def test_a_call_cut_off_at_the_output_limit_does_not_run(
     toolbox: MakeToolbox, workspace: Path
 ) -> None:

@@ -106,14 +106,20 @@ def test_a_model_that_refuses_a_forced_tool_is_asked_for_a_format(server: Provid
     assert reply.message.text == '{"a": "b"}'
 
 
-def test_arguments_the_model_garbled_go_back_to_it_as_it_wrote_them(server: Provider) -> None:
-    garbled = Message("assistant", (Call("c", "read", '{"path": '),))
+@pytest.mark.parametrize(
+    "written",
+    ['{"path": ', r'{"path": "\ud83d"}', '{"n": NaN}', '{"n": ' + "[" * 2000 + "]" * 2000 + "}"],
+)
+def test_arguments_the_model_garbled_go_back_to_it_as_it_wrote_them(
+    server: Provider, written: str
+) -> None:
+    garbled = Message("assistant", (Call("c", "read", written),))
     answered = Message("tool", (Text("Try again."), Result("c", "not JSON", is_error=True)))
 
     ask(server, messages=(*HELLO, garbled, answered))
 
     _, assistant, user = server.requests[0].body["messages"]
-    assert assistant["content"][0]["input"] == {"unreadable": '{"path": '}
+    assert assistant["content"][0]["input"] == {"unreadable": written}
     assert [block["type"] for block in user["content"]] == ["tool_result", "text"]
 
 
