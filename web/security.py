@@ -101,7 +101,7 @@ def authenticate(settings: Settings, streams: bool) -> Principal:
         agent = run_keys.caller(token) if run_keys.resembles(token) else None
         return agent or ANONYMOUS
     if not token and streams:
-        token = request.args.get("token", "")
+        token = str(clean(request.args.get("token", "")))
     found = resolve(token) if token else None
     if found is None:
         raise Unauthenticated()

@@ -36,6 +36,13 @@ def test_a_query_token_opens_streams_only_and_is_never_the_service_token(nobody:
     assert nobody.get("/v1/events/stream?run_id=none&token=djb_owner").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "token", ["%00", "djb_run_%00_x", "a.%00.b", "%ED%A0%80", "djb_run_x_%C3%A9"]
+)
+def test_a_query_token_that_is_no_text_is_401(nobody: FlaskClient, token: str):
+    assert nobody.get(f"/v1/events/stream?token={token}").status_code == 401
+
+
 def test_some_things_are_for_admins(owner: FlaskClient, admin: FlaskClient, engine: FlaskClient):
     answer = owner.get("/v1/admin/llm-calls")
     assert (answer.status_code, answer.json["detail"]) == (403, "Admin access required")
