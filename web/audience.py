@@ -157,7 +157,12 @@ class Audience:
                 listener.held.clear()
                 listener.lost = True
             return
-        listener.connection.send(stream.deliver(item))
+        try:
+            listener.connection.send(stream.deliver(item))
+        except Exception:  # nobody else may go deaf of it; who is cut off comes again
+            log.exception("stream broke", run=stream.topic)
+            listener.connection.last = True
+            return
         if stream.over:
             listener.connection.last = True
         elif stream.behind:

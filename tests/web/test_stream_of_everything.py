@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flask.testing import FlaskClient
 
-from models import activities
+from models import activities, events, streams
 from models.base import db
 from models.config import Settings
 from models.runs import Run
@@ -86,6 +86,21 @@ def test_a_position_that_is_too_old_is_told_of_a_gap(owner: FlaskClient, run: st
         gap = messages(frames, 1)[0]
     assert gap.data["type"] == "stream_gap"
     assert gap.data["from"] == "1600000000000-0"
+
+
+def test_what_one_stream_cannot_read_silences_no_other(owner: FlaskClient, settings: Settings):
+    strange = events.loose("usr_owner", "activity", {"of": "another version"})
+    plain = events.loose("usr_owner", "run_deleted", {"runId": "run_1"})
+    with (
+        listening(owner, "/v1/events/activity/finn") as broken,
+        listening(owner, "/v1/events/stream") as whole,
+    ):
+        assert kinds(messages(broken, 2)) == ["current_state", "connected"]
+        streams.publish(settings.redis_url, [strange, plain])
+        assert kinds(messages(whole, 2)) == ["activity", "run_deleted"]
+        assert messages(broken) == []
+        streams.publish(settings.redis_url, [plain])
+        assert kinds(messages(whole, 1)) == ["run_deleted"]
 
 
 def test_the_older_channels_speak_their_own_shapes(owner: FlaskClient, run: str, work: Work):
