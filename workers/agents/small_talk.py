@@ -63,6 +63,7 @@ class Talk:
         """How many of the messages after the system's are to be condensed first; mostly none."""
         said = self._said()
         turns = [place for place, message in enumerate(said) if message.role == "user"]
+        turns = turns[1:] if self.summary else turns  # notes alone are not condensed once more
         full = size(said) > CROWDED * self.window or self.used > FULL * self.window
         if not full or len(turns) <= EXCHANGES_KEPT:
             return 0

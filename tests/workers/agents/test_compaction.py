@@ -2,9 +2,18 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from models.agents import Agent
+from models.chats import ChatMessage
 from tests.workers.agents.recital import Reciter, call, opening, says
 from workers.agents.asking import size
-from workers.agents.compaction import SHORT_CHARS, Compaction, compact, is_full
+from workers.agents.compaction import (
+    EXCHANGES_KEPT,
+    SHORT_CHARS,
+    Compaction,
+    compact,
+    is_full,
+)
+from workers.agents.small_talk import Talk as SmallTalk
 from workers.halting import Halt
 from workers.llm.base import Message, Overflow, Result
 
@@ -94,3 +103,17 @@ def test_notes_that_cannot_be_made_are_replaced_by_a_list_of_calls() -> None:
 def test_nothing_is_promised_where_nothing_can_be_taken_away() -> None:
     assert compacted(Reciter([]), opening(), Halt()) is None
     assert compacted(Reciter([]), history(["short"]), Halt()) is None
+
+
+def test_notes_of_a_chat_are_condensed_again_only_with_what_came_after_them() -> None:
+    def talk(exchanges: int) -> SmallTalk:
+        said = [
+            ChatMessage(number=number, role=role, content="word " * 200)
+            for number, role in enumerate(("user", "assistant") * exchanges, 5)
+        ]
+        finn, last = Agent(id="finn", name="Finn"), ChatMessage(role="user", content="And now?")
+        return SmallTalk(finn, said, last, summary="They spoke of words.", window=1_000)
+
+    assert talk(EXCHANGES_KEPT).condensable() == 0
+    longer = talk(EXCHANGES_KEPT + 1)
+    assert (longer.condensable(), longer.condensed_up_to()) == (3, 6)
