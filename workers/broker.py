@@ -26,6 +26,7 @@ from redis.retry import Retry
 from models import failures
 from models.base import db
 from models.logs import log
+from models.steps import ACTIVE, Step
 from tasks import QUEUES, TASKS, Task
 from tasks.failures import repeat
 from tasks.runs import proceed
@@ -173,7 +174,7 @@ class BellBroker(dramatiq.Broker):
         except DecodeError:
             log.error("message is not readable", queue=queue, body=body[:500])
         else:
-            if message.actor_name in (execute.name, proceed.name):
+            if _counted(message.actor_name, message.args):
                 self._give_back([self.waiting(queue), held], [body])
                 return
             log.warning("job lost its worker", task=message.actor_name, args=message.args)
@@ -217,6 +218,14 @@ class BellBroker(dramatiq.Broker):
             log.warning("no farewell to Redis", error=str(error).strip())
         self.client.close()
         self.listener.close()
+
+
+def _counted(name: str, args: Sequence[Any]) -> bool:
+    """Whether a job worked on a step, which counts the workers it loses itself."""
+    if name != proceed.name:
+        return name == execute.name
+    with db.connection_context():
+        return Step.select().where((Step.run == args[0]) & Step.state.in_(ACTIVE)).exists()
 
 
 def _how(body: dict[str, Any]) -> str | None:

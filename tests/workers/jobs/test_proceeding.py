@@ -11,6 +11,7 @@ import pytest
 from models import base, events, runs, steps
 from models.agents import Agent
 from models.config import Settings
+from models.failures import Failure
 from models.llm_calls import LlmCall
 from models.outbox import Outbox
 from models.pipelines import Pipeline
@@ -19,7 +20,9 @@ from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
 from tests.beginning import begun
+from tests.workers.test_dramatiq_traps import died, take
 from workers import clock
+from workers.broker import BellBroker
 from workers.jobs import runs as jobs
 
 ANNA = Principal("usr_anna", "user")
@@ -105,6 +108,24 @@ def test_where_the_agent_has_no_hand_free_the_run_waits_for_one(
     work()
     assert of(second).state == runs.COMPLETED
     Agent.update(concurrent_steps=2).where(Agent.id == step.agent_id).execute()
+
+
+def test_who_took_a_run_up_and_died_is_counted_once(
+    start: Callable[..., Run], stream: str, work: Work
+) -> None:
+    """By the step once there is one, and else by the job: deciding may kill a worker, too."""
+    begun_run, new = start(), start()
+    begun(begun_run.id)
+    dead, alive = BellBroker(stream), BellBroker(stream)
+    bodies = [row.body for row in Outbox.select() if row.body.get("task") == "runs.proceed"]
+    dead.send(steps.AGENTS, bodies)
+    consumer = dead.consume(steps.AGENTS, prefetch=2)
+    assert [take(consumer) for _ in bodies] == [begun_run.id, new.id]
+    died(dead)
+    assert alive.put_back_orphans() == 1
+    (failure,) = Failure.select()
+    assert failure.arguments["args"] == [new.id, 1]
+    assert alive.length(steps.AGENTS) == 1
 
 
 def test_a_retry_that_is_due_later_is_asked_for_then(start: Callable[..., Run], work: Work) -> None:
