@@ -13,6 +13,7 @@ from models.grammar_fields import Fields, Notes
 from models.grammar_json import fingerprint, from_json, to_json
 from models.grammar_steps import (
     ALLOWANCE_KEYS,
+    LONGEST_MODEL,
     THINKING_LEVELS,
     Allowance,
     read_allowance,
@@ -107,7 +108,7 @@ def read_agent(fields: Fields) -> AgentSpec:
         id=agent_id,
         name=fields.text("name") or agent_id,
         persona=fields.text("persona"),
-        model=fields.text("model"),
+        model=fields.text("model", LONGEST_MODEL),
         tools=fields.texts("tools"),
         thinking_level=fields.choice("thinkingLevel", THINKING_LEVELS),
     )

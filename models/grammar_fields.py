@@ -49,14 +49,16 @@ class Fields:
         node = self.node.fields.get(key)
         return None if node is None or node.value is None else node
 
-    def text(self, key: str) -> str | None:
-        """A scalar as it was written."""
+    def text(self, key: str, most: int | None = None) -> str | None:
+        """A scalar as it was written, of at most so many characters."""
         node = self.given(key)
         if node is None:
             return None
         if node.text is None:
             self.notes.error(node, "must be text")
             return None
+        if most is not None and len(node.text) > most:
+            self.notes.error(node, f"is longer than {most} characters")
         return node.text
 
     def required(self, key: str) -> str:

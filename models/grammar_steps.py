@@ -16,6 +16,7 @@ from models.grammar_yaml import Node
 STEP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 TEMPLATE_NAME = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 THINKING_LEVELS = ("off", "minimal", "low", "medium", "high", "xhigh")
+LONGEST_MODEL = 256  # what the rows of a run hold of a model's name
 METHODS = ("response_format", "tool_use")
 
 ALLOWANCE_KEYS = (
@@ -60,7 +61,7 @@ def read_allowance(fields: Fields) -> Allowance:
     seconds = fields.whole("timeoutSeconds", 1, 86_400)
     timeout = fields.whole("timeout", 1, 86_400)
     return Allowance(
-        model=fields.text("model"),
+        model=fields.text("model", LONGEST_MODEL),
         tools=fields.texts("tools"),
         max_retries=fields.whole("maxRetries", 0, 20),
         timeout=timeout if seconds is None else seconds,

@@ -139,6 +139,7 @@ def test_a_key_given_twice_is_an_error_not_a_silent_loss():
         ("maxTurns: true", "steps[0].maxTurns: must be a whole number"),
         ("tools: bash", "steps[0].tools: must be a list"),
         ("onFailure: A", "steps[0].onFailure: must be a mapping"),
+        (f"model: {'m' * 257}", "steps[0].model: is longer than 256 characters"),
     ],
 )
 def test_what_cannot_work_is_refused(line, complaint):
