@@ -25,6 +25,7 @@ PARTIAL = (
     "steps_leased",
     "steps_queued",
     "runs_active",
+    "runs_completed",
     "swarms_active",
     "api_keys_one_per_agent",
     "sessions_chats",

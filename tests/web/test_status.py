@@ -9,8 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from models import processes
+from models.base import db
 from models.config import Settings
-from models.health import spoken
+from models.health import figures, spoken
+from models.runs import Run
 from tests.patience import within
 from web import create_app
 
@@ -34,6 +36,26 @@ def test_status_is_remembered_for_a_moment(
     before = nobody.get("/v1/status").json["queue_depth"]
     owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"})
     assert nobody.get("/v1/status").json["queue_depth"] == before
+
+
+def test_status_does_not_look_through_all_that_was_ever_done(
+    owner: FlaskClient, caplog: pytest.LogCaptureFixture
+):
+    owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"})
+    names = [field.column_name for field in Run._meta.sorted_fields]
+    given = {"id": "'run_' || place", "state": "'completed'", "started_at": "place"}
+    values = [(given | {"completed_at": "place"}).get(name, f'"{name}"') for name in names]
+    columns = ", ".join(f'"{name}"' for name in names)
+    with db.connection_context(), caplog.at_level("DEBUG", "peewee"):
+        past = f"SELECT {', '.join(values)} FROM runs, generate_series(1, 500) AS place"  # noqa: S608
+        db.execute_sql(f"INSERT INTO runs ({columns}) {past}")
+        db.execute_sql("ANALYZE runs")
+        caplog.clear()
+        assert figures()["completed_runs_last_hour"] == 0
+        asked = [each.msg for each in caplog.records if "avg(" in str(each.msg).lower()]
+        ((sql, params),) = asked
+        plan = [line for (line,) in db.execute_sql(f"EXPLAIN {sql}", params)]
+    assert [line for line in plan if "runs_completed" in line], plan
 
 
 def test_without_redis_work_is_still_accepted(settings: Settings, database: str):
