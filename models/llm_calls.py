@@ -12,6 +12,8 @@ from models.principals import Principal
 from models.projects import of_runs
 from models.runs import Run
 
+LONGEST_REQUEST_ID = 256  # of what a provider calls an answer
+
 
 def dollars() -> DecimalField:
     """US dollars; null when no price is known."""
@@ -30,7 +32,7 @@ class LlmCall(Model):
     step_id = CharField(max_length=IDENTIFIER, null=True)
     agent_id = CharField(max_length=IDENTIFIER)
     owner_id = CharField(max_length=IDENTIFIER, null=True)
-    request_id = CharField(max_length=256, null=True)
+    request_id = CharField(max_length=LONGEST_REQUEST_ID, null=True)
     provider = CharField(max_length=64)
     model = CharField(max_length=256)
     key_source = CharField(max_length=16, null=True)

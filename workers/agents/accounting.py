@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from models import catalogue, keys, shares
+from models.base import clean
 from models.errors import Forbidden
 from models.keys import Key
-from models.llm_calls import LlmCall
+from models.llm_calls import LONGEST_REQUEST_ID, LlmCall
 from models.runs import Run
 from models.spending import Shared
 from models.steps import Step
@@ -68,7 +69,7 @@ def call_row(
         step_id=step.step_id,
         agent_id=step.agent_id,
         owner_id=run.owner_id,
-        request_id=reply.request_id,
+        request_id=reply.request_id and clean(str(reply.request_id))[:LONGEST_REQUEST_ID],
         provider=model.provider,
         model=model.name,
         key_source=key and key.source,

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, strategies
 
 from models import base, budgets
+from models.llm_calls import LlmCall
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.runs import Run
 from models.spending import Busy, Reached
+from models.steps import Step
 from tasks import runs as commands
+from workers.agents.accounting import call_row
 from workers.agents.events import Answer, Asking
 from workers.agents.purse import LEAST_ANSWER, Purse
 from workers.llm import estimating
@@ -93,6 +96,18 @@ def test_an_answer_pays_what_it_took(database: str, model: Model) -> None:
 
     assert stands(run)["spent_usd"] == Decimal("0.002")
     assert (stands(run)["spent_tokens"], stands(run)["reserved_tokens"]) == (500, 0)
+
+
+def test_what_a_provider_calls_an_answer_is_kept_as_far_as_there_is_room(
+    database: str, model: Model
+) -> None:
+    run = limited(limit_usd=1.0)
+    step = Step(id="exec_1", run=run.id, step_id="S", agent_id="finn", session_id="ses_1")
+    reply = Reply(ANSWERED, Usage(input=1, output=1), "end", "gpt-4o", "\0" + "x" * 1_000)
+    with base.db.atomic():
+        call_row(run, step, model, None, 1, Answer(reply, 0.1, 2)).add()
+    (call,) = LlmCall.select()
+    assert call.request_id == "\ufffd" + "x" * 255
 
 
 def test_a_call_that_was_refused_costs_nothing(database: str, model: Model) -> None:
