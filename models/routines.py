@@ -268,3 +268,10 @@ def forget_old() -> None:
         """,  # noqa: S608
         (KEPT_MS,),
     )
+    db.execute_sql(
+        f"""
+        DELETE FROM activities
+        WHERE run_id IS NULL AND type = 'pulse_skipped' AND created_at < {CLOCK} - %s
+        """,  # noqa: S608
+        (KEPT_MS,),
+    )

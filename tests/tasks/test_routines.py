@@ -345,3 +345,14 @@ def test_deleting_while_it_comes_up_leaves_nothing_at_work(work: Work) -> None:
         work()
     assert not Run.select().where(Run.state.in_(runs.ACTIVE)).exists()
     assert not Firing.select().where(Firing.state.in_(routines.OPEN)).exists()
+
+
+def test_how_often_a_routine_was_skipped_is_not_told_for_ever(database: str) -> None:
+    for kind, at in (("pulse_skipped", 1), ("pulse_skipped", database_ms()), ("swarm_started", 1)):
+        Activity.create(agent_id="finn", type=kind, data={}, created_at=at)
+    routines.forget_old()
+    left = Activity.select().order_by(Activity.id)
+    assert [(each.type, each.created_at > 1) for each in left] == [
+        ("pulse_skipped", True),
+        ("swarm_started", False),
+    ]
