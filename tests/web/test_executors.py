@@ -14,12 +14,13 @@ from models.agents import Agent
 from models.base import db
 from models.runs import Run
 from models.steps import Step
+from tests.conftest import PROJECT
 from tests.processes.product import scripted
 
 Work = Callable[..., int]
 ORDER = {
     "agent_id": "yukihiro",
-    "project_id": "p1",
+    "project_id": PROJECT,
     "task_id": "T1",
     "execution_prompt": "Mend the roof",
 }
@@ -53,7 +54,11 @@ def test_an_executor_carries_out_its_order_and_reports(owner: FlaskClient, work:
     assert (done["agent_id"], done["task_branch"]) == ("yukihiro", "feat/T1-mend-the-roof")
     assert done["duration_ms"] >= 0
     run = owner.get(f"/v1/runs/{told['run_id']}").json
-    assert (run["status"], run["pipeline_id"], run["project_id"]) == ("completed", "execute", "p1")
+    assert (run["status"], run["pipeline_id"], run["project_id"]) == (
+        "completed",
+        "execute",
+        PROJECT,
+    )
     assert [step["step_id"] for step in run["steps"]] == ["EXECUTE"]
     (session,) = owner.get("/v1/sessions").json["sessions"]
     assert (session["source"], session["run_id"]) == ("executor", told["run_id"])
@@ -176,9 +181,9 @@ def test_who_waits_is_answered_when_the_executor_is_done(owner: FlaskClient, wor
 def test_the_executors_of_a_task_are_listed_newest_first(owner: FlaskClient, stranger: FlaskClient):
     runs = [spawn(owner).json["run_id"] for _ in range(3)]
     spawn(owner, task_id="T2")
-    for path in ("/v1/runs/projects/p1/tasks/T1", "/v1/projects/p1/tasks/T1"):
+    for path in (f"/v1/runs/projects/{PROJECT}/tasks/T1", f"/v1/projects/{PROJECT}/tasks/T1"):
         told = owner.get(f"{path}/executor-runs?limit=2").json
-        assert (told["task_id"], told["project_id"], told["count"]) == ("T1", "p1", 2)
+        assert (told["task_id"], told["project_id"], told["count"]) == ("T1", PROJECT, 2)
         assert [run["run_id"] for run in told["runs"]] == runs[:0:-1]
         assert stranger.get(f"{path}/executor-runs").json["runs"] == []
 
@@ -206,7 +211,7 @@ def test_the_history_has_what_runs_and_their_steps_came_to(
         return [run["run_id"] for run in answer.json["runs"]]
 
     assert found(task_id="T1") == [executor]
-    assert found(project_id="p1") == [waiting, executor]
+    assert found(project_id=PROJECT) == [waiting, executor]
     assert found(agent_id="yukihiro") == [waiting, pipeline, executor]
     assert found(agent_id="holt") == []
     assert found(status="terminal") == [pipeline, executor]
@@ -219,9 +224,27 @@ def test_the_history_has_what_runs_and_their_steps_came_to(
     assert stranger.get("/v1/internal/run-history").json["runs"] == []
 
 
+def test_what_a_stranger_labels_with_a_project_is_none_of_its_runs(
+    owner: FlaskClient, stranger: FlaskClient, work: Work
+):
+    """Its people and its agents read what is among them; a typo's label is no other."""
+    foreign, typo = (spawn(stranger, project_id=name).json["run_id"] for name in (PROJECT, "typo"))
+    mine = spawn(owner).json["run_id"]
+    work()
+    history = owner.get("/v1/internal/run-history").json["runs"]
+    assert [run["run_id"] for run in history] == [mine]
+    assert [run["id"] for run in owner.get("/v1/runs").json] == [mine]
+    assert owner.get(f"/v1/spawn-executor/{foreign}").status_code == 404
+    for run, label in ((foreign, PROJECT), (typo, "typo")):
+        assert stranger.get(f"/v1/spawn-executor/{run}").json["project_id"] == label
+        assert stranger.get(f"/v1/runs/{run}").json["project_id"] is None
+        runs = f"/v1/projects/{label}/tasks/T1/executor-runs"
+        assert stranger.get(runs).json["runs"] == []
+
+
 @pytest.mark.parametrize(
     ("path", "least"),
-    [("/v1/projects/p1/tasks/T1/executor-runs", 0), ("/v1/internal/run-history", 1)],
+    [(f"/v1/projects/{PROJECT}/tasks/T1/executor-runs", 0), ("/v1/internal/run-history", 1)],
 )
 def test_lists_of_executors_are_read_page_by_page(owner: FlaskClient, path: str, least: int):
     spawned = [spawn(owner).json["run_id"] for _ in range(3)][::-1]

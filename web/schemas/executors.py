@@ -128,6 +128,7 @@ def _told(run: Run) -> dict[str, Any]:
     taken = (run.completed_at or 0) - (run.started_at or run.created_at)
     return {
         **run.__data__,
+        "project_id": run.project_id or run.meta.get("project_id"),
         "pause_reason": run.pause_reason if run.state == PAUSED else None,
         "success": run.state == COMPLETED if over else None,
         "outputs": report | run.outputs,
