@@ -6,11 +6,12 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from models.credentials import Credential
-from tests.servers.provider import Answer, Provider
+from tests.servers.provider import Answer, Provider, _data, _event
 from tests.servers.speaking import Speaker, collected, remote
 from workers.halting import Halt, Stopped
 from workers.llm import open_model
@@ -109,6 +110,48 @@ def test_a_chunk_that_cannot_be_read_is_unavailable(wired: Speaker, junk: bytes)
 
     with pytest.raises(Unavailable):
         collected(wired.ask(Answer(raw=frame)))
+
+
+@pytest.mark.parametrize("told", ["many", 1e30, 2**40, -5, None, [1]])
+def test_figures_that_no_call_can_have_are_estimated(wired: Speaker, told: Any) -> None:
+    _, reply = collected(wired.ask(Answer(raw=frames(wired, told, told))))
+
+    assert reply.message.text == "hi"
+    assert reply.usage.approximate
+    assert 0 < reply.usage.input < 100
+
+
+def test_a_whole_number_of_tokens_may_be_written_with_a_point(wired: Speaker) -> None:
+    _, reply = collected(wired.ask(Answer(raw=frames(wired, 12.0, 7.0))))
+
+    assert (reply.usage.input, reply.usage.output, reply.usage.approximate) == (12, 7, False)
+
+
+@pytest.mark.parametrize("odd", [[1], "text", 5])
+def test_an_answer_of_another_shape_is_unavailable(wired: Speaker, odd: Any) -> None:
+    raw = frames(wired, 1, 1).replace(b'"DETAILS"', json.dumps(odd).encode())
+
+    with pytest.raises(Unavailable, match="cannot be read"):
+        collected(wired.ask(Answer(raw=raw)))
+
+
+def frames(wired: Speaker, sent: Any, written: Any) -> bytes:
+    """An answer with these figures in it, in the protocol's words."""
+    details = None if sent != 1 else "DETAILS"
+    if wired.model.provider == "anthropic":
+        usage = {"input_tokens": sent, "output_tokens": written, "output_tokens_details": details}
+        block: dict[str, Any] = {"type": "text", "text": "hi"}
+        events = [
+            {"type": "message_start", "message": {"id": "msg_1", "usage": usage}},
+            {"type": "content_block_start", "index": 0, "content_block": block},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+            {"type": "message_stop"},
+        ]
+        return b"".join(_event(event.pop("type"), **event) for event in events)
+    choice = {"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": sent, "completion_tokens": written}
+    usage["completion_tokens_details"] = details
+    return _data({"id": "c", "choices": [choice], "usage": usage}) + b"data: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("hang", [-1, 0, 2])

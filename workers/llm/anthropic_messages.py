@@ -28,6 +28,7 @@ from workers.llm.base import (
     ToolSpec,
     Unavailable,
     Usage,
+    counted,
 )
 from workers.llm.concessions import Request
 from workers.llm.endpoint import Endpoint
@@ -162,7 +163,8 @@ class _Answer:
         if self._stop == "model_context_window_exceeded":
             raise Overflow(f"{self._endpoint.provider} reached the end of its context window.")
         message = Message("assistant", tuple(self._parts()))
-        usage = self._tokens() if self._usage else estimated(messages, message)
+        usage = self._tokens()
+        usage = usage if usage.told else estimated(messages, message)
         if self._stop == "max_tokens":
             return Reply(message, usage, "length", self._model, self._request_id)
         stop = "calls" if message.calls else "end"
@@ -180,14 +182,15 @@ class _Answer:
                 yield Text(block.text)
 
     def _tokens(self) -> Usage:
-        count = self._usage.get
-        read, write = count("cache_read_input_tokens", 0), count("cache_creation_input_tokens", 0)
+        told = self._usage.get
+        read = counted(told("cache_read_input_tokens"))
+        write = counted(told("cache_creation_input_tokens"))
         return Usage(
-            input=count("input_tokens", 0) + read + write,
-            output=count("output_tokens", 0),
+            input=counted(told("input_tokens")) + read + write,
+            output=counted(told("output_tokens")),
             cache_read=read,
             cache_write=write,
-            thinking=(count("output_tokens_details") or {}).get("thinking_tokens") or 0,
+            thinking=counted((told("output_tokens_details") or {}).get("thinking_tokens")),
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 from workers.halting import Halt
 
+MOST_TOKENS = 100_000_000  # more than any call has, and few enough for the rows that add them up
+
 
 @dataclass(frozen=True)
 class Text:
@@ -87,6 +89,16 @@ class Usage:
     cache_write: int = 0
     thinking: int = 0
     approximate: bool = False
+
+    @property
+    def told(self) -> bool:
+        """Whether the provider told anything."""
+        return bool(self.input or self.output)
+
+
+def counted(told: Any) -> int:
+    """Tokens as a provider told them: 0 where that is no number, or none that a call can have."""
+    return int(told) if isinstance(told, int | float) and 0 <= told <= MOST_TOKENS else 0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from workers.llm.base import (
     ToolSpec,
     Unavailable,
     Usage,
+    counted,
 )
 from workers.llm.concessions import Request
 from workers.llm.endpoint import Endpoint
@@ -164,7 +165,7 @@ class _Answer:
             stop = "calls" if message.calls else "end"
         return Reply(
             message,
-            self._usage or estimated(messages, message),
+            self._usage if self._usage and self._usage.told else estimated(messages, message),
             stop,  # type: ignore[arg-type]
             self._model,
             self._request_id,
@@ -185,9 +186,9 @@ class _Answer:
 def _usage(usage: Mapping[str, Any]) -> Usage:
     sent, written = (usage.get(f"{name}_tokens_details") or {} for name in ("prompt", "completion"))
     return Usage(
-        input=usage.get("prompt_tokens") or 0,
-        output=usage.get("completion_tokens") or 0,
-        cache_read=sent.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0,
-        cache_write=sent.get("cache_write_tokens") or 0,
-        thinking=written.get("reasoning_tokens") or 0,
+        input=counted(usage.get("prompt_tokens")),
+        output=counted(usage.get("completion_tokens")),
+        cache_read=counted(sent.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")),
+        cache_write=counted(sent.get("cache_write_tokens")),
+        thinking=counted(written.get("reasoning_tokens")),
     )

@@ -26,6 +26,9 @@ from workers.llm.failures import failure, unreachable
 from workers.llm.lines import Lines
 from workers.llm.streaming import Stream, interruptible
 
+# What reading an answer raises that is not of the shape the protocol gives it.
+MISSHAPEN = (ValueError, TypeError, AttributeError, LookupError)
+
 
 class Answer(Protocol):
     """An answer in the making."""
@@ -92,7 +95,7 @@ class Wire(ABC):
                 return answer.reply(messages)
             except self.sdk.BadRequestError as error:
                 request = self._conceded(request, error)
-            except (self.fault, httpx2.HTTPError, ValueError) as error:
+            except (self.fault, httpx2.HTTPError, *MISSHAPEN) as error:
                 raise self._meaning(error) from error
 
     def _stream(
