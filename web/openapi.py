@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 from http import HTTPStatus
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import flask_smorest
 from apispec.ext.marshmallow import MarshmallowPlugin
-from flask import Blueprint, Flask, Response, current_app, json
+from flask import Blueprint, Flask, Response, current_app
 from marshmallow import Schema, fields
 from swagger_ui_bundle import swagger_ui_path
 
@@ -61,9 +63,51 @@ class Problem(Schema):
 
 
 class Api(flask_smorest.Api):
-    """flask-smorest's registry, with our errors and without its own pages."""
+    """flask-smorest's registry, with our errors and without its own pages.
+
+    Its document is made when somebody first asks for it: that takes longer than all else that an
+    application does before it answers, and few processes are ever asked.
+    """
 
     ERROR_SCHEMA = Problem
+
+    def __init__(self, app: Flask, **options: Any) -> None:
+        self._described: list[Any] = []
+        self._document: str | None = None
+        self._making = Lock()
+        super().__init__(app, **options)
+
+    def register_blueprint(self, blp: Any, **options: Any) -> None:
+        """Answer the blueprint's routes; `document` describes them."""
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blp.name] = self
+        self._app.register_blueprint(blp, **options)
+        self._described.append(blp)
+
+    def document(self) -> str:
+        """The OpenAPI document as JSON."""
+        with self._making:
+            if self._document is None:
+                self._document = self._made()
+            return self._document
+
+    def _made(self) -> str:
+        for blueprint in self._described:
+            name = blueprint.name
+            blueprint.register_views_in_doc(self, self._app, self.spec, name=name, parameters=None)
+            self.spec.tag({"name": name, "description": blueprint.description})
+        self._say_who_may_call()
+        return json.dumps(self.spec.to_dict())
+
+    def _say_who_may_call(self) -> None:
+        for rule in self._app.url_map.iter_rules():
+            path = self.flask_plugin.flaskpath2openapi(rule.rule)
+            for method, operation in self.spec._paths.get(path, {}).items():
+                if method not in METHODS:
+                    continue  # parameters that the methods share
+                view = self._app.view_functions[rule.endpoint]
+                operation["x-access"] = mark(view, method.upper(), "access", "user")
+                if operation["x-access"] == "public":
+                    operation["security"] = []
 
     def _register_error_handlers(self) -> None:
         """`web.errors` answers errors."""
@@ -106,17 +150,8 @@ def _named(schema: Any) -> str:
 
 
 def finish(app: Flask, api: Api) -> None:
-    """Say in the document who may call what, and serve it."""
-    for rule in app.url_map.iter_rules():
-        path = api.flask_plugin.flaskpath2openapi(rule.rule)
-        for method, operation in api.spec._paths.get(path, {}).items():
-            if method not in METHODS:
-                continue  # parameters that the methods share
-            access = mark(app.view_functions[rule.endpoint], method.upper(), "access", "user")
-            operation["x-access"] = access
-            if access == "public":
-                operation["security"] = []
-    app.extensions["openapi"] = json.dumps(api.spec.to_dict())
+    """Serve the document."""
+    app.extensions["openapi"] = api
     app.register_blueprint(pages())
 
 
@@ -132,7 +167,7 @@ def pages() -> Blueprint:
 @public
 def document() -> Response:
     """The OpenAPI document."""
-    return Response(current_app.extensions["openapi"], mimetype="application/json")
+    return Response(current_app.extensions["openapi"].document(), mimetype="application/json")
 
 
 @public

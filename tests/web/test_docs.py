@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 from flask.testing import FlaskClient
 
 from models.base import Model, Moment
+from models.config import Settings
 from models.onboarding import OnboardingSession
 from models.runs import Run
+from web import create_app
 from web.schemas.base import Milliseconds, field_of
 
 
@@ -20,6 +23,13 @@ def test_the_document_is_there_without_a_token(nobody: FlaskClient):
     assert document["paths"]["/v1/pipelines/{pipeline_id}"]["put"]["x-access"] == "admin"
     asked = document["paths"]["/v1/runs"]["post"]["requestBody"]["content"]["application/json"]
     assert asked["example"]["pipeline_id"] == "engineering"
+
+
+def test_of_many_who_ask_first_all_get_the_same_document(settings: Settings, nobody: FlaskClient):
+    made = create_app(settings)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: made.test_client().get("/openapi.json"), range(4)))
+    assert {answer.text for answer in answers} == {nobody.get("/openapi.json").text}
 
 
 def test_the_page_loads_only_what_we_serve_and_runs_no_inline_script(nobody: FlaskClient):
