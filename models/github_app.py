@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -218,11 +218,19 @@ def _signed() -> GitHub:
 
     chosen = configured()
     key = chosen.private_key() or ""
+    if not _opens(key):
+        raise Unavailable("The GitHub App is not configured: its key does not open")
+    return GitHub(AppAuthStrategy(chosen.app_id, key), config=_config(chosen.api_url))
+
+
+@lru_cache(maxsize=2)
+def _opens(key: str) -> bool:
+    """Whether it is a key; telling takes longer than most of what is asked with it."""
     try:
         load_pem_private_key(key.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Unavailable("The GitHub App is not configured: its key does not open") from None
-    return GitHub(AppAuthStrategy(chosen.app_id, key), config=_config(chosen.api_url))
+        return False
+    return True
 
 
 def _opened(opener: Token) -> GitHub:
@@ -292,5 +300,10 @@ def _config(url: str) -> Config:
     patience = httpx.Timeout(8, connect=3, pool=1)
     at_once = LocalThrottler(AT_ONCE)
     return get_config(
-        base_url=url, timeout=patience, throttler=at_once, http_cache=False, auto_retry=False
+        base_url=url,
+        timeout=patience,
+        throttler=at_once,
+        http_cache=False,
+        auto_retry=False,
+        ssl_verify=httpx.create_ssl_context(),  # read once, it takes a while
     )

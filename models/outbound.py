@@ -60,7 +60,7 @@ def client(
     address. It raises Refused beside what httpx2 raises.
     """
     return httpx2.Client(
-        transport=_Transport(gate or Gate(), tls or _authorities()),
+        transport=_Transport(gate or Gate(), tls or authorities()),
         trust_env=False,
         follow_redirects=redirects,
         max_redirects=MOST_REDIRECTS,
@@ -70,7 +70,7 @@ def client(
 
 def transport(gate: Gate) -> httpx2.HTTPTransport:
     """What `client` connects by, for clients that are made elsewhere."""
-    return _Transport(gate, _authorities())
+    return _Transport(gate, authorities())
 
 
 def fetch_json(
@@ -297,6 +297,6 @@ def _invalid(field: str, why: str) -> Invalid:
 
 
 @cache
-def _authorities() -> ssl.SSLContext:
+def authorities() -> ssl.SSLContext:
     """Whom to believe about names: read once, it takes a while."""
     return httpx2.create_ssl_context()

@@ -47,7 +47,12 @@ class Endpoint:
             return httpx2.Client(follow_redirects=False, transport=through, event_hooks=hooks)
         host = urlsplit(self.base_url).hostname or ""
         loopback = host == "localhost" or host.startswith("127.") or host == "::1"
-        return httpx2.Client(follow_redirects=False, trust_env=not loopback, event_hooks=hooks)
+        return httpx2.Client(
+            follow_redirects=False,
+            trust_env=not loopback,
+            verify=outbound.authorities(),
+            event_hooks=hooks,
+        )
 
     def without_key(self, words: str) -> str:
         """`words` of the provider or of a library, which may repeat the key they were given."""
