@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ SECONDS = 120.0
 ERROR_LINES = 5
 PASSWORD = "DJINN_GIT_PASSWORD"  # noqa: S105 - the name of a variable
 ASKED = f'!f() {{ echo username=x-access-token; echo "password=${PASSWORD}"; }}; f'
+PLAIN = re.compile(r"refs(/\w[\w-]*)+", re.ASCII)
 NOWHERE = {"PATH": "/nonexistent", "GIT_EXEC_PATH": "/nonexistent"}
 
 SETTINGS = (
@@ -115,6 +117,13 @@ class Git:
         if self.childless:
             return NOWHERE
         return {PASSWORD: self.password} if self.password is not None else {}
+
+
+def may_name(git: Git, reference: str) -> bool:
+    """Whether a reference can have this name; only an unusual one is worth asking git."""
+    if PLAIN.fullmatch(reference):
+        return True
+    return "\0" not in reference and not git.outcome("check-ref-format", reference).code
 
 
 def _environment(program: str, author: str) -> Mapping[str, str]:

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from workers.workspaces.git import COMMITTER, DOMAIN, Git
+
+HEADER = re.compile(
+    rb"commit \d+\0tree (?P<tree>[0-9a-f]{40,64})\n(parent [0-9a-f]{40,64}\n)*author [^\n]*\n"
+    rb"committer [^\n]* (?P<when>\d+) [+-]\d{4}\n"
+)
 
 
 def write_commit(git_dir: Path, parents: Sequence[str], tree: str, message: str, when: int) -> str:
@@ -29,6 +35,20 @@ def write_commit(git_dir: Path, parents: Sequence[str], tree: str, message: str,
     path.parent.mkdir(parents=True, exist_ok=True)
     replace(path, zlib.compress(content))
     return name
+
+
+def read_commit(git_dir: Path, name: str) -> tuple[str, int] | None:
+    """The tree of a commit and its time in seconds; None where only git can tell.
+
+    What was just committed lies there by itself, the rest in packs.
+    """
+    path = git_dir / "objects" / name[:2] / name[2:]
+    try:
+        content = zlib.decompress(path.read_bytes())
+    except (OSError, zlib.error):
+        return None
+    found = HEADER.match(content)
+    return (found["tree"].decode(), int(found["when"])) if found else None
 
 
 def replace(path: Path, content: bytes) -> None:

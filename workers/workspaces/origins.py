@@ -17,7 +17,7 @@ from models import outbound
 from models.addresses import refused
 from models.config import settings
 from workers.workspaces import locks, trees
-from workers.workspaces.git import ASKED, Git, Outcome, WorkspaceError
+from workers.workspaces.git import ASKED, Git, Outcome, WorkspaceError, may_name
 from workers.workspaces.workspace import BASE, WORK, Workspace
 
 SECONDS = 600.0
@@ -170,16 +170,15 @@ def _branch_off(workspace: Workspace, mirror: Path, branch: str) -> None:
         *("--template=", "--", str(mirror), str(workspace.git_dir)),
     )
     start = workspace.git("rev-parse", f"refs/heads/{branch}^{{commit}}").strip()
-    workspace.git("update-ref", BASE, start)
-    workspace.git("update-ref", f"refs/heads/{workspace.branch}", start)
+    workspace.point(BASE, start)
+    workspace.point(f"refs/heads/{workspace.branch}", start)
 
 
 def _known(mirror: Git, work: str | None) -> str | None:
     """The branch, if the repository has it; WorkspaceError for what can be no branch's name."""
     if work is None:
         return None
-    wrong = mirror.outcome("check-ref-format", f"refs/heads/{work}").code
-    if wrong or work.startswith("-"):
+    if work.startswith("-") or not may_name(mirror, f"refs/heads/{work}"):
         raise WorkspaceError(f"{work!r} cannot be the name of a branch")
     found = mirror.outcome("show-ref", "--verify", "--quiet", f"refs/heads/{work}")
     return None if found.code else work

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.blobs import Blobs
-from workers.workspaces.git import Git, WorkspaceError
+from workers.workspaces.git import Git, WorkspaceError, may_name
 from workers.workspaces.objects import write_commit
 from workers.workspaces.workspace import Conflict, Saved, Workspace
 
 LEFT = "refs/djinn/left"
-# Before it git can only merge in a work tree.
-MERGES_TREES = (2, 38)
+MISUSED = 129  # how a git before 2.38 ends, which can only merge in a work tree
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def _check_names(git: Git, names: Sequence[str]) -> None:
     if len(set(names)) != len(names):
         raise WorkspaceError("Two of the starts have the same name")
     for name in names:
-        if "\0" in name or git.outcome("check-ref-format", f"{LEFT}/{name}").code:
+        if not may_name(git, f"{LEFT}/{name}"):
             raise WorkspaceError(f"{name!r} cannot be the name of a start")
 
 
@@ -67,8 +65,7 @@ def _joined(workspace: Workspace, ours: str, start: Start) -> str | Conflict:
         return ours
     if ahead == "0":
         return theirs
-    merge = merged_trees if _version(git) >= MERGES_TREES else merged_in_tree
-    tree, files = merge(workspace, ours, theirs)
+    tree, files = merged_trees(workspace, ours, theirs)
     if tree is None:
         return Conflict(start.name, theirs, files)
     seconds = git("show", "--no-patch", "--format=%ct", ours, theirs).split()
@@ -79,11 +76,13 @@ def _joined(workspace: Workspace, ours: str, start: Start) -> str | Conflict:
 def merged_trees(
     workspace: Workspace, ours: str, theirs: str
 ) -> tuple[str | None, tuple[str, ...]]:
-    """The tree of both commits, or None and the files in conflict; touches no file."""
+    """The tree of both commits, or None and the files in conflict; touches no file, if git can."""
     done = workspace.git.outcome(
         *("merge-tree", "--write-tree", "--allow-unrelated-histories", "--no-messages"),
         *("--name-only", "-z", ours, theirs),
     )
+    if done.code == MISUSED:
+        return merged_in_tree(workspace, ours, theirs)
     if done.code not in (0, 1):
         raise WorkspaceError(done.complaint)
     tree, *files = done.said.rstrip("\0").split("\0")
@@ -107,8 +106,3 @@ def merged_in_tree(
     tree = None if done.code else git("write-tree").strip()
     git("reset", "--hard", "--quiet")
     return tree, tuple(names.split("\0")[:-1])
-
-
-def _version(git: Git) -> tuple[int, ...]:
-    found = re.search(r"(\d+)\.(\d+)", git("version"))
-    return tuple(map(int, found.groups())) if found else (0, 0)

@@ -28,11 +28,11 @@ def without_nested(tree: Path, aside: Path) -> Iterator[bool]:
     One that a program still running made anew in between stays in the place of ours.
     """
     delete(aside)
-    aside.mkdir(mode=0o700)
     with ExitStack() as after:
         after.callback(delete, aside)
         moved = 0
         for name, descriptor in _nested(tree):
+            aside.mkdir(mode=0o700, exist_ok=True)  # few trees have any
             with suppress(FileNotFoundError):
                 os.rename(name, aside / str(moved), src_dir_fd=descriptor)
                 home = os.dup(descriptor)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from models.blobs import Blobs
 from workers.workspaces import staging
 from workers.workspaces.git import Git, WorkspaceError
-from workers.workspaces.objects import replace, write_bundle, write_commit
+from workers.workspaces.objects import read_commit, replace, write_bundle, write_commit
 
 if TYPE_CHECKING:
     from workers.workspaces.origins import Origin
@@ -218,9 +218,12 @@ class Workspace:
         if commit is None:
             return EMPTY_TREE, FIRST_ACT
         if commit != self._recorded[0]:
-            tree, when = self.git("log", "-1", "--format=%T %ct", commit).split()
-            self._recorded = (commit, tree, int(when))
+            self._recorded = (commit, *(read_commit(self.git_dir, commit) or self._told(commit)))
         return self._recorded[1:]
+
+    def _told(self, commit: str) -> tuple[str, int]:
+        tree, when = self.git("log", "-1", "--format=%T %ct", commit).split()
+        return tree, int(when)
 
     def _put_back(self, commit: str) -> None:
         self.forget_locks()
