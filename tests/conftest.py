@@ -48,7 +48,7 @@ KEPT = (*SHELF, "schema_migration")  # all else is emptied
 DAY, MIDNIGHT = 86_400, 20  # seconds; no test takes longer
 LEASE_MS = steps.LEASE_MS  # as it really is
 SHIPPED: list[tuple[str, int, int]] = []  # the marks of what ships, as long as nobody changes it
-QUICK = Path("/dev/shm")
+QUICK, ROOM = Path("/dev/shm"), 1 << 30  # bytes that should be free there
 SERVERS = pytest.StashKey[tuple[ExitStack, dict[str, str]]]()
 
 # How long an example takes to be drawn or tried says as much of the machine as of us.
@@ -68,8 +68,7 @@ def servers(session: pytest.Config) -> dict[str, str]:
         return given
     if SERVERS not in session.stash:
         running = ExitStack()
-        where = QUICK if os.access(QUICK, os.W_OK) else None
-        folder = Path(tempfile.mkdtemp(prefix="djinn-tests-", dir=where))
+        folder = Path(tempfile.mkdtemp(prefix="djinn-tests-", dir=quick()))
         running.callback(shutil.rmtree, folder, ignore_errors=True)
         if os.geteuid() == 0:
             folder.chmod(0o755)  # the server itself runs as somebody else
@@ -81,13 +80,21 @@ def servers(session: pytest.Config) -> dict[str, str]:
     return session.stash[SERVERS][1]
 
 
-def pytest_configure() -> None:
+def quick() -> Path | None:
+    """A folder in memory: a disk takes milliseconds to forget each of thousands of folders."""
+    fits = os.access(QUICK, os.W_OK) and shutil.disk_usage(QUICK).free >= ROOM
+    return QUICK if fits else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that.
 
     Who was not let run for seconds, beside others on this machine, has not been stopped and keeps
     its transaction and its leases: that they are lost is tried with real processes.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.option.markexpr != "slow" and "TMPDIR" not in os.environ and quick():
+        tempfile.tempdir = os.environ["TMPDIR"] = str(QUICK)
     base.SESSION["idle_in_transaction_session_timeout"] = 30_000
     steps.LEASE_MS, leases.LEASE_SECONDS = 30_000, 30.0
 
@@ -205,8 +212,10 @@ def point_at(url: str) -> None:
 
     Idle connections are kept from test to test: a new one has everything to learn.
     """
-    if base.db.database and (base.db.database != url or base.db._in_use):
-        base.db.close_all()
+    if base.db.database:
+        base.db.close()  # this thread's goes back among the idle
+        if base.db.database != url or base.db._in_use:
+            base.db.close_all()
     base.connect(url, 24)  # for crowds of twenty, and who looks on
 
 
