@@ -34,11 +34,13 @@ from workers.jobs import runs as run_jobs
 OWNER = Principal("usr_owner", "user")
 ADMIN = Principal("usr_admin", "user", is_admin=True)
 Work = Callable[..., int]
+# Whoever is told so does nothing, for tests that only ask whether somebody was.
+BRIEFLY = 'Look around.\n```scripted\n{"default": {"tools": false}}\n```\n'
 
 
 def routine(name: str = "Morning round", **form: Any) -> Routine:
     """A routine of the owner's whose last slot was a minute ago, which the clock has not seen."""
-    form = {"interval_minutes": 30, "instructions": "Look around.", **form}
+    form = {"interval_minutes": 30, "instructions": BRIEFLY, **form}
     later = database_ms() // MINUTE_MS + form["interval_minutes"] // 2  # nothing recurs just now
     form["offset_minutes"] = later % (24 * 60) % form["interval_minutes"]
     return overslept(commands.create(OWNER, "eric", {"name": name, **form}))

@@ -48,6 +48,8 @@ steps:
 """
 HELLO = {"to": "finn", "message": "The tests of the login are red."}
 URGENT = {**HELLO, "reason": "blocker"}
+# Whoever is woken by it does nothing, for tests that only ask whether somebody was.
+BRIEF = {**URGENT, "message": 'Rest.\n```scripted\n{"default": {"tools": false}}\n```'}
 Work = Callable[..., int]
 Begin = Callable[..., Run]
 
@@ -227,7 +229,7 @@ def test_a_wake_is_a_session_of_its_own_that_begins_with_the_message(
 
 
 def test_a_wake_that_is_held_back_says_why_and_keeps_the_message(begin: Begin, work: Work) -> None:
-    run = begin(("wake_agent", URGENT), ("wake_agent", URGENT))
+    run = begin(("wake_agent", BRIEF), ("wake_agent", BRIEF))
     work()
     first, second = heard(run)
     assert "awake now" in first
@@ -239,7 +241,7 @@ def test_a_wake_that_is_held_back_says_why_and_keeps_the_message(begin: Begin, w
 
 def test_a_session_wakes_others_three_times(begin: Begin, work: Work) -> None:
     names = ("finn", "chieko", "grace", "stas")
-    run = begin(*[("wake_agent", {**URGENT, "to": name}) for name in names])
+    run = begin(*[("wake_agent", {**BRIEF, "to": name}) for name in names])
     work()
     assert [("awake now" in said) for said in heard(run)] == [True, True, True, False]
     assert "a session may wake others 3 times" in heard(run)[3]
@@ -254,12 +256,12 @@ def test_a_session_wakes_others_three_times(begin: Begin, work: Work) -> None:
 )
 def test_a_day_has_so_many_wakes(begin: Begin, work: Work, own: dict[str, int], why: str) -> None:
     rails(**own)
-    run = begin(*[("wake_agent", URGENT)] * 3)
+    run = begin(*[("wake_agent", BRIEF)] * 3)
     work()
     assert len(woken()) == 2
     assert why in heard(run)[2]
     Wake.update(created_at=Wake.created_at - 86_400_000).execute()
-    again = begin(("wake_agent", URGENT))
+    again = begin(("wake_agent", BRIEF))
     work()
     assert "awake now" in heard(again)[0]
 
@@ -268,7 +270,7 @@ def test_an_agent_that_has_worked_unasked_for_long_enough_today_is_not_woken(
     begin: Begin, work: Work
 ) -> None:
     rails(max_daily_session_minutes=0)
-    run = begin(("wake_agent", URGENT))
+    run = begin(("wake_agent", BRIEF))
     work()
     assert "it has worked 0 minutes today, as long as it may" in heard(run)[0]
     assert woken() == []
@@ -278,28 +280,28 @@ def test_an_agent_that_has_worked_unasked_for_long_enough_today_is_not_woken(
 def test_guardrails_may_be_as_wide_as_numbers_go(begin: Begin, work: Work) -> None:
     most = 2**53 - 1
     rails(max_daily_session_minutes=most, cooldown_seconds=most, max_wakes_per_day=most)
-    run = begin(("wake_agent", URGENT))
+    run = begin(("wake_agent", BRIEF))
     work()
     assert "awake now" in heard(run)[0]
 
 
 def test_one_owners_wakes_use_up_nothing_of_anothers(begin: Begin, work: Work) -> None:
     for who in (OWNER, STRANGER):
-        begin(("wake_agent", URGENT), who=who)
+        begin(("wake_agent", BRIEF), who=who)
         work()
     assert {run.owner_id for run in woken()} == {"usr_owner", "usr_stranger"}
 
 
 def test_nobody_is_woken_while_that_is_switched_off(begin: Begin, work: Work) -> None:
     GlobalSetting.insert(key="wakeEnabled", value=False, updated_at=1).execute()
-    run = begin(("wake_agent", URGENT))
+    run = begin(("wake_agent", BRIEF))
     work()
     assert "switched off" in heard(run)[0]
     assert woken() == []
 
 
 def test_of_many_who_wake_one_agent_at_once_one_does(begin: Begin) -> None:
-    senders = [begin(("wake_agent", URGENT)) for _ in range(6)]
+    senders = [begin(("wake_agent", BRIEF)) for _ in range(6)]
     steps = []
     for run in senders:
         run_jobs.advance(run.id, 1)
@@ -321,7 +323,7 @@ def test_of_many_who_wake_one_agent_at_once_one_does(begin: Begin) -> None:
 
 def test_wherever_a_worker_dies_an_agent_is_woken_once(begin: Begin, work: Work) -> None:
     rails(cooldown_seconds=0)
-    run = begin(("wake_agent", URGENT))
+    run = begin(("wake_agent", BRIEF))
     run_jobs.advance(run.id, 1)
     (step,) = Step.of(Run.get_by_id(run.id))
     assert die(step.id, 3, "before")
