@@ -23,6 +23,8 @@ from workers.halting import DeadlinePassed, Halt, Stopped
 from workers.sandboxes import BACKENDS, SandboxUnavailable, backend, choose
 from workers.sandboxes.base import Backend, Belongings, Engine, Output, Sandbox, Spec
 
+pytestmark = pytest.mark.slow  # real processes
+
 ALWAYS = {"bubblewrap", "unsafe-local"}
 USABLE = [name for name in BACKENDS if name in ALWAYS or backend(name, engine()).probe() is None]
 CONFINING = [name for name in USABLE if name != "unsafe-local"]

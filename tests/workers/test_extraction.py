@@ -22,6 +22,8 @@ from workers import extraction
 from workers.extraction import Unreadable, extract, texts
 from workers.extraction.reading import settle
 
+pytestmark = pytest.mark.slow  # real processes
+
 
 @pytest.fixture
 def file(database: str, session_settings: Any) -> Callable[..., Attachment]:

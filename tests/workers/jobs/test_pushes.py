@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import redis
 from flask.testing import FlaskClient
 
@@ -25,6 +26,8 @@ from tests.workers.jobs.hosting import Hosted
 from tests.workers.workspaces.test_origins import git
 from workers.jobs import pushes as jobs
 from workers.repositories import origin_for
+
+pytestmark = pytest.mark.slow  # real pushes to a real git server
 
 
 def folder(settings: Settings, run: str) -> Path:

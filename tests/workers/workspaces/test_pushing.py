@@ -14,6 +14,8 @@ from tests.workers.workspaces.test_origins import git
 from workers.workspaces import Origin, Saved, Start, Workspace, WorkspaceError, open_workspace
 from workers.workspaces.pushing import Refused, push
 
+pytestmark = pytest.mark.slow  # real pushes
+
 WORK = "feat/task_1-a-task"
 
 

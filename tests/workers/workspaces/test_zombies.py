@@ -14,6 +14,8 @@ from tests.patience import within
 from tests.workers.workspaces.leaving import files, kept
 from workers.workspaces import Busy, folders, locks, open_workspace, remove
 
+pytestmark = pytest.mark.slow  # real processes
+
 STOPPING = """
 import os, signal, sys
 from pathlib import Path
