@@ -89,11 +89,13 @@ _FREE = """
         SELECT FROM steps WHERE steps.id = taken_by
             AND steps.state IN ('queued', 'running', 'waiting')))
 """
+# An array is looked for once; what a join looks for once for each row passes over what is locked
+# already by then, and takes more than the limit.
 _TAKE = f"""
-    UPDATE inbox_messages SET taken_by = %(execution)s WHERE id IN (
+    UPDATE inbox_messages SET taken_by = %(execution)s WHERE id = ANY(ARRAY(
         SELECT id FROM inbox_messages WHERE {_FREE}
         ORDER BY carried_by IS NOT DISTINCT FROM %(run)s::text DESC, created_at, id
-        LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED)
+        LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED))
     RETURNING *
 """  # noqa: S608
 _LEFT = f"SELECT count(*) FROM inbox_messages WHERE {_FREE}"  # noqa: S608

@@ -191,7 +191,10 @@ def test_an_inbox_does_not_grow_for_ever(begin: Begin) -> None:
             inbox.send(run, "eric", "finn", f"Number {number}")
     with pytest.raises(Conflict), db.atomic():
         inbox.send(run, "eric", "finn", "One too many")
-    found, left = InboxMessage.take("finn", run, "exec_1")
+    with db.atomic():
+        for way in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):
+            db.execute_sql(f"SET LOCAL enable_{way} = off")  # as it plans for a few rows
+        found, left = InboxMessage.take("finn", run, "exec_1")
     assert (len(found), left) == (5, MOST_UNREAD - 5)
 
 
