@@ -228,9 +228,10 @@ def test_a_run_that_only_bears_the_label_of_a_project_gets_and_brings_nothing(
     with db.connection_context():
         about = Run.get_by_id(run)
         assert origin_for(about.project_id, about.owner_id) is None
-        assert origin_for(about.project_id, "usr_teammate") is None
+        assert origin_for(todo.crew.id, about.owner_id) is None
+        assert origin_for(todo.crew.id, "usr_teammate") is None
         ProjectMember(project=todo.crew.id, user="usr_teammate").add()
-        assert origin_for(about.project_id, "usr_teammate") is not None
+        assert origin_for(todo.crew.id, "usr_teammate") is not None
     before = todo.branches()
     todo.work()
     assert stranger.get(f"/v1/runs/{run}").json["status"] == "completed"
