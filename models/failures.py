@@ -66,9 +66,9 @@ def due(limit: int = 100) -> Sequence[tuple[str, str]]:
     """Ids and queues of what is to be tried again now; each is given out once, for a while."""
     rows = db.execute_sql(
         f"""
-        UPDATE failures SET due_at = {CLOCK} + %s WHERE id IN (
+        UPDATE failures SET due_at = {CLOCK} + %s WHERE id = ANY(ARRAY(
             SELECT id FROM failures WHERE due_at <= {CLOCK}
-            ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)
+            ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED))
         RETURNING id, queue
         """,  # noqa: S608
         (LOST_MS, limit),

@@ -250,10 +250,10 @@ def unmerged(older_than_ms: int, limit: int = 100) -> list[str]:
     after as long again, because nobody knows whether somebody is at it."""
     rows = db.execute_sql(
         f"""
-        UPDATE swarms SET asked_at = {CLOCK} WHERE id IN (
+        UPDATE swarms SET asked_at = {CLOCK} WHERE id = ANY(ARRAY(
             SELECT id FROM swarms WHERE state = 'merging'
                 AND {CLOCK} - greatest(updated_at, asked_at) > greatest(%s, asked_at - updated_at)
-            LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)
+            LIMIT %s FOR NO KEY UPDATE SKIP LOCKED))
         RETURNING id
         """,  # noqa: S608
         (older_than_ms, limit),

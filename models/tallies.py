@@ -252,8 +252,8 @@ _FOLDED = counted("calls.id IN (SELECT call_id FROM folded)")
 _UNDONE = counted(f"{_GONE} AND calls.id NOT IN (SELECT call_id FROM unfolded)", "-")  # noqa: S608
 _FOLD = f"""
     WITH folded AS (
-        DELETE FROM fresh_calls WHERE call_id IN (
-            SELECT call_id FROM fresh_calls LIMIT %s FOR UPDATE SKIP LOCKED)
+        DELETE FROM fresh_calls WHERE call_id = ANY(ARRAY(
+            SELECT call_id FROM fresh_calls LIMIT %s FOR UPDATE SKIP LOCKED))
         RETURNING call_id
     )
     {_into("tallies", _KEY, _FOLDED)}

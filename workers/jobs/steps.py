@@ -39,7 +39,7 @@ from workers.pipelines.sitting import Sitting
 from workers.sandboxes.base import SandboxUnavailable
 from workers.workspaces import Busy, WorkspaceError
 
-APART_MS = 1_000  # how long a suspect waits for another one to be done
+APART_MS = 250  # how long a suspect waits for another one to be done
 SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
