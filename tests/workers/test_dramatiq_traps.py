@@ -31,6 +31,8 @@ from workers.local.valkey import valkey
 from workers.relay import Relay
 from workers.serving import BellWorker, Pools, refuse_eviction
 
+pytestmark = pytest.mark.slow  # real time that passes
+
 QUEUE = "short"
 Open = Callable[[], BellBroker]
 QUIET = "redis://127.0.0.1:6379/0"
@@ -146,7 +148,6 @@ def test_a_paused_worker_and_its_heir_both_hold_a_job_and_only_the_heir_may_ackn
     assert heir.client.llen(heir.holding(QUEUE)) == 1
 
 
-@pytest.mark.slow
 def test_no_master_stops_the_siblings_of_a_dead_process(
     stream: str, database: str, settings: Settings
 ) -> None:

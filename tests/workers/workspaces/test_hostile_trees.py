@@ -17,6 +17,8 @@ from models.blobs import Blobs
 from tests.workers.workspaces.leaving import files, kept, nested
 from workers.workspaces import Savepoint, WorkspaceError, open_workspace, remove
 
+pytestmark = pytest.mark.slow  # real git
+
 NOBODY = 65534
 
 

@@ -12,6 +12,8 @@ from models.errors import NotFound
 from tests.workers.workspaces.leaving import files, kept
 from workers.workspaces import Savepoint, Start, WorkspaceError, merge, open_workspace
 
+pytestmark = pytest.mark.slow  # real git
+
 
 def acts(workspace, blobs, *names):
     """A savepoint after each of the acts, which write a file each."""

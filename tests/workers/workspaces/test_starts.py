@@ -20,6 +20,8 @@ from workers.workspaces import (
     remove,
 )
 
+pytestmark = pytest.mark.slow  # real git
+
 
 @pytest.fixture
 def ended(elsewhere, blobs):
