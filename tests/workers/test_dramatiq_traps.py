@@ -159,6 +159,7 @@ def test_no_master_stops_the_siblings_of_a_dead_process(
         dead.kill()
         dead.wait()
         run = runs.start(ANNA, Pipeline.get_by_id("planning"), {"task": "x"})
+        runs.advance.enqueue(run.id, run.attempt)
         Relay(stream, BellBroker(stream)).pass_on()
         until(lambda: Run.get_by_id(run.id).state == "running", 20)
         assert sibling.poll() is None
