@@ -38,6 +38,7 @@ from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
 from workers.workspaces import Saved, Workspace, open_workspace
 
+pytestmark = pytest.mark.slow  # real git, each time a worker dies
 OPENAI, CLAUDE = "openai/gpt-5.2", "anthropic/claude-sonnet-4-6"
 PIPELINE = """
 id: taken-over
