@@ -162,8 +162,8 @@ def take_out(which: str, told: Sequence[Any]) -> list[tuple[str, str]]:
     They are looked at under their locks: a message may be taking one at this moment.
     """
     text = f"""
-        DELETE FROM chat_attachments WHERE id IN (
-            SELECT id FROM chat_attachments WHERE {which} LIMIT {GATHERED} FOR UPDATE)
+        DELETE FROM chat_attachments WHERE id = ANY(ARRAY(
+            SELECT id FROM chat_attachments WHERE {which} LIMIT {GATHERED} FOR UPDATE))
         RETURNING id, digest
     """  # noqa: S608
     return [(key, digest) for key, digest in db.now(text, told).fetchall()]

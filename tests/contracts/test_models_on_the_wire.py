@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from models.credentials import Credential
-from tests.servers.provider import Answer, Provider, _data, _event
+from tests.servers.provider import Answer, Provider, data_frame, event_frame
 from tests.servers.speaking import Speaker, collected, remote
 from workers.halting import Halt, Stopped
 from workers.llm import open_model
@@ -147,11 +147,11 @@ def frames(wired: Speaker, sent: Any, written: Any) -> bytes:
             {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
             {"type": "message_stop"},
         ]
-        return b"".join(_event(event.pop("type"), **event) for event in events)
+        return b"".join(event_frame(event.pop("type"), **event) for event in events)
     choice = {"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}
     usage = {"prompt_tokens": sent, "completion_tokens": written}
     usage["completion_tokens_details"] = details
-    return _data({"id": "c", "choices": [choice], "usage": usage}) + b"data: [DONE]\n\n"
+    return data_frame({"id": "c", "choices": [choice], "usage": usage}) + b"data: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("hang", [-1, 0, 2])

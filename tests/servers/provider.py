@@ -210,7 +210,7 @@ def _openai(answer: Answer, request: Mapping[str, Any]) -> Iterator[bytes]:
 
     def frame(delta: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return _data({**shared, "choices": [choice], "usage": None})
+        return data_frame({**shared, "choices": [choice], "usage": None})
 
     yield frame({"role": "assistant", "content": "", "refusal": None})
     for piece in answer.thinking:
@@ -234,7 +234,7 @@ def _openai(answer: Answer, request: Mapping[str, Any]) -> Iterator[bytes]:
             "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 8},
         }
-        yield _data({**shared, "choices": [], "usage": usage})
+        yield data_frame({**shared, "choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"
 
 
@@ -256,18 +256,18 @@ def _anthropic(answer: Answer, request: Mapping[str, Any]) -> Iterator[bytes]:
             "cache_read_input_tokens": 64,
             "output_tokens": 1,
         }
-    yield _event("message_start", message=message)
-    yield _event("ping")
+    yield event_frame("message_start", message=message)
+    yield event_frame("ping")
     for index, (block, deltas) in enumerate(_anthropic_blocks(answer)):
-        yield _event("content_block_start", index=index, content_block=block)
+        yield event_frame("content_block_start", index=index, content_block=block)
         for delta in deltas:
-            yield _event("content_block_delta", index=index, delta=delta)
-        yield _event("content_block_stop", index=index)
+            yield event_frame("content_block_delta", index=index, delta=delta)
+        yield event_frame("content_block_stop", index=index)
     reasons = {"length": "max_tokens", "refusal": "refusal"}
     reason = reasons.get(answer.stop) or ("tool_use" if answer.calls else "end_turn")
     delta = {"stop_reason": reason, "stop_sequence": None}
-    yield _event("message_delta", delta=delta, **_anthropic_usage(answer, request))
-    yield _event("message_stop")
+    yield event_frame("message_delta", delta=delta, **_anthropic_usage(answer, request))
+    yield event_frame("message_stop")
 
 
 def _anthropic_blocks(answer: Answer) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -304,10 +304,10 @@ def _pieces(text: str, size: int = 7) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-def _data(value: Mapping[str, Any]) -> bytes:
+def data_frame(value: Mapping[str, Any]) -> bytes:
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
 
 
-def _event(name: str, **value: Any) -> bytes:
+def event_frame(name: str, **value: Any) -> bytes:
     body = json.dumps({"type": name, **value}, ensure_ascii=False)
     return f"event: {name}\ndata: {body}\n\n".encode()

@@ -19,7 +19,7 @@ AGAIN_MS = 30_000
 def proceed(run_id: str, attempt: int) -> None:
     """Move the run on and let the agent of its next step begin, if that has a hand free.
 
-    Two transactions and a job fewer than by asking for the step: most runs wait for nobody.
+    A job, its relay and a commit fewer than by asking for the step: most runs wait for nobody.
     """
     with db.atomic():
         run = Run.locked(run_id, attempt)
