@@ -13,7 +13,7 @@ import orjson
 from peewee import CharField, CompositeKey, IntegerField
 
 from models import outbox
-from models.base import IDENTIFIER, JsonField, Model, Moment, db, dumps, now_ms
+from models.base import CLOCK, IDENTIFIER, JsonField, Model, Moment, db, dumps, now_ms
 
 Happening = tuple[str, Mapping[str, Any]]
 
@@ -67,8 +67,8 @@ def payload(kind: str, data: Mapping[str, Any], at: int) -> dict[str, Any]:
 def record(run_id: str, *happenings: Happening, session_id: str | None = None) -> None:
     """Append events to a run, in order, in the current transaction; nothing when it is gone.
 
-    Takes the run's row lock. What is too large for the streams is cut there and says that it is
-    not `whole`.
+    Takes the run's row lock; one clock, the database's, says when. What is too large for the
+    streams is cut there and says that it is not `whole`.
     """
     kinds = [kind for kind, _ in happenings]
     datas = [dumps(data) for _, data in happenings]
@@ -79,15 +79,15 @@ def record(run_id: str, *happenings: Happening, session_id: str | None = None) -
             RETURNING event_seq - %(count)s AS base, owner_id, project_id
         ), written AS (
             INSERT INTO events (run_id, seq, type, session_id, data, created_at)
-            SELECT %(run)s, base + place, kind, %(session)s, data, %(at)s
+            SELECT %(run)s, base + place, kind, %(session)s, data, {CLOCK}
             FROM counted, unnest(%(kinds)s::text[], %(datas)s::text[]::jsonb[])
                 WITH ORDINALITY AS happening (kind, data, place)
-            RETURNING seq, type, data
+            RETURNING seq, type, data, created_at
         )
         INSERT INTO outbox (queue, body, due_at)
         SELECT %(queue)s, jsonb_build_object(
             'run', %(run)s, 'seq', seq, 'owner', owner_id, 'project', project_id,
-            'type', type, 'data', {outbox.STREAMED}, 'at', %(at)s,
+            'type', type, 'data', {outbox.STREAMED}, 'at', created_at,
             'whole', octet_length(data::text) <= {outbox.LARGEST}), 0
         FROM written, counted ORDER BY seq
         """,  # noqa: S608
@@ -98,7 +98,6 @@ def record(run_id: str, *happenings: Happening, session_id: str | None = None) -
             "datas": datas,
             "session": session_id,
             "queue": outbox.EVENTS,
-            "at": now_ms(),
         },
     )
     outbox.ring()

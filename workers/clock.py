@@ -55,6 +55,7 @@ STANDBY_SECONDS = 0.25  # between two looks of who stands by: meanwhile nobody h
 SILENT_SECONDS = 4  # after which a leader that keeps the lock is deposed
 AWAY = (psycopg2.Error, peewee.OperationalError, peewee.InterfaceError, redis.RedisError)
 UNASKED_MS = 3_000  # work that waits this long without a request is asked for again
+UNTAKEN_MS = 1_000  # the same for what workers take: requests also go to processes that stand still
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def sweep_requests(length: Callable[[str], int] = lambda queue: 0) -> None:
     with suppress(redis.RedisError):  # while it is away there is nothing to be had from it
         missed = [
             (queue, *each)
-            for queue, late in waiting.forgotten(UNASKED_MS).items()
+            for queue, late in waiting.forgotten(UNTAKEN_MS).items()
             for each in late.first[: max(0, late.number - length(queue))]
         ]
         with db.atomic():

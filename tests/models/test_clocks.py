@@ -11,7 +11,9 @@ import pytest
 
 from models import base, config, processes, steps, swarms, waiting
 from models.budgets import Budget
+from models.events import Event
 from models.invariants import breaches
+from models.outbox import Outbox
 from models.pipelines import Pipeline
 from models.processes import Process
 from models.runs import Run
@@ -84,6 +86,9 @@ def test_what_it_claims_ends_and_cancels_has_the_time_of_the_database(
         assert is_now(runs.cancel(cancelled.id).completed_at)  # in memory too
     rows = [*Run.select(), *Step.select()]
     assert len(rows) == 4
+    sent = [row.body["at"] for row in Outbox.select() if row.body.get("seq")]
+    assert len(sent) == Event.select().count() > 0
+    assert all(map(is_now, [*sent, *[event.created_at for event in Event.select()]]))
     assert all(is_now(row.completed_at) and is_now(row.updated_at) for row in rows)
     assert breaches(60_000) == []
 

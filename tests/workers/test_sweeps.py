@@ -42,7 +42,7 @@ class Redis:
 
 @pytest.fixture(params=["new", "begun"])
 def waiting(database: str, stream: str, request: pytest.FixtureRequest) -> Redis:
-    """Eight executors, new or begun, wait in Redis for a worker, and have for some time."""
+    """Eight executors, new or begun, wait in Redis for a worker, and have for a second."""
     swarm = launched(*(task(f"t{number}") for number in range(8)), max_concurrent=8)
     jobs.advance(swarm.id)
     if request.param == "begun":
@@ -52,7 +52,7 @@ def waiting(database: str, stream: str, request: pytest.FixtureRequest) -> Redis
     made = Redis(stream)
     assert made.hear() == 8
     for model in (Run, Step):
-        model.update(updated_at=model.updated_at - clock.UNASKED_MS - 1).execute()
+        model.update(updated_at=model.updated_at - 1_001).execute()
     return made
 
 
@@ -66,6 +66,14 @@ def test_what_redis_forgot_is_asked_for_at_the_next_sweep(waiting: Redis) -> Non
     assert waiting.sweep() == 8
     waiting.broker.client.rpop(waiting.broker.waiting(QUEUE), 3)
     assert waiting.sweep(times=20) <= 16
+
+
+def test_what_a_process_took_and_leaves_alone_is_asked_for_again_by_others(
+    waiting: Redis, stream: str
+) -> None:
+    """One that was stopped or killed just then: its heartbeat would be missed much later."""
+    assert len(BellBroker(stream).exchange(QUEUE, 8, ())) == 8
+    assert waiting.sweep() == 8
 
 
 def test_what_is_swept_for_waits_in_redis_once_however_often_it_is_asked(waiting: Redis) -> None:

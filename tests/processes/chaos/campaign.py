@@ -15,7 +15,7 @@ from tests.processes.chaos.faults import FAULTS
 from tests.processes.chaos.faults_stores import OUTAGES, free_disk
 from tests.processes.chaos.faults_workers import poisoner
 from tests.processes.chaos.followers import Followers
-from tests.processes.chaos.judging import judge, stories, waits
+from tests.processes.chaos.judging import judge, slow_recoveries, stories, waits
 from tests.processes.chaos.load import Load
 from tests.processes.chaos.scenery import Missed, Scenery
 from tests.processes.chaos.schedule import Planned
@@ -55,6 +55,8 @@ def run(campaign: Campaign, say: Say) -> Verdict:
             verdict = judge(scenery, struck, cursor)
             for line in stories(cursor, verdict.lost[:SHOWN], scenery.began):
                 say(line)
+            for line in slow_recoveries(scenery, cursor):
+                say(f"note: {line}")
             for line in waits(cursor, scenery.began, SHOWN):
                 say(f"note: {line}")
         for ended in scene.fleet.ended:

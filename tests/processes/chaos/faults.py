@@ -48,7 +48,7 @@ FAULTS: dict[str, Fault] = {
     "F16b": Fault(web.kill_clock),
     "F17": Fault(web.cut_streams, ("streams",)),
     "F21": Fault(stores.trouble_model, ("model",)),
-    "F22": Fault(workers.wrong_clock),
+    "F22": Fault(workers.wrong_clock, ("clock",)),
     "F23a": Fault(stores.fill_disk, ("disk",)),
     "F23b": Fault(stores.lose_folder, ("disk",)),
 }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from tests.processes.chaos.model import Asking
 from tests.processes.chaos.scenery import SPARED, Missed, Scenery, waited_for, within
 
 PATIENCE = 30.0  # seconds a platform waits after SIGTERM
-POISON = 20.0  # seconds in which a worker that another fault has may be free again
-FAKETIME = "x86_64-linux-gnu aarch64-linux-gnu"
+HOUR = 3600
+WRONG_CLOCK = Path(__file__).with_name("wrong_clock.c")
 ANSWERED = """
     SELECT count(*) FROM llm_calls JOIN steps
         ON llm_calls.run_id = steps.run_id AND llm_calls.step_id = steps.step_id
@@ -82,9 +82,7 @@ def freeze(scenery: Scenery, dice: random.Random) -> str:
     if member is None:
         return SPARED
     seconds = dice.uniform(10, 30)
-    member.process.send_signal(signal.SIGSTOP)
-    scenery.pause(seconds)
-    member.process.send_signal(signal.SIGCONT)
+    scenery.stage.fleet.freeze(member, seconds, scenery.pause)
     member.busy = False
     return f"{member.name} for {seconds:.0f} s"
 
@@ -112,44 +110,30 @@ def retire(scenery: Scenery, dice: random.Random) -> str:
 
 def wrong_clock(scenery: Scenery, dice: random.Random) -> str:
     """F22: a worker whose clock jumps an hour ahead and an hour back."""
-    library = faketime()
-    if library is None:
-        return Missed("not possible here: install libfaketime")
-    fleet, clock = scenery.stage.fleet, scenery.stage.folder / f"clock-{dice.getrandbits(32):x}"
-    clock.write_text("+0\n")
-    member = fleet.add(
-        "agents",
-        LD_PRELOAD=str(library),
-        FAKETIME_TIMESTAMP_FILE=str(clock),
-        FAKETIME_CACHE_DURATION="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-        DONT_FAKE_MONOTONIC="1",
-    )
+    folder, fleet = scenery.stage.folder, scenery.stage.fleet
+    library, clock = folder / "wrong_clock.so", folder / f"clock-{dice.getrandbits(32):x}"
+    built = ["cc", "-shared", "-fPIC", "-o", str(library), str(WRONG_CLOCK)]
+    if not library.exists():
+        subprocess.run(built, check=True)
+    clock.write_text("0")
+    member = fleet.add("agents", LD_PRELOAD=str(library), WRONG_CLOCK=str(clock))
     member.busy = True
-    for jump in ("+0", "+1h", "-1h", "+0"):
-        clock.write_text(f"{jump}\n")
+    for seconds in (0, HOUR, -HOUR, 0):
+        clock.write_text(str(seconds))
         scenery.pause(4)
-    seconds = fleet.retire(member, PATIENCE)
-    return f"{member.name} was an hour early and late, left in {seconds:.1f} s"
-
-
-def faketime() -> Path | None:
-    """The library that fakes clocks, where it is installed."""
-    places = [Path(f"/usr/lib/{machine}/faketime/libfaketime.so.1") for machine in FAKETIME.split()]
-    return next((place for place in places if place.exists()), None)
+    alive = member.process.poll() is None
+    seconds_left = fleet.retire(member, PATIENCE)
+    told = f"{member.name} was an hour early and late, left in {seconds_left:.1f} s"
+    return told if alive else Missed(f"{member.name} had been killed meanwhile")
 
 
 def poisoner(scenery: Scenery) -> Callable[[Asking], None]:
     """What happens to a worker that asks in the name of a poisoned run."""
 
     def strike(asking: Asking) -> None:
-        patience = time.monotonic() + POISON
-        while time.monotonic() < patience:  # another fault may have that worker just now
-            member = scenery.caller(asking.port, scenery.stage.model.port)
-            if member is not None:
-                scenery.stage.fleet.kill(member, number=signal.SIGSEGV)
-                return
-            time.sleep(0.2)
+        member = scenery.speaker(asking.port, scenery.stage.model.port)
+        if member is not None:  # whether or not another fault has it in hand as well
+            scenery.stage.fleet.kill(member, number=signal.SIGSEGV)
 
     return strike
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import random
 import signal
@@ -10,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 
@@ -24,18 +27,30 @@ COMMANDS = {
     "short": ["worker", "--queues", "short,media"],
     "clock": ["clock"],
 }
+Span = tuple[float, float]  # epoch seconds
 NOTICED = 1.0  # seconds a platform takes to notice that a process is gone
 
 
 class Member:
     """One process; `busy` while a fault has it in hand."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.name = name
         self.kind = name.split("-")[0]
         self.process = process
         self.port = port
+        self.log = log
         self.busy = False
+        self.frozen: list[Span] = []
+        self.left = math.inf  # when it was killed, or told to go
+
+    def serving(self) -> list[Span]:
+        """When it took work: from when it was ready until it left, but for when it stood still."""
+        spans, at = list[Span](), _ready_at(self.log)
+        for start, end in [*self.frozen, (self.left, math.inf)]:
+            spans.append((at, min(start, self.left)))
+            at = end
+        return [(start, end) for start, end in spans if start < end]
 
     @property
     def pid(self) -> int:
@@ -51,6 +66,14 @@ class Member:
             os.killpg(self.pid, number)
 
 
+def _ready_at(log: Path) -> float:
+    """When a worker said that it was ready (epoch seconds)."""
+    for line in log.read_text(errors="replace").splitlines():
+        if '"event":"worker ready"' in line:
+            return datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
+    return math.inf
+
+
 class Fleet:
     """So many processes of each kind, by `wanted`; a context manager.
 
@@ -63,6 +86,7 @@ class Fleet:
         self.wanted = wanted
         self.hands = hands
         self.members: dict[str, Member] = {}
+        self.ever: list[Member] = []
         self.ended: list[str] = []  # who ended without being told to, and how
         self.on_loss: Callable[[], None] = lambda: None  # told when a worker was killed
         self._numbers = count(1)
@@ -103,22 +127,22 @@ class Fleet:
             chosen.busy = True
             return chosen
 
-    def take_pid(self, pid: int) -> Member | None:
-        """The process with this id, for a fault alone, if nobody has it in hand."""
+    def take_this(self, member: Member) -> bool:
+        """Have this one for a fault alone, if nobody has it in hand."""
         with self._lock:
-            chosen = next((m for m in self.members.values() if m.pid == pid and not m.busy), None)
-            if chosen:
-                chosen.busy = True
-            return chosen
+            free = not member.busy
+            member.busy = True
+            return free
 
-    def pids(self) -> set[int]:
+    def by_pid(self) -> dict[int, Member]:
         with self._lock:
-            return {member.pid for member in self.members.values()}
+            return {member.pid: member for member in self.members.values()}
 
     def kill(self, *members: Member, number: signal.Signals = signal.SIGKILL) -> None:
         """End processes at once; the platform starts them again a moment later."""
         for member in members:
             member.busy = True
+            member.left = min(member.left, time.time())
             member.signal(number)
         for member in members:
             member.process.wait()
@@ -131,6 +155,7 @@ class Fleet:
         """SIGTERM, and after `patience` seconds SIGKILL; gives how long it took to go."""
         began = time.monotonic()
         member.busy = True
+        member.left = min(member.left, time.time())
         member.process.terminate()
         try:
             member.process.wait(patience)
@@ -143,17 +168,36 @@ class Fleet:
         """Where the API can be asked."""
         return [member.url for member in self.standing("web")]
 
+    def freeze(self, member: Member, seconds: float, pause: Callable[[float], None]) -> None:
+        """Have a process stand still for a while."""
+        began = time.time()
+        member.process.send_signal(signal.SIGSTOP)
+        pause(seconds)
+        member.process.send_signal(signal.SIGCONT)
+        member.frozen.append((began, time.time()))
+
+    def nobody(self, kind: str, start: float, end: float) -> float:
+        """The seconds of a stretch of time in which none of a kind took work."""
+        at, missing = start, 0.0
+        spans = [span for member in self.ever if member.kind == kind for span in member.serving()]
+        for begins, ends in sorted(spans):
+            missing += max(0.0, min(begins, end) - at)
+            at = max(at, min(ends, end))
+        return missing + max(0.0, end - at)
+
     def _start(self, kind: str, environment: dict[str, str]) -> Member:
         name, port = f"{kind}-{next(self._numbers)}", free_port()
         argv = tethered([DJINN, *COMMANDS[kind]], signal.SIGKILL)
         told = {**os.environ, **self.environment, "PORT": str(port), **environment}
-        with (self.folder / f"{name}.log").open("ab") as log:
+        path = self.folder / f"{name}.log"
+        with path.open("ab") as log:
             process = subprocess.Popen(
                 argv, env=told, stdout=log, stderr=log, start_new_session=True
             )
-        member = Member(name, process, port)
+        member = Member(name, process, port, path)
         with self._lock:
             self.members[name] = member
+            self.ever.append(member)
         return member
 
     def _forget(self, member: Member) -> None:
@@ -180,6 +224,7 @@ class Fleet:
             members = list(self.members.values())
         for member in members:
             if member.process.poll() is not None and not member.busy:
+                member.left = min(member.left, time.time())
                 self.ended.append(f"{member.name} ended by itself: {member.process.returncode}")
                 self._forget(member)
 

@@ -10,19 +10,19 @@ from typing import Any
 from models import base
 from models.invariants import breaches
 from tests.processes.chaos import mind
+from tests.processes.chaos.fleet import Fleet
 from tests.processes.chaos.load import OVER
 from tests.processes.chaos.mind import Scene
 from tests.processes.chaos.model import PaidModel
 from tests.processes.chaos.scenery import Scenery
 from tests.processes.chaos.verdict import Verdict
-from tests.processes.chaos.watching import ownerless
+from tests.processes.chaos.watching import Recovery, ownerless
 from tests.servers.provider import Answer
 
 ABOUT_FILES = re.compile(r"workspace|no space|disk|No such file", re.IGNORECASE)
-SLOW = 5.0  # seconds for which a recovery is told of
+SLOW = 3.0  # seconds after which a recovery is told of
 CALL_TOKENS = sum(Answer.tokens)  # what the model counts for each call
 GRACE = 5.0  # seconds in which an acknowledged cancel must have stopped the agent
-HOUR = 3600.0
 RUNS = """
     SELECT id, state, event_seq, error FROM runs
     UNION ALL SELECT id, state, 0, coalesce(
@@ -45,6 +45,9 @@ HISTORY = """
     SELECT type, created_at, coalesce(data->>'reason', data->>'error', data->>'executionId', '')
     FROM events
     WHERE run_id = %s AND type NOT LIKE 'tool%%' AND type NOT LIKE 'llm%%' ORDER BY seq"""
+LET_GO = """
+    SELECT min(completed_at) FROM sessions
+    WHERE execution_id = %s AND completed_at BETWEEN %s AND %s"""
 WAITS = """
     SELECT queued.run_id, queued.data->>'stepId', queued.created_at, min(begun.created_at)
     FROM events AS queued JOIN events AS begun ON begun.run_id = queued.run_id
@@ -82,9 +85,7 @@ def judge(scenery: Scenery, faults: int, cursor: Any) -> Verdict:
     verdict.complaints = [f"{count} x {told}" for told, count in load.complaints.items()]
     for recovery in watch.recoveries:
         clean = not stage.outages.touch(recovery.killed_at, recovery.claimed_at)
-        (verdict.recoveries if clean else verdict.compound).append(recovery.seconds)
-        if clean and recovery.seconds > SLOW:
-            print(f"note: {recovery.step} was taken over after {recovery.seconds:.1f} s")
+        (verdict.recoveries if clean else verdict.compound).append(_seconds(recovery, stage.fleet))
     verdict.drains, verdict.late = scenery.drains, scenery.late
     _judge_budgets(verdict, stage.model.calls_of_runs(), cursor)
     verdict.breaches = list(_breaches(stage.postgres.url))
@@ -108,6 +109,27 @@ def waits(cursor: Any, began: float, count: int) -> Iterator[str]:
     for run, step, queued, begun in cursor.fetchall():
         seconds, since = (begun - queued) / 1000, queued / 1000 - began
         yield f"{step} of {run} waited {seconds:.1f} s from {since:.1f}"
+
+
+def _seconds(recovery: Recovery, fleet: Fleet) -> float:
+    """How long it took to be taken over, but for the time in which nobody was there to do it."""
+    start, end = recovery.killed_at, recovery.claimed_at
+    return recovery.seconds - fleet.nobody(recovery.queue, start, end)
+
+
+def slow_recoveries(scenery: Scenery, cursor: Any) -> Iterator[str]:
+    """The take-overs that took longest, and when it was seen that the worker was gone."""
+    stage, began = scenery.stage, scenery.began
+    for recovery in scenery.watch.recoveries:
+        start, end = recovery.killed_at, recovery.claimed_at
+        seconds = _seconds(recovery, stage.fleet)
+        if seconds > SLOW and not stage.outages.touch(start, end):
+            cursor.execute(LET_GO, (recovery.step, start * 1000, end * 1000))
+            (let_go,) = cursor.fetchall()[0]
+            told = "nobody knows when" if let_go is None else f"{let_go / 1000 - start:.1f} s"
+            took = f"{recovery.seconds:.1f} s ({seconds:.1f} s with somebody there)"
+            when = f"after its worker's end at {start - began:.1f}"
+            yield f"{recovery.step} of {recovery.queue} let go {told}, taken over {took} {when}"
 
 
 def _lost(scenery: Scenery, runs: dict[str, Any], verdict: Verdict) -> Iterator[str]:
@@ -171,7 +193,7 @@ def _judge_calls(verdict: Verdict, model: PaidModel, cursor: Any) -> None:
         cursor.execute(SEALED, (run, attempt, step, visit, retry, execution))
         sealed = [row[0] for row in cursor.fetchall()][int(turn) : int(turn) + 1]
         for asked in times[1:]:
-            if sealed and sealed[0] is not None and _straight(sealed[0] / 1000, asked) < asked:
+            if sealed and sealed[0] is not None and sealed[0] / 1000 < asked:
                 verdict.repeated_calls.append(f"{key} asked again though its answer was sealed")
             else:
                 verdict.repeated_in_flight += 1
@@ -181,11 +203,6 @@ def _judge_calls(verdict: Verdict, model: PaidModel, cursor: Any) -> None:
         verdict.repeated_calls.append(
             f"{verdict.repeated_in_flight} asked again in flight, {excused} sessions interrupted"
         )
-
-
-def _straight(moment: float, about: float) -> float:
-    """A moment as told by a clock that may be hours wrong (F22)."""
-    return moment - HOUR * round((moment - about) / HOUR)
 
 
 def _judge_streams(verdict: Verdict, scenery: Scenery, runs: dict[str, Any]) -> None:

@@ -43,10 +43,16 @@ class Scenery:
         """Let the fault last; shorter when everybody leaves."""
         self.leaving.wait(seconds)
 
+    def speaker(self, port: int, server: int) -> Member | None:
+        """The process that has the other end of a connection."""
+        members = self.stage.fleet.by_pid()
+        pid = ancestor_of_caller(port, server, set(members))
+        return members[pid] if pid else None
+
     def caller(self, port: int, server: int) -> Member | None:
-        """The process that has the other end of a connection, for this fault alone."""
-        pid = ancestor_of_caller(port, server, self.stage.fleet.pids())
-        return self.stage.fleet.take_pid(pid) if pid else None
+        """The same, for this fault alone; None when another one has it in hand."""
+        member = self.speaker(port, server)
+        return member if member and self.stage.fleet.take_this(member) else None
 
     def kill_worker(self, dice: random.Random) -> str:
         """SIGKILL any agents' worker that is not the last."""

@@ -32,7 +32,7 @@ from tests.processes.servers import Server, postmaster, redis_pid
 from workers.local.postgres import postgres
 from workers.local.valkey import valkey
 
-WANTED = {"web": 2, "agents": 3, "executors": 1, "short": 2, "clock": 2}
+WANTED = {"web": 2, "agents": 3, "executors": 2, "short": 2, "clock": 2}
 DISK_MB = 512
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
@@ -26,7 +26,7 @@ GIVEN_UP = 120.0
 STATES = """
     SELECT id, state FROM runs WHERE updated_at > %(recent)s
     UNION ALL SELECT id, state FROM swarms WHERE updated_at > %(recent)s"""
-LEASES = "SELECT id, lease_id, leased_until FROM steps WHERE state = 'running'"
+LEASES = "SELECT id, queue, lease_id, leased_until FROM steps WHERE state = 'running'"
 STANDING = """
     SELECT steps.state, lease_id, runs.state FROM steps JOIN runs ON runs.id = run_id
     WHERE steps.id = %s"""
@@ -70,6 +70,7 @@ class Recovery:
     """A step's way from a dead worker to a living one, in seconds since the epoch."""
 
     step: str
+    queue: str
     killed_at: float
     claimed_at: float
 
@@ -78,11 +79,18 @@ class Recovery:
         return self.claimed_at - self.killed_at
 
 
+class Lease(NamedTuple):
+    """Under which lease a step is, how long that lasts (epoch ms), and whose work it is."""
+
+    id: str
+    until: int
+    queue: str
+
+
 @dataclass
 class _Kill:
     at: float
-    leases: dict[str, tuple[str, int]] | None = None  # step -> lease, leased_until; None: not yet
-    victims: set[str] = field(default_factory=set)
+    leases: dict[str, Lease] | None = None  # by step; None: not yet
 
 
 class Watch:
@@ -130,7 +138,7 @@ class Watch:
             while not self._leaving.wait(EVERY):
                 if self._kills:
                     cursor.execute(LEASES)
-                    rows = {step: (lease, until) for step, lease, until in cursor.fetchall()}
+                    rows = {row[0]: Lease(row[2], row[3], row[1]) for row in cursor.fetchall()}
                     self._compare(rows, time.time(), cursor)
                 if time.monotonic() >= states_due:
                     self._tell_states(cursor)
@@ -141,14 +149,14 @@ class Watch:
         cursor.execute(STATES, {"recent": recent})
         self.observe(dict(cursor.fetchall()))
 
-    def _compare(self, rows: dict[str, tuple[str, int]], now: float, cursor: Any) -> None:
+    def _compare(self, rows: dict[str, Lease], now: float, cursor: Any) -> None:
         for kill in list(self._kills):
             if kill.leases is None:
                 if now > kill.at + SETTLING:
                     kill.leases = dict(rows)
                 continue
-            for step, (lease, until) in list(kill.leases.items()):
-                if self._decided(kill, step, (lease, until), rows.get(step), now, cursor):
+            for step, lease in list(kill.leases.items()):
+                if self._decided(kill, step, lease, rows.get(step), now, cursor):
                     del kill.leases[step]
             if not kill.leases or now > kill.at + GIVEN_UP:
                 self._kills.remove(kill)
@@ -157,25 +165,25 @@ class Watch:
         self,
         kill: _Kill,
         step: str,
-        then: tuple[str, int],
-        row: tuple[str, int] | None,
+        then: Lease,
+        row: Lease | None,
         now: float,
         cursor: Any,
     ) -> bool:
         """Whether it is known by now if the step was the victim's; notes its recovery if so."""
         if row is None:
             cursor.execute(STANDING, (step,))
-            state, lease, run_state = cursor.fetchone() or ("gone", then[0], "gone")
+            state, lease, run_state = cursor.fetchone() or ("gone", then.id, "gone")
             if state == "queued" and run_state == "running":
                 return False  # given back, not taken yet
-            row = (lease or then[0], then[1])
-            if lease in (None, then[0]):
+            row = then._replace(id=lease or then.id)
+            if lease in (None, then.id):
                 return True  # it ended under its old lease, or was cancelled
-        if row[0] == then[0]:
-            return row[1] > then[1]
-        if (step, then[0]) not in self._recovered:
-            self._recovered.add((step, then[0]))
-            self.recoveries.append(Recovery(step, kill.at, now))
+        if row.id == then.id:
+            return row.until > then.until
+        if (step, then.id) not in self._recovered:
+            self._recovered.add((step, then.id))
+            self.recoveries.append(Recovery(step, then.queue, kill.at, now))
         return True
 
 
