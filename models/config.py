@@ -247,6 +247,12 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def adopt(told: Mapping[str, str]) -> None:
+    """Have the settings of the process that says so."""
+    os.environ.update(told)
+    settings.cache_clear()
+
+
 @cache
 def settings() -> Settings:
     """The settings of this process, read once."""

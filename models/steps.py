@@ -193,16 +193,16 @@ class Step(Stateful):
         self.tries = self.tries - 1 if done == self.mark else 0
         self.mark = done
 
-    @property
-    def poisoned(self) -> bool:
+    def poisoned(self, proven: bool) -> bool:
         """Whether it is to blame for the workers it lost at the same point.
 
-        Three are enough, unless others have died lately that had nothing to do with it: then
+        Three are enough if the last one was the step's own process, which nothing else ended
+        (`proven`), or if no others have died lately that had nothing to do with it: then
         something else is killing workers, and it gets as many tries again.
         """
         if self.tries < MOST_TRIES:
             return False
-        return self.tries >= 2 * MOST_TRIES or deaths(LATELY_MS) <= self.tries
+        return proven or self.tries >= 2 * MOST_TRIES or deaths(LATELY_MS) <= self.tries
 
     def held_run(self) -> Run | None:
         """The run under its row lock, if this process still has the lease.

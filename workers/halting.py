@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 LOST = "lost"  # why work stops whose lease is not ours any more
 
@@ -16,6 +17,15 @@ class Stopped(Exception):
 
 class DeadlinePassed(Exception):
     """The work took longer than it was allowed to."""
+
+
+class Standing(NamedTuple):
+    """How a switch stands, for the same switch in another process of this machine."""
+
+    reason: str | None
+    closing: str | None
+    valid_until: float | None  # monotonic
+    deadline: float | None  # monotonic
 
 
 class Halt:
@@ -29,6 +39,7 @@ class Halt:
         self._raised = threading.Event()
         self._lock = threading.Lock()
         self._wakers: list[Callable[[], None]] = []
+        self._on_further: Callable[[], None] = lambda: None
 
     def stop(self, reason: str) -> None:
         """Raise the switch; the first reason stays."""
@@ -50,6 +61,24 @@ class Halt:
         if self.closing is not None:
             self.stop(self.closing)
         self.check()
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.reason, self.closing, self.valid_until, self.deadline)
+
+    def stand(self, standing: Standing) -> None:
+        """Stand as the other one does."""
+        self.closing, self.valid_until, self.deadline = standing[1:]
+        if standing.reason is not None:
+            self.stop(standing.reason)
+
+    def on_further(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever the work has come further than workers before."""
+        self._on_further = tell
+
+    def further(self) -> None:
+        """Say that the work has come further: an act is done and written down."""
+        self._on_further()
 
     @property
     def stopped(self) -> bool:

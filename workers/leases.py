@@ -35,6 +35,7 @@ class Keeper:
     def holding(self, lease_id: str, seconds: float, suspect: bool = False) -> Iterator[Halt]:
         """Keep the lease while the block runs; its halt rises when the lease is lost."""
         halt = Halt(seconds)
+        halt.on_further(lambda: self.suspects.discard(lease_id))
         halt.valid_until = time.monotonic() + LEASE_SECONDS
         with self._lock:
             self._halts[lease_id] = halt

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from tests.conftest import run_sql
 from tests.contracts.test_sandboxes import gone
 from tests.processes.agents_at_work import call
-from tests.processes.chaos.callers import ancestor_of_caller
+from tests.processes.chaos.callers import caller_and_ancestor
 from tests.processes.product import COMMANDS, Product, product, until
 from tests.servers.author import Author
 from tests.servers.provider import Answer, Received
@@ -62,16 +63,17 @@ class Stage:
         self.author.asked.clear()
         return self.product.run("durable", "x", model_override=MODEL)
 
-    def hear(self, received: Received) -> None:
-        """Write down which process asks."""
+    def hear(self, received: Received) -> int:
+        """Write down which worker asks; gives the process that does, itself or one of its own."""
         server = int(self.author.url.rpartition(":")[2])
         names = {
             process.pid: name
             for name, process in self.product.processes.items()
             if name.startswith("agents")
         }
-        pid = ancestor_of_caller(received.port, server, names)
-        self.workers.append(names.get(pid or 0, "nobody"))
+        pid, worker = caller_and_ancestor(received.port, server, names) or (0, 0)
+        self.workers.append(names.get(worker, "nobody"))
+        return pid
 
     def told(self, run: str, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.product.events(run) if event["type"] == kind]
@@ -264,37 +266,84 @@ def test_a_silent_stream_is_left_within_seconds(stage: Stage, order: str) -> Non
         assert stage.author.turns == [0, 1, 1, 2, 3]
 
 
+@dataclass
+class Deadly:
+    """A run that ends what asks the model in its name, as `strike` does it, among harmless ones."""
+
+    stage: Stage
+    strike: Callable[[str, int], object]  # told the worker's name, and the process that asks
+    victims: list[int] = field(default_factory=list)  # those processes
+
+    def __post_init__(self) -> None:
+        run_sql(self.stage.product.environment["DATABASE_URL"], FORGET)
+        self.stage.author.hears = self._hear
+        self.stage.author.requests.clear()
+        self.run = self._ask("Run the deadly thing")
+        self.others = [self._ask("x") for _ in range(6)]
+
+    def _ask(self, task: str) -> str:
+        return self.stage.product.run("durable", task, model_override=MODEL)
+
+    def _hear(self, received: Received) -> None:
+        pid = self.stage.hear(received)
+        if "Run the deadly" in str(received.body["messages"]):
+            self.victims.append(pid)
+            self.strike(self.stage.workers[-1], pid)
+
+    def quarantined(self) -> str:
+        """Wait for that, with workers started again as they die; gives the reason."""
+
+        def over() -> bool:
+            for name in ("agents", "agents-2"):
+                if self.stage.product.processes[name].poll() is not None:
+                    self.stage.product.processes.pop(name).wait()
+                    self.stage.product.start(name)
+            status = self.stage.product.get(f"/runs/{self.run}")["status"]
+            return bool(status in {"failed", "completed"})
+
+        until(over, 90, 0.1)
+        ended = self.stage.product.get(f"/runs/{self.run}")
+        assert ended["status"] == "failed"
+        failures = self.stage.told(self.run, "run_failed")
+        assert [failure["quarantined"] for failure in failures] == [True]
+        over()
+        for run in self.others:
+            self.stage.finished(run)
+        return str(ended["error"])
+
+
+THRICE = "its worker was lost, 3 times at the same point of step DO"
+
+
 def test_a_run_that_kills_its_worker_three_times_is_quarantined_and_others_finish(
     stage: Stage,
 ) -> None:
-    victims: list[str] = []
+    def kill(worker: str, pid: int) -> None:
+        os.killpg(stage.product.processes[worker].pid, signal.SIGKILL)
 
-    def kill(received: Received) -> None:
-        if "Run the deadly" in str(received.body["messages"]):
-            stage.hear(received)
-            name = stage.workers[-1]
-            victims.append(name)
-            os.killpg(stage.product.processes[name].pid, signal.SIGKILL)
+    deadly = Deadly(stage, kill)
+    assert THRICE in deadly.quarantined()
+    assert len(deadly.victims) == 3
 
-    run_sql(stage.product.environment["DATABASE_URL"], FORGET)
-    stage.author.hears = kill
-    stage.author.requests.clear()
-    deadly = stage.product.run("durable", "Run the deadly thing", model_override=MODEL)
-    others = [stage.product.run("durable", "x", model_override=MODEL) for _ in range(6)]
 
-    def over() -> bool:
-        for name in ("agents", "agents-2"):
-            if stage.product.processes[name].poll() is not None:
-                stage.product.processes.pop(name).wait()
-                stage.product.start(name)
-        return bool(stage.product.get(f"/runs/{deadly}")["status"] in {"failed", "completed"})
+def test_the_third_time_it_kills_a_process_of_its_own_and_harms_nobody(stage: Stage) -> None:
+    deadly = Deadly(stage, lambda worker, pid: os.kill(pid, signal.SIGSEGV))
+    error = deadly.quarantined()
+    assert THRICE in error
+    assert "its own process (Segmentation fault)" in error
+    *workers, cell = deadly.victims
+    assert len(workers) == 2
+    assert cell not in {process.pid for process in stage.product.processes.values()}
+    assert all(process.poll() is None for process in stage.product.processes.values())
 
-    until(over, 90, 0.1)
-    ended = stage.product.get(f"/runs/{deadly}")
-    assert ended["status"] == "failed"
-    assert [failure["quarantined"] for failure in stage.told(deadly, "run_failed")] == [True]
-    assert "its worker was lost, 3 times at the same point of step DO" in ended["error"]
-    assert len(victims) == 3
-    over()
-    for run in others:
-        stage.finished(run)
+
+def test_a_worker_that_is_killed_alone_leaves_no_process_of_a_step_behind(stage: Stage) -> None:
+    def strike(worker: str, pid: int) -> None:
+        killed = stage.product.processes[worker].pid
+        os.kill(killed, signal.SIGKILL)
+        if pid != killed:
+            until(lambda: not Path(f"/proc/{pid}").exists(), 5)
+
+    deadly = Deadly(stage, strike)
+    assert THRICE in deadly.quarantined()
+    assert len(set(deadly.victims)) == 3

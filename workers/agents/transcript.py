@@ -45,7 +45,6 @@ from workers.agents.telling import Telling
 from workers.agents.tools.base import Awaited
 from workers.agents.voice import Voice
 from workers.halting import LOST, DeadlinePassed, Halt, Stopped
-from workers.leases import keeper
 from workers.llm.base import Message, Model, ModelError, Options, Refused, Result
 
 BUDGET = "budget reached"
@@ -326,7 +325,7 @@ class Transcript:
     def _forget(self) -> None:
         """What was held back is written: if an act was done, see `steps.POINT`, it came further."""
         if self._further:
-            keeper.suspects.discard(str(self.step.lease_id))
+            self.halt.further()
         self._writes.clear()
         self.telling.told.clear()
         self.voice.written()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
+
+import structlog
 
 from models import activities, sessions, steps
 from models.base import database_ms, db
@@ -22,11 +25,12 @@ from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
 from tasks import turns
+from workers import cells
 from workers.agents import delegating
 from workers.agents.tools.base import Awaited
 from workers.broker import performs
 from workers.halting import LOST as OVERDUE
-from workers.halting import DeadlinePassed, Stopped
+from workers.halting import DeadlinePassed, Halt, Stopped
 from workers.jobs.swarms import stop_executors
 from workers.leases import DRAINING, keeper
 from workers.llm.base import ModelError, Throttled
@@ -57,31 +61,52 @@ def execute(execution_id: str) -> None:
 
 
 def carry_out(run: Run, step: Step) -> None:
-    """Let the agent work under the lease, then settle what came of it."""
-    spec = definition_of(run.version_id).step(step.step_id)
-    timeout = spec.timeout or step.under.step_timeout
-    left, suspect = time_left(step, timeout), suspicious(step)
-    with GivenBackOnError(run, step), keeper.holding(step.lease_id or "", left, suspect) as halt:
-        try:
-            seat = SEATS.get(run.kind, Sitting)
-            done = seat(step.under, run, step).work(halt)
-        except Stopped:
-            log.info("step stopped", run=run.id, step=step.step_id, reason=halt.reason)
-            if halt.reason in (DRAINING, OVERDUE):  # unless somebody else has it by now
-                insist(lambda: give_back(run, step))
-            return
-        except Awaited as delegated:
-            delegate(run, step, delegated)
-            return
-        except DeadlinePassed:
-            done = Done(f"timed out after {timeout} s")
-        except HURDLES as error:
-            done = hindered(error)
-        except OSError as error:
-            if error.errno not in DISK:
-                raise
-            done = Done(f"The worker's disk: {error.strerror}", step={"transient": True})
-        insist(lambda: settle(run, step, done))
+    """Let the agent work under the lease, in a cell if the step may break this worker."""
+    lease_id, suspect = step.lease_id or "", suspicious(step)
+    left = time_left(step, allowed(run, step))
+    with GivenBackOnError(run, step), keeper.holding(lease_id, left, suspect) as halt:
+        if not suspect:
+            work(run, step, halt)
+        elif code := cells.confine(work_confined, step.id, lease_id, halt):
+            end = signal.strsignal(-code) if code < 0 else f"exit code {code}"
+            log.warning("a cell was lost", run=run.id, step=step.step_id, end=end)
+            proof = f"the last one was its own process ({end})" if code < 0 else None
+            give_back(run, step, LOST, proof)
+
+
+def work_confined(execution_id: str, lease_id: str, halt: Halt) -> None:
+    """The same in the step's own process, under the lease that the worker has claimed."""
+    step = Step.find(execution_id)
+    run = step.held_run() if step is not None and step.lease_id == lease_id else None
+    if run is None or step is None:
+        return
+    _, step.under = terms(step.agent_id)
+    with structlog.contextvars.bound_contextvars(cell=os.getpid()), GivenBackOnError(run, step):
+        work(run, step, halt)
+
+
+def work(run: Run, step: Step, halt: Halt) -> None:
+    """Let the agent work, then settle what came of it."""
+    try:
+        seat = SEATS.get(run.kind, Sitting)
+        done = seat(step.under, run, step).work(halt)
+    except Stopped:
+        log.info("step stopped", run=run.id, step=step.step_id, reason=halt.reason)
+        if halt.reason in (DRAINING, OVERDUE):  # unless somebody else has it by now
+            insist(lambda: give_back(run, step))
+        return
+    except Awaited as delegated:
+        delegate(run, step, delegated)
+        return
+    except DeadlinePassed:
+        done = Done(f"timed out after {allowed(run, step)} s")
+    except HURDLES as error:
+        done = hindered(error)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        done = Done(f"The worker's disk: {error.strerror}", step={"transient": True})
+    insist(lambda: settle(run, step, done))
 
 
 @performs(step_tasks.recover)
@@ -156,6 +181,11 @@ def suspicious(step: Step) -> bool:
     return step.tries >= steps.MOST_TRIES - 1
 
 
+def allowed(run: Run, step: Step) -> float:
+    """Seconds that the step may be worked on."""
+    return definition_of(run.version_id).step(step.step_id).timeout or step.under.step_timeout
+
+
 def time_left(step: Step, timeout: float) -> float:
     """Seconds that may still be worked on the step: others may have worked on it before.
 
@@ -195,11 +225,12 @@ def settle(run: Run, step: Step, done: Done) -> None:
             conduct.fail(locked, step, done.error, **done.step)
 
 
-def give_back(run: Run, step: Step, lost: str | None = None) -> None:
+def give_back(run: Run, step: Step, lost: str | None = None, proof: str | None = None) -> None:
     """Let another worker go on with the step.
 
     `lost` says what broke it; a step that broke too often at the same act takes its run out of
-    circulation. A worker that is going away (`lost` None) does not count.
+    circulation, and `proof` that nothing else can have done it. A worker that is going away
+    (`lost` None) does not count.
     """
     with db.atomic():
         locked = step.held_run()
@@ -210,9 +241,9 @@ def give_back(run: Run, step: Step, lost: str | None = None) -> None:
             step_tasks.requeue(step, "worker drained")
             return
         point = step.blame()
-        if step.poisoned:
-            often = f"{step.tries} times at the same point of {point}"
-            conduct.quarantine(locked, step, f"{lost}, {often}")
+        if step.poisoned(bool(proof)):
+            often = f"{lost}, {step.tries} times at the same point of {point}"
+            conduct.quarantine(locked, step, "; ".join(filter(None, (often, proof))))
         else:
             step_tasks.requeue(step, lost)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 LOOPBACK = "0100007F"
 
 
-def ancestor_of_caller(port: int, server: int, known: Collection[int]) -> int | None:
-    """The one of `known` that holds, itself or by a descendant, the socket port -> server."""
+def caller_and_ancestor(port: int, server: int, known: Collection[int]) -> tuple[int, int] | None:
+    """Who holds the socket port -> server, and which of `known` that descends from, or is."""
     inode = _inode(port, server)
     if inode is None:
         return None
@@ -18,7 +18,7 @@ def ancestor_of_caller(port: int, server: int, known: Collection[int]) -> int | 
     for pid in parents:
         elder = _elder(pid, parents, known)
         if elder is not None and _holds(pid, inode):
-            return elder
+            return pid, elder
     return None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.processes.chaos.fleet import Member
@@ -131,9 +133,14 @@ def poisoner(scenery: Scenery) -> Callable[[Asking], None]:
     """What happens to a worker that asks in the name of a poisoned run."""
 
     def strike(asking: Asking) -> None:
-        member = scenery.speaker(asking.port, scenery.stage.model.port)
-        if member is not None:  # whether or not another fault has it in hand as well
+        pid, member = scenery.speaker(asking.port, scenery.stage.model.port) or (0, None)
+        if member is None:
+            return
+        if pid == member.pid:  # whether or not another fault has it in hand as well
             scenery.stage.fleet.kill(member, number=signal.SIGSEGV)
+        else:  # a process of its own, which it has alone
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSEGV)
 
     return strike
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.processes.chaos.callers import ancestor_of_caller
+from tests.processes.chaos.callers import caller_and_ancestor
 from tests.processes.chaos.fleet import Member
 from tests.processes.chaos.followers import Followers
 from tests.processes.chaos.load import Load
@@ -43,15 +43,15 @@ class Scenery:
         """Let the fault last; shorter when everybody leaves."""
         self.leaving.wait(seconds)
 
-    def speaker(self, port: int, server: int) -> Member | None:
-        """The process that has the other end of a connection."""
+    def speaker(self, port: int, server: int) -> tuple[int, Member] | None:
+        """The process that has the other end of a connection, and the member it belongs to."""
         members = self.stage.fleet.by_pid()
-        pid = ancestor_of_caller(port, server, set(members))
-        return members[pid] if pid else None
+        found = caller_and_ancestor(port, server, members)
+        return (found[0], members[found[1]]) if found else None
 
     def caller(self, port: int, server: int) -> Member | None:
-        """The same, for this fault alone; None when another one has it in hand."""
-        member = self.speaker(port, server)
+        """The member, for this fault alone; None when another one has it in hand."""
+        _, member = self.speaker(port, server) or (0, None)
         return member if member and self.stage.fleet.take_this(member) else None
 
     def kill_worker(self, dice: random.Random) -> str:

@@ -1,0 +1,186 @@
+"""A step that broke workers works in a process of its own: what that does to others, and to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from flask.testing import FlaskClient
+
+from models import base, config, runs, steps
+from models.config import Settings
+from models.processes import Process
+from models.runs import Run
+from models.steps import Step
+from tasks import runs as commands
+from tests.processes.chaos.callers import caller_and_ancestor
+from tests.processes.product import until
+from tests.servers.author import Author
+from tests.servers.provider import Answer, Received
+from tests.workers.jobs.dying import call, die, expire
+from workers.jobs import runs as run_jobs
+from workers.jobs import steps as jobs
+from workers.leases import DRAINING, keeper
+
+pytestmark = pytest.mark.slow  # each worker that needs a cell starts a Python for them first
+MODEL = "openai/gpt-5.2"
+PIPELINE = """
+id: confined
+name: confined
+agents: [{id: yukihiro, name: Yukihiro}]
+steps:
+  - {id: DO, agent: yukihiro, input: "Do it", outputs: [answer], maxRetries: 0}
+"""
+LINES = (
+    Answer(calls=(call("write", path="a.txt", content="one"),)),
+    Answer(calls=(call("complete", outputs={"answer": "42"}, summary="did"),)),
+)
+
+
+class Watched(Author):
+    """A provider that knows which process asks, and may end it."""
+
+    def __init__(self) -> None:
+        super().__init__(*LINES)
+        self.pids: list[int] = []
+        self.deadly = False
+        self.hears = self._hear
+
+    def _hear(self, received: Received) -> None:
+        server = int(self.url.rpartition(":")[2])
+        found = caller_and_ancestor(received.port, server, {os.getpid()})
+        assert found is not None
+        self.pids.append(found[0])
+        if self.deadly:
+            os.kill(found[0], signal.SIGSEGV)
+
+
+@pytest.fixture
+def provider(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, work: Callable[[], int]
+) -> Iterator[Watched]:
+    with Watched() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "key")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        config.settings.cache_clear()
+        yield server
+    monkeypatch.undo()
+    config.settings.cache_clear()
+
+
+@pytest.fixture
+def suspect(admin: FlaskClient, owner: FlaskClient, provider: Watched) -> Step:
+    """A step that has lost two workers in its first model call."""
+    stored = admin.put("/v1/pipelines/confined", json={"yaml_content": PIPELINE})
+    assert stored.status_code == 200, stored.json
+    admin.post("/v1/admin/shared-providers", json={"providerId": "openai"})
+    body = {"pipeline_id": "confined", "task_description": "x", "model_override": MODEL}
+    run_id = owner.post("/v1/runs", json=body).json["id"]
+    run_jobs.advance(run_id, 1)
+    (step,) = Step.of(Run.get_by_id(run_id))
+    for _ in range(steps.MOST_TRIES - 1):
+        assert die(step.id, 0, "after")
+        expire(step.id)
+    provider.pids.clear()
+    return of(step)
+
+
+def of(step: Step) -> Step:
+    return Step.get_by_id(step.id)
+
+
+@contextmanager
+def performed(step: Step) -> Iterator[threading.Thread]:
+    """The step's job, done by a thread while the block runs and a little longer."""
+
+    def perform() -> None:
+        with base.db.connection_context():
+            jobs.execute(step.id)
+
+    thread = threading.Thread(target=perform)
+    thread.start()
+    yield thread
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no such process runs any more."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_it_ends_like_any_other_and_its_process_with_it(suspect: Step, provider: Watched) -> None:
+    jobs.execute(suspect.id)
+    assert Run.get_by_id(suspect.run_id).outputs == {"answer": "42"}
+    (pid,) = set(provider.pids)
+    assert pid != os.getpid()
+    assert is_gone(pid)
+
+
+def test_one_that_ends_its_own_process_is_to_blame_whoever_else_dies(
+    suspect: Step, provider: Watched
+) -> None:
+    for number in range(2 * steps.MOST_TRIES):
+        Process.create(kind="worker", host="elsewhere", pid=number, tag=f"dead{number}")
+    provider.deadly = True
+    jobs.execute(suspect.id)
+    run = Run.get_by_id(suspect.run_id)
+    assert (run.state, run.quarantined) == (runs.FAILED, True)
+    assert run.error == (
+        "quarantined: its worker was lost, 3 times at the same point of step DO (model "
+        f"{MODEL}); the last one was its own process (Segmentation fault)"
+    )
+
+
+def test_it_stops_when_its_run_is_cancelled(suspect: Step, provider: Watched) -> None:
+    provider.hanging = {0}
+    with performed(suspect):
+        assert provider.asked.wait(20)
+        commands.cancel(suspect.run_id)
+        (pid,) = provider.pids
+        until(lambda: is_gone(pid), 5)
+    assert of(suspect).state == steps.CANCELLED
+
+
+def test_a_worker_that_goes_takes_its_cells_along_and_nobody_is_to_blame(
+    suspect: Step, provider: Watched
+) -> None:
+    provider.hanging = {0}
+    with performed(suspect):
+        assert provider.asked.wait(20)
+        for halt in keeper._halts.values():
+            halt.stop(DRAINING)
+    assert (of(suspect).state, of(suspect).tries) == (steps.QUEUED, steps.MOST_TRIES - 1)
+    jobs.execute(suspect.id)
+    assert Run.get_by_id(suspect.run_id).state == runs.COMPLETED
+
+
+def test_it_makes_room_for_the_next_suspect_once_it_has_come_further(
+    suspect: Step, provider: Watched
+) -> None:
+    provider.hanging = {1}
+    with performed(suspect):
+        until(lambda: bool(keeper.suspects), 5, 0.01)
+        assert provider.asked.wait(20)
+        until(lambda: not keeper.suspects, 5, 0.01)
+        assert of(suspect).state == steps.RUNNING
+        commands.cancel(suspect.run_id)
+
+
+def test_it_has_the_time_that_others_left_it(suspect: Step, provider: Watched) -> None:
+    """A cell has its deadline from the worker."""
+    provider.hanging = {0}
+    Step.update(worked_ms=299_000).where(Step.id == suspect.id).execute()
+    began = time.monotonic()
+    jobs.execute(suspect.id)
+    assert "timed out" in str(of(suspect).error)
+    assert time.monotonic() - began < 15
