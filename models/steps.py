@@ -28,7 +28,6 @@ from models.base import (
 )
 from models.config import Settings
 from models.lifecycle import StateField, Stateful
-from models.processes import deaths
 from models.runs import CHAT, EXECUTOR, Run
 
 QUEUED, RUNNING, WAITING = "queued", "running", "waiting"
@@ -39,9 +38,9 @@ AGENTS, EXECUTORS = "agents", "executors"  # the queues that steps are worked on
 CHATS = "chats"  # turns of chats: a person waits for them, so they wait for nobody's hands
 
 LEASE_MS = 3_000
-LATELY_MS = 60_000
 MISSED_MS = 1_600  # after which a worker has missed two beats
-MOST_TRIES = 3  # a step that lost its worker this often at the same act is not tried again
+MOST_TRIES = 3  # at the same act; the last of them in a process of the step's own
+MOST_TOGETHER = 4  # after so many a worker has one such step at a time: one is to blame, not two
 # Where a step has come to: the acts it has done, and the latest one where that was lost with its
 # worker: what it was, and how often the very same one has been lost. The opening is written with
 # the claim of the first act, so whoever got no further has done nothing; neither has who only wrote
@@ -196,13 +195,10 @@ class Step(Stateful):
     def poisoned(self, proven: bool) -> bool:
         """Whether it is to blame for the workers it lost at the same point.
 
-        Three are enough if the last one was the step's own process, which nothing else ended
-        (`proven`), or if no others have died lately that had nothing to do with it: then
-        something else is killing workers, and it gets as many tries again.
+        Three are enough if the last one was the step's own process and nothing else (`proven`).
+        Whole workers die of other things too: it takes twice as many of them.
         """
-        if self.tries < MOST_TRIES:
-            return False
-        return proven or self.tries >= 2 * MOST_TRIES or deaths(LATELY_MS) <= self.tries
+        return self.tries >= (MOST_TRIES if proven else 2 * MOST_TRIES)
 
     def held_run(self) -> Run | None:
         """The run under its row lock, if this process still has the lease.

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 
 from models.base import db
@@ -30,6 +31,11 @@ Work = Callable[[str, str, Halt], None]  # does the work of an execution under a
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["workers.jobs.steps"])
+
+
+def prepare() -> None:
+    """Have cells begin quickly: start the process that they are forked from, without waiting."""
+    forkserver.ensure_running()
 
 
 def confine(work: Work, execution_id: str, lease_id: str, halt: Halt) -> int:

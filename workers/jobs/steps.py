@@ -62,10 +62,12 @@ def execute(execution_id: str) -> None:
 
 def carry_out(run: Run, step: Step) -> None:
     """Let the agent work under the lease, in a cell if the step may break this worker."""
-    lease_id, suspect = step.lease_id or "", suspicious(step)
-    left = time_left(step, allowed(run, step))
-    with GivenBackOnError(run, step), keeper.holding(lease_id, left, suspect) as halt:
-        if not suspect:
+    lease_id, left = step.lease_id or "", time_left(step, allowed(run, step))
+    alone = step.tries > steps.MOST_TOGETHER
+    with GivenBackOnError(run, step), keeper.holding(lease_id, left, alone) as halt:
+        if step.tries < steps.MOST_TRIES:
+            if step.tries == steps.MOST_TRIES - 1:
+                cells.prepare()  # if it is lost once more
             work(run, step, halt)
         elif code := cells.confine(work_confined, step.id, lease_id, halt):
             end = signal.strsignal(-code) if code < 0 else f"exit code {code}"
@@ -155,7 +157,7 @@ def take(run: Run, step: Step) -> tuple[Run, Step] | None:
     """The same for a step that was read under the lock of its run, which the caller holds."""
     if not _may_begin(run, step):
         return None
-    if suspicious(step) and keeper.suspects:
+    if step.tries >= steps.MOST_TOGETHER and keeper.suspects:
         step.put(due_at=database_ms() + APART_MS)
         step_tasks.ask_for(step)
         return None
@@ -171,14 +173,6 @@ def take(run: Run, step: Step) -> tuple[Run, Step] | None:
 
 def _may_begin(run: Run, step: Step) -> bool:
     return run.state == RUNNING and step.state == steps.QUEUED and step.attempt == run.attempt
-
-
-def suspicious(step: Step) -> bool:
-    """Whether the step broke so many workers that the next one tells whether it is to blame.
-
-    A process tries one such step at a time: no innocent one is quarantined with the one that kills.
-    """
-    return step.tries >= steps.MOST_TRIES - 1
 
 
 def allowed(run: Run, step: Step) -> float:
@@ -241,7 +235,7 @@ def give_back(run: Run, step: Step, lost: str | None = None, proof: str | None =
             step_tasks.requeue(step, "worker drained")
             return
         point = step.blame()
-        if step.poisoned(bool(proof)):
+        if step.poisoned(proven=proof is not None):
             often = f"{lost}, {step.tries} times at the same point of {point}"
             conduct.quarantine(locked, step, "; ".join(filter(None, (often, proof))))
         else:

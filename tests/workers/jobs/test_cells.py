@@ -14,7 +14,6 @@ from flask.testing import FlaskClient
 
 from models import base, config, runs, steps
 from models.config import Settings
-from models.processes import Process
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
@@ -126,11 +125,7 @@ def test_it_ends_like_any_other_and_its_process_with_it(suspect: Step, provider:
     assert is_gone(pid)
 
 
-def test_one_that_ends_its_own_process_is_to_blame_whoever_else_dies(
-    suspect: Step, provider: Watched
-) -> None:
-    for number in range(2 * steps.MOST_TRIES):
-        Process.create(kind="worker", host="elsewhere", pid=number, tag=f"dead{number}")
+def test_one_that_ends_its_own_process_is_to_blame(suspect: Step, provider: Watched) -> None:
     provider.deadly = True
     jobs.execute(suspect.id)
     run = Run.get_by_id(suspect.run_id)
@@ -164,9 +159,12 @@ def test_a_worker_that_goes_takes_its_cells_along_and_nobody_is_to_blame(
     assert Run.get_by_id(suspect.run_id).state == runs.COMPLETED
 
 
-def test_it_makes_room_for_the_next_suspect_once_it_has_come_further(
+def test_one_that_is_tried_alone_makes_room_for_the_next_once_it_has_come_further(
     suspect: Step, provider: Watched
 ) -> None:
+    while of(suspect).tries < steps.MOST_TOGETHER:
+        assert die(suspect.id, 0, "after")
+        expire(suspect.id)
     provider.hanging = {1}
     with performed(suspect):
         until(lambda: bool(keeper.suspects), 5, 0.01)

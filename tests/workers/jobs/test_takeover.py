@@ -288,11 +288,11 @@ def test_an_answer_outlives_the_connection_it_was_to_be_written_on(
     finished(execution)
 
 
-def test_three_workers_lost_in_the_first_model_call_are_one_too_many(
+def test_six_workers_lost_in_the_first_model_call_are_one_too_many(
     begin: Callable[[str], str], provider: Author
 ) -> None:
     execution = begin(OPENAI)
-    for _ in range(steps.MOST_TRIES):
+    for _ in range(2 * steps.MOST_TRIES):
         assert die(execution, 0, "after")
         expire(execution)
     run = Run.get_by_id(of(execution).run_id)
@@ -304,16 +304,16 @@ def test_a_command_in_the_world_that_kills_its_worker_is_quarantined_by_name(
 ) -> None:
     """Each death is written down as an unknown outcome and answered by the model: no progress."""
     Agent.update(config={"network": True}).where(Agent.id == "yukihiro").execute()
-    provider.lines = tuple(Answer(calls=(call("bash", command=f"true {n}"),)) for n in range(9))
+    provider.lines = tuple(Answer(calls=(call("bash", command=f"true {n}"),)) for n in range(18))
     execution = begin(OPENAI)
-    for number in range(steps.MOST_TRIES):
+    for number in range(2 * steps.MOST_TRIES):
         assert of(execution).state == steps.QUEUED
         assert die(execution, 3 * number + 2, "after")  # the command has begun
         expire(execution)
     run = Run.get_by_id(of(execution).run_id)
     assert (run.state, run.quarantined) == (runs.FAILED, True)
     assert run.error == (
-        "quarantined: its worker was lost, 3 times at the same point of step DO (tool bash)"
+        "quarantined: its worker was lost, 6 times at the same point of step DO (tool bash)"
     )
 
 
@@ -322,9 +322,9 @@ def test_a_command_that_kills_whenever_it_is_repeated_is_quarantined_whatever_co
 ) -> None:
     Agent.update(config={"network": True}).where(Agent.id == "yukihiro").execute()
     kills, looks = call("bash", command="kills"), call("read", path="log.txt")
-    provider.lines = (Answer(calls=(kills,)), *[Answer(calls=(looks, kills))] * 9)
+    provider.lines = (Answer(calls=(kills,)), *[Answer(calls=(looks, kills))] * 12)
     execution = begin(OPENAI)
-    for place in (2, 7, 12):
+    for place in range(2, 2 + 5 * 2 * steps.MOST_TRIES, 5):
         assert of(execution).state == steps.QUEUED
         assert die(execution, place, "after")
         expire(execution)
