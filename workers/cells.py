@@ -8,14 +8,17 @@ they need and has no threads, which a worker starts when it first needs one.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from models.base import db
 from models.config import adopt, environment
@@ -23,6 +26,7 @@ from workers import boot
 from workers.halting import Halt
 
 LOOK_SECONDS = 0.1  # how late at most a cell hears what becomes of its lease
+PATIENCE_SECONDS = 5  # in which a cell that is called off must have ended
 CONNECTIONS = 4  # to Postgres, of each cell
 FURTHER = "further"
 GONE = 1  # exit code of a cell whose worker is gone
@@ -49,27 +53,32 @@ def confine(work: Work, execution_id: str, lease_id: str, halt: Halt) -> int:
     with ours:
         cell.start()
         theirs.close()
-        _accompany(ours, cell.sentinel, halt)
+        _accompany(ours, cell, halt)
     cell.join()
     return cell.exitcode or 0
 
 
-def _accompany(pipe: Connection, sentinel: int, halt: Halt) -> None:
-    """Pass on what either side has to say until the cell has ended."""
+def _accompany(pipe: Connection, cell: BaseProcess, halt: Halt) -> None:
+    """Pass on what either side has to say until the cell has ended; one that will not is killed."""
     said: object = None
+    obeys_until = math.inf
     while True:
+        if halt.stopped and obeys_until == math.inf:
+            obeys_until = time.monotonic() + PATIENCE_SECONDS
+        if time.monotonic() > obeys_until:
+            cell.kill()
         if (news := halt.standing) != said:
             said = news
             with suppress(OSError):  # it is gone, which the sentinel tells
                 pipe.send(news)
-        ready = wait([pipe, sentinel], LOOK_SECONDS)
+        ready = wait([pipe, cell.sentinel], LOOK_SECONDS)
         if pipe in ready:
             try:
                 pipe.recv()
             except (EOFError, OSError):
                 return
             halt.further()
-        elif sentinel in ready:
+        elif cell.sentinel in ready:
             return
 
 

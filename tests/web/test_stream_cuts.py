@@ -18,13 +18,24 @@ from hypothesis import strategies as st
 from models import events, streams
 from models.base import db
 from models.config import Settings
+from models.principals import Principal
+from models.runs import Run
+from tests.conftest import run_sql
 from tests.web.listening import happen
 from web import create_app
+from web.feed import Feed
+from web.items import Item
+from web.positions import Entry, RunPosition
+from web.stream import RunStream
 
 CUTS = 1_000
 EVENTS = 1_500
 MOST = 500  # bytes between two cuts: one or two frames
 STRIDE = 5  # events in one transaction
+ADMIN = Principal("usr_admin", "user", is_admin=True)
+HANG_UP = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 
 
 @dataclass
@@ -121,6 +132,49 @@ def test_a_thousand_cuts_lose_nothing_and_tell_nothing_twice(
     assert reader.seqs == list(range(1, EVENTS + 1))
     assert len(set(reader.text)) == len(reader.text)
     assert reader.text == sorted(reader.text)
+
+
+class Deadly(Item):
+    """A piece of text; while a stream makes its frame, Postgres hangs up on everybody."""
+
+    url = ""
+
+    @property
+    def rendered(self) -> dict[Any, bytes]:
+        run_sql(self.url, HANG_UP)
+        return self.__dict__.setdefault("frames", {})
+
+    @rendered.setter
+    def rendered(self, value: object) -> None:
+        pass
+
+
+class Redis(Feed):
+    """A feed that holds an event, and text of which Postgres dies."""
+
+    def holds(self, entry: Entry) -> bool:
+        return True
+
+    def since(self, entry: Entry, limit: int, about: str | None = None) -> list[Item]:
+        event, text = told(str(about), 2)
+        return [Item((2, 0), event), Deadly((3, 0), text)]
+
+
+def test_what_was_fetched_before_postgres_went_away_is_told(
+    owner: FlaskClient, run: str, settings: Settings, database: str
+):
+    happen(run, "2", "3")
+    Deadly.url = database
+    start = RunPosition(1, (1, 0))
+    stream = RunStream(Redis(settings.redis_url), ADMIN, Run.get_by_id(run), start)
+    reader = Reader()
+    db.close()
+    reader.read(stream.catch_up())
+    assert stream.unsure
+    assert reader.seqs == [2, 3]
+    reader.read(stream.catch_up())
+    assert not stream.unsure
+    assert reader.seqs == [2, 3]
 
 
 @given(st.lists(st.integers(1, 40), max_size=30), st.lists(st.text(max_size=5), max_size=20))

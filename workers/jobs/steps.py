@@ -70,10 +70,18 @@ def carry_out(run: Run, step: Step) -> None:
                 cells.prepare()  # if it is lost once more
             work(run, step, halt)
         elif code := cells.confine(work_confined, step.id, lease_id, halt):
-            end = signal.strsignal(-code) if code < 0 else f"exit code {code}"
-            log.warning("a cell was lost", run=run.id, step=step.step_id, end=end)
-            proof = f"the last one was its own process ({end})" if code < 0 else None
-            give_back(run, step, LOST, proof)
+            cell_lost(run, step, halt, code)
+
+
+def cell_lost(run: Run, step: Step, halt: Halt, code: int) -> None:
+    """A step's own process ended otherwise than it should: `code` is -N after signal N."""
+    end = signal.strsignal(-code) if code < 0 else f"exit code {code}"
+    log.warning("a cell was lost", run=run.id, step=step.step_id, end=end)
+    if halt.stopped:  # it would not go
+        give_back(run, step)
+        return
+    proof = f"the last one was its own process ({end})" if code < 0 else None
+    give_back(run, step, LOST, proof)
 
 
 def work_confined(execution_id: str, lease_id: str, halt: Halt) -> None:

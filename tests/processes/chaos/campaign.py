@@ -24,7 +24,7 @@ from tests.processes.chaos.verdict import Verdict
 from tests.processes.chaos.watching import Watch
 
 AT_ONCE = 16  # faults
-SHOWN = 5  # lost runs whose story is told, and long waits
+SHOWN = 5  # runs whose story is told, and long waits
 Say = Callable[[str], object]
 
 
@@ -53,7 +53,7 @@ def run(campaign: Campaign, say: Say) -> Verdict:
         _come_to_rest(scenery, campaign, say)
         with scene.database() as connection, connection.cursor() as cursor:
             verdict = judge(scenery, struck, cursor)
-            for line in stories(cursor, verdict.lost[:SHOWN], scenery.began):
+            for line in stories(cursor, verdict, scenery.began, SHOWN):
                 say(line)
             for line in slow_recoveries(scenery, cursor):
                 say(f"note: {line}")

@@ -27,6 +27,7 @@ class Seen:
     asked: Asked
     last: int = 0
     position: str = ""  # the id to resume after
+    resumed: str = ""  # what the connection began after
     ended: bool = False
     gaps: list[str] = field(default_factory=list)
     doubles: list[str] = field(default_factory=list)
@@ -38,7 +39,10 @@ class Seen:
             return
         expected = self.last + 1
         if int(number) > expected:
-            self.gaps.append(f"{self.asked.id}: {number} came after {self.last}")
+            since = f"on a connection resumed after {self.resumed or 'nothing'}"
+            self.gaps.append(
+                f"{self.asked.id}: {number} came after {self.last}, {since}, at {time.time():.1f}"
+            )
         elif int(number) < expected:
             self.doubles.append(f"{self.asked.id}: {number} came after {self.last}")
         self.last = max(self.last, int(number))
@@ -125,6 +129,7 @@ class Followers:
     ) -> Iterator[bytes]:
         """What arrives until the budget is used up, to the byte."""
         headers = {"Last-Event-ID": seen.position} if seen.position else {}
+        seen.resumed = seen.position
         connection.request("GET", f"/v1/events/stream?run_id={seen.asked.id}", headers=headers)
         answer = connection.getresponse()
         if answer.status != 200:

@@ -20,6 +20,7 @@ from tests.processes.chaos.watching import Recovery, ownerless
 from tests.servers.provider import Answer
 
 ABOUT_FILES = re.compile(r"workspace|no space|disk|No such file", re.IGNORECASE)
+RUN = re.compile(r"\b(run|pulse_exec)_[0-9a-f]+")
 SLOW = 3.0  # seconds after which a recovery is told of
 CALL_TOKENS = sum(Answer.tokens)  # what the model counts for each call
 GRACE = 5.0  # seconds in which an acknowledged cancel must have stopped the agent
@@ -92,10 +93,12 @@ def judge(scenery: Scenery, faults: int, cursor: Any) -> Verdict:
     return verdict
 
 
-def stories(cursor: Any, lost: list[str], began: float) -> Iterator[str]:
-    """What the history tells of each lost run: seconds into the campaign, and what happened."""
-    for line in lost:
-        run_id = line.partition(" ")[0]
+def stories(cursor: Any, verdict: Verdict, began: float, count: int) -> Iterator[str]:
+    """What the history tells of runs with which something is wrong: when (s), and what happened."""
+    lines = [line for found in verdict.faulty.values() for line in found]
+    for run_id in dict.fromkeys(found[0] for line in lines if (found := RUN.search(line))):
+        if (count := count - 1) < 0:
+            break
         cursor.execute(HISTORY, (run_id,))
         told = [
             f"{at / 1000 - began:.1f} {kind} {why or ''}" for kind, at, why in cursor.fetchall()
@@ -194,7 +197,8 @@ def _judge_calls(verdict: Verdict, model: PaidModel, cursor: Any) -> None:
         sealed = [row[0] for row in cursor.fetchall()][int(turn) : int(turn) + 1]
         for asked in times[1:]:
             if sealed and sealed[0] is not None and sealed[0] / 1000 < asked:
-                verdict.repeated_calls.append(f"{key} asked again though its answer was sealed")
+                when = f"at {asked:.1f}, first at {times[0]:.1f}, sealed at {sealed[0] / 1000:.1f}"
+                verdict.repeated_calls.append(f"{key} asked again though sealed, {when}")
             else:
                 verdict.repeated_in_flight += 1
     cursor.execute(INTERRUPTED)
