@@ -92,6 +92,7 @@ def _live(
     boot.connect(CONNECTIONS)
     halt = Halt()
     halt.on_further(lambda: pipe.send(FURTHER))
+    _hear(pipe, halt)  # until when the lease is valid: nothing is begun without that
     threading.Thread(target=_obey, args=(pipe, halt), daemon=True, name="orders").start()
     with db.connection_context():
         work(execution_id, lease_id, halt)
@@ -100,7 +101,11 @@ def _live(
 def _obey(pipe: Connection, halt: Halt) -> None:
     """Hear what becomes of the lease; without a worker nobody would renew it."""
     while True:
-        try:
-            halt.stand(pipe.recv())
-        except (EOFError, OSError):
-            os._exit(GONE)
+        _hear(pipe, halt)
+
+
+def _hear(pipe: Connection, halt: Halt) -> None:
+    try:
+        halt.stand(pipe.recv())
+    except (EOFError, OSError):
+        os._exit(GONE)

@@ -12,14 +12,14 @@ from typing import Any
 import httpx2
 
 CONNECTED = ("connection.connect_tcp.complete", "connection.start_tls.complete")
-SENDING = "send_request_headers.started"
+SENDING = ("send_request_headers.started", "send_request_body.started")
 
 
 class Lines:
     """Remembers every connection a client makes; `watch` is the client's hook for requests.
 
-    `may_send` is asked last of all before a request leaves, and raises when it must not: making
-    one takes time, in which this process may have been stopped and its work taken over.
+    `may_send` is asked last of all before each half of a request leaves, and raises when it must
+    not: making one takes time, in which this process may have been stopped and its work taken over.
     """
 
     def __init__(self) -> None:
