@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 
 from models.base import db
 from models.config import adopt, environment
+from models.insisting import insist
 from workers import boot
 from workers.halting import Halt
 
@@ -94,8 +95,8 @@ def _live(
     halt.on_further(lambda: pipe.send(FURTHER))
     _hear(pipe, halt)  # until when the lease is valid: nothing is begun without that
     threading.Thread(target=_obey, args=(pipe, halt), daemon=True, name="orders").start()
-    with db.connection_context():
-        work(execution_id, lease_id, halt)
+    insist(lambda: db.connect(reuse_if_open=True))  # the step is not to blame for an outage
+    work(execution_id, lease_id, halt)
 
 
 def _obey(pipe: Connection, halt: Halt) -> None:

@@ -86,13 +86,22 @@ def cell_lost(run: Run, step: Step, halt: Halt, code: int) -> None:
 
 def work_confined(execution_id: str, lease_id: str, halt: Halt) -> None:
     """The same in the step's own process, under the lease that the worker has claimed."""
-    step = Step.find(execution_id)
-    run = step.held_run() if step is not None and step.lease_id == lease_id else None
-    if run is None or step is None:
+    held = insist(lambda: held_under(execution_id, lease_id))
+    if held is None:
         return
-    _, step.under = terms(step.agent_id)
+    run, step = held
     with structlog.contextvars.bound_contextvars(cell=os.getpid()), GivenBackOnError(run, step):
         work(run, step, halt)
+
+
+def held_under(execution_id: str, lease_id: str) -> tuple[Run, Step] | None:
+    """The step and its run, with what it is worked on under, if that lease is still good."""
+    step = Step.find(execution_id)
+    if step is None or step.lease_id != lease_id:
+        return None
+    _, step.under = terms(step.agent_id)
+    run = step.held_run()
+    return (run, step) if run is not None else None
 
 
 def work(run: Run, step: Step, halt: Halt) -> None:

@@ -17,6 +17,7 @@ from models.config import Settings
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
+from tests.conftest import run_sql
 from tests.processes.chaos.callers import caller_and_ancestor
 from tests.processes.product import until
 from tests.servers.author import Author
@@ -172,6 +173,26 @@ def test_one_that_is_tried_alone_makes_room_for_the_next_once_it_has_come_furthe
         until(lambda: not keeper.suspects, 5, 0.01)
         assert of(suspect).state == steps.RUNNING
         commands.cancel(suspect.run_id)
+
+
+def test_nobody_is_to_blame_when_a_cell_finds_no_database(
+    suspect: Step, provider: Watched, database: str
+) -> None:
+    (mine,) = base.db.execute_sql("SELECT current_database()").fetchone()
+    elsewhere, allow = (
+        base.renamed(database, "postgres"),
+        f"ALTER DATABASE {mine} ALLOW_CONNECTIONS",
+    )
+    with performed(suspect):
+        until(lambda: of(suspect).state == steps.RUNNING, 5, 0.005)
+        run_sql(elsewhere, f"{allow} false")
+        try:
+            time.sleep(2)
+            assert provider.pids == []
+        finally:
+            run_sql(elsewhere, f"{allow} true")
+    assert Run.get_by_id(suspect.run_id).state == runs.COMPLETED
+    assert len(set(provider.pids)) == 1
 
 
 def test_it_has_the_time_that_others_left_it(suspect: Step, provider: Watched) -> None:
