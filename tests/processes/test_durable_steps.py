@@ -8,140 +8,29 @@ import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import run_sql
 from tests.contracts.test_sandboxes import gone
 from tests.processes.agents_at_work import call
-from tests.processes.chaos.callers import caller_and_ancestor
-from tests.processes.product import COMMANDS, Product, product, until
-from tests.servers.author import Author
-from tests.servers.provider import Answer, Received
+from tests.processes.durability import LINES, Stage, staged
+from tests.processes.product import until
+from tests.servers.provider import Answer
 from workers.boot import GRACE_SECONDS
 
-MODEL = "openai/gpt-5.2"
-STEP = """
-id: {id}
-name: {id}
-agents: [{{id: yukihiro, name: Yukihiro}}]
-steps:
-  - id: DO
-    agent: yukihiro
-    input: "Do it: {{{{task_description}}}}"
-    outputs: [answer]
-    maxRetries: 0
-    timeoutSeconds: 900
-"""
-LINES = (
-    Answer(text=("One.",), calls=(call("write", path="a.txt", content="one"),)),
-    Answer(calls=(call("bash", command="echo x >> count.txt; sleep 1.5; cat count.txt"),)),
-    Answer(text=("Two.",), calls=(call("bash", command="echo y >> count.txt"),)),
-    Answer(calls=(call("complete", outputs={"answer": "42"}, summary="It is done"),)),
-)
-DONE = "x\ny\n"
-# Workers that died in the tests before would speak for whoever is to blame here.
-FORGET = "DELETE FROM processes"  # who lives writes itself down again
 GOES_ON = 5.0  # seconds, at most, from the death of a worker to where another one goes on
-
-
-@dataclass
-class Stage:
-    """The product with two workers for agents, and the model that they ask."""
-
-    product: Product
-    author: Author
-    workers: list[str] = field(default_factory=list)  # who asked for each answer, by name
-
-    def start(self) -> str:
-        """Ask for a run; gives its id."""
-        self.author.requests.clear()
-        self.author.times.clear()
-        self.author.asked.clear()
-        return self.product.run("durable", "x", model_override=MODEL)
-
-    def hear(self, received: Received) -> int:
-        """Write down which worker asks; gives the process that does, itself or one of its own."""
-        server = int(self.author.url.rpartition(":")[2])
-        names = {
-            process.pid: name
-            for name, process in self.product.processes.items()
-            if name.startswith("agents")
-        }
-        pid, worker = caller_and_ancestor(received.port, server, names) or (0, 0)
-        self.workers.append(names.get(worker, "nobody"))
-        return pid
-
-    def told(self, run: str, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.product.events(run) if event["type"] == kind]
-
-    def finished(self, run: str) -> dict[str, Any]:
-        """The run, done as if nothing had happened."""
-        ended = self.product.ended(run)
-        assert (ended["status"], ended["error"]) == ("completed", None)
-        assert ended["outputs"] == {"answer": "42"}
-        calls = self.product.get("/llm-calls", run_id=run)["calls"]
-        assert len(calls) == len(LINES)
-        assert len(self.told(run, "step_complete")) == 1
-        assert self.numbers(run) == list(range(1, len(self.numbers(run)) + 1))
-        assert self.counted(run) == DONE
-        return ended
-
-    def numbers(self, run: str) -> list[int]:
-        with self.product.client.stream(
-            "GET", f"/v1/events/stream?run_id={run}&since=0"
-        ) as followed:
-            seqs = []
-            for line in followed.iter_lines():
-                if line.startswith("event: end"):
-                    return seqs
-                if line.startswith("id: "):
-                    seqs.append(int(line.removeprefix("id: ").rpartition(":")[2]))
-        return seqs
-
-    def counted(self, run: str) -> str:
-        """The file that the commands wrote, where the run was last worked on."""
-        root = self.product.folder / "data" / "workspaces"
-        found = root.glob(f"{run}*/tree/count.txt")
-        return max(found, key=lambda path: path.stat().st_mtime_ns).read_text()
-
-    def began(self, run: str, executions: int) -> float:
-        """When (s) the step was begun for the `executions`-th time."""
-        until(lambda: len(self.told(run, "step_started")) >= executions, 15, 0.02)
-        return float(self.told(run, "step_started")[executions - 1]["timestamp"]) / 1000
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("durable")
-    with Author(*LINES) as author:
-        keys = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": f"{author.url}/v1"}
-        with product(folder, *COMMANDS, "agents-2", **keys) as running:
-            put(running, "durable")
-            made = Stage(running, author)
-            author.hears = made.hear
-            yield made
+    with staged(tmp_path_factory.mktemp("durable")) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
 def reset(stage: Stage) -> Iterator[None]:
-    """Every test finds both workers and a model that hangs nowhere."""
     yield
-    stage.author.hanging.clear()
-    stage.author.hears = stage.hear
-    stage.author.lines = LINES
-    missing = {"agents", "agents-2"} - set(stage.product.processes)
-    if missing:
-        stage.product.start(*missing)
-        stage.product.ready()
-
-
-def put(running: Product, name: str) -> None:
-    text = STEP.format(id=name)
-    running.client.put(f"/v1/pipelines/{name}", json={"yaml_content": text}).raise_for_status()
+    stage.reset()
 
 
 def in_a_model_call(stage: Stage, run: str) -> str:
@@ -264,85 +153,3 @@ def test_a_silent_stream_is_left_within_seconds(stage: Stage, order: str) -> Non
         stage.product.post(f"/runs/{run}/resume")
         stage.finished(run)
         assert stage.author.turns == [0, 1, 1, 2, 3]
-
-
-@dataclass
-class Deadly:
-    """A run that ends what asks the model in its name, as `strike` does it, among harmless ones."""
-
-    stage: Stage
-    strike: Callable[[str, int], object]  # told the worker's name, and the process that asks
-    victims: list[int] = field(default_factory=list)  # those processes
-
-    def __post_init__(self) -> None:
-        run_sql(self.stage.product.environment["DATABASE_URL"], FORGET)
-        self.stage.author.hears = self._hear
-        self.stage.author.requests.clear()
-        self.run = self._ask("Run the deadly thing")
-        self.others = [self._ask("x") for _ in range(6)]
-
-    def _ask(self, task: str) -> str:
-        return self.stage.product.run("durable", task, model_override=MODEL)
-
-    def _hear(self, received: Received) -> None:
-        pid = self.stage.hear(received)
-        if "Run the deadly" in str(received.body["messages"]):
-            self.victims.append(pid)
-            self.strike(self.stage.workers[-1], pid)
-
-    def quarantined(self) -> str:
-        """Wait for that, with workers started again as they die; gives the reason."""
-
-        def over() -> bool:
-            for name in ("agents", "agents-2"):
-                if self.stage.product.processes[name].poll() is not None:
-                    self.stage.product.processes.pop(name).wait()
-                    self.stage.product.start(name)
-            status = self.stage.product.get(f"/runs/{self.run}")["status"]
-            return bool(status in {"failed", "completed"})
-
-        until(over, 90, 0.1)
-        ended = self.stage.product.get(f"/runs/{self.run}")
-        assert ended["status"] == "failed"
-        failures = self.stage.told(self.run, "run_failed")
-        assert [failure["quarantined"] for failure in failures] == [True]
-        over()
-        for run in self.others:
-            self.stage.finished(run)
-        return str(ended["error"])
-
-
-def test_a_run_that_kills_whole_workers_six_times_is_quarantined_and_others_finish(
-    stage: Stage,
-) -> None:
-    def kill(worker: str, pid: int) -> None:
-        os.killpg(stage.product.processes[worker].pid, signal.SIGKILL)
-
-    deadly = Deadly(stage, kill)
-    assert "its worker was lost, 6 times at the same point of step DO" in deadly.quarantined()
-    assert len(deadly.victims) == 6
-
-
-def test_the_third_time_it_kills_a_process_of_its_own_and_harms_nobody(stage: Stage) -> None:
-    killed: list[bool] = []  # whether it was the worker itself
-
-    def strike(worker: str, pid: int) -> None:
-        killed.append(pid == stage.product.processes[worker].pid)
-        os.kill(pid, signal.SIGSEGV)
-
-    error = Deadly(stage, strike).quarantined()
-    assert "its worker was lost, 3 times at the same point of step DO" in error
-    assert "its own process (Segmentation fault)" in error
-    assert killed == [True, True, False]
-
-
-def test_a_worker_that_is_killed_alone_leaves_no_process_of_a_step_behind(stage: Stage) -> None:
-    def strike(worker: str, pid: int) -> None:
-        killed = stage.product.processes[worker].pid
-        os.kill(killed, signal.SIGKILL)
-        if pid != killed:
-            until(lambda: not Path(f"/proc/{pid}").exists(), 5)
-
-    deadly = Deadly(stage, strike)
-    assert "6 times" in deadly.quarantined()
-    assert len(set(deadly.victims)) == 6

@@ -9,7 +9,8 @@ from tasks import runs
 from tasks.steps import ask_for
 from workers import workspaces
 from workers.broker import performs
-from workers.jobs.steps import carry_out, take
+from workers.claiming import take
+from workers.jobs.steps import carry_out
 from workers.pipelines import conduct
 
 AGAIN_MS = 30_000

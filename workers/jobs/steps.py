@@ -1,4 +1,4 @@
-"""Performing steps: claim, let the agent work under a lease, settle in one transaction."""
+"""Performing steps: let the agent work under a lease, settle in one transaction."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from types import TracebackType
 
 import structlog
 
-from models import activities, sessions, steps
-from models.base import database_ms, db
+from models import steps
+from models.base import db
 from models.errors import Conflict, NotFound, Unavailable
 from models.insisting import insist
 from models.logs import log
 from models.pipelines import definition_of
-from models.runs import CHAT, EXECUTOR, PULSE, REPLAY, RUNNING, WAKE, Run
-from models.sessions import Session
+from models.runs import CHAT, REPLAY, RUNNING, Run
 from models.settings import terms
 from models.steps import Step
 from tasks import runs as run_tasks
 from tasks import steps as step_tasks
 from tasks import swarms as swarm_tasks
-from tasks import turns
 from workers import cells
 from workers.agents import delegating
 from workers.agents.tools.base import Awaited
 from workers.broker import performs
+from workers.claiming import claim
 from workers.halting import LOST as OVERDUE
 from workers.halting import DeadlinePassed, Halt, Stopped
 from workers.jobs.swarms import stop_executors
@@ -38,16 +37,14 @@ from workers.pipelines import conduct
 from workers.pipelines.chatting import Turn
 from workers.pipelines.engine import LONGEST_WAIT
 from workers.pipelines.rehearsal import Rehearsal
-from workers.pipelines.seat import Done, model_name
+from workers.pipelines.seat import Done
 from workers.pipelines.sitting import Sitting
 from workers.sandboxes.base import SandboxUnavailable
 from workers.workspaces import Busy, WorkspaceError
 
-APART_MS = 250  # how long a suspect waits for another one to be done
 SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
-SOURCES = {EXECUTOR: "executor", CHAT: "chat", PULSE: "pulse", WAKE: "wake"}
 SEATS: Mapping[str, type[Sitting | Rehearsal]] = {REPLAY: Rehearsal, CHAT: Turn}
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
 
@@ -162,36 +159,6 @@ def abandon(delegate_id: str) -> None:
             run_tasks.cancel(delegate_id)
 
 
-def claim(execution_id: str) -> tuple[Run, Step] | None:
-    """Take the step if it waits, its run runs and its agent has a hand free."""
-    with db.atomic():
-        run = Run.locked_by_step(execution_id)
-        step = Step.find(execution_id)
-        return take(run, step) if run is not None and step is not None else None
-
-
-def take(run: Run, step: Step) -> tuple[Run, Step] | None:
-    """The same for a step that was read under the lock of its run, which the caller holds."""
-    if not _may_begin(run, step):
-        return None
-    if step.tries >= steps.MOST_TOGETHER and keeper.suspects:
-        step.put(due_at=database_ms() + APART_MS)
-        step_tasks.ask_for(step)
-        return None
-    spec = definition_of(run.version_id).step(step.step_id)
-    agent, step.under = terms(step.agent_id)
-    model = step.model_used or model_name(step.under, run, spec, agent)
-    session_id = Session.id.default()
-    if not step.claim(agent.concurrent_steps, session_id=session_id, model_used=model):
-        return None
-    _begun(run, step)
-    return run, step
-
-
-def _may_begin(run: Run, step: Step) -> bool:
-    return run.state == RUNNING and step.state == steps.QUEUED and step.attempt == run.attempt
-
-
 def allowed(run: Run, step: Step) -> float:
     """Seconds that the step may be worked on."""
     return definition_of(run.version_id).step(step.step_id).timeout or step.under.step_timeout
@@ -293,34 +260,3 @@ class GivenBackOnError:
             log.warning("step broke", run=self.run.id, step=self.step.step_id, error=repr(error))
             lost = f"an unexpected {type(error).__name__}, which the log shows, broke the step"
             give_back(self.run, self.step, lost)
-
-
-def _begun(run: Run, step: Step) -> None:
-    """Tell that the agent sits down: session row, event, timeline."""
-    if run.kind == CHAT:
-        turns.begun(run, step)
-    source = SOURCES.get(run.kind, "pipeline")
-    Session(
-        id=step.session_id,
-        state=sessions.RUNNING,
-        agent_id=step.agent_id,
-        source=source,
-        source_id=run.id,
-        run_id=run.id,
-        execution_id=step.id,
-        owner_id=run.owner_id,
-        model=step.model_used,
-        user_prompt=run.task[:200],
-        started_at=step.started_at,
-    ).add()
-    scripted = (step.model_used or "").startswith("scripted/")
-    about = {"stepId": step.step_id, "agentId": step.agent_id, "sessionId": step.session_id}
-    how = {"model": step.model_used, "scripted": scripted, "attempt": step.tries}
-    how["sealedActs"] = step.mark  # but for those whose outcome is unknown
-    which = {"visit": step.visit, "retryCount": step.retry, "executionId": step.id}
-    run.record(("step_started", {**about, **how, **which}), session_id=step.session_id)
-    work = {"runId": run.id, "stepId": step.step_id, "stepType": source}
-    session = {"sessionId": step.session_id, "source": source, "model": step.model_used}
-    session["userPrompt"] = run.task[:200]
-    entries = (("work_started", work), ("session_started", session))
-    activities.note(step.agent_id, run.owner_id, run.id, *entries)

@@ -20,6 +20,7 @@ from models.steps import Step
 from tasks import runs as commands
 from tests.beginning import begun
 from workers import clock
+from workers.claiming import APART_MS
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
 from workers.leases import keeper
@@ -114,9 +115,9 @@ def test_one_that_was_lost_too_often_among_others_waits_for_another_such_one(ste
         expire(step)
     with keeper.holding("of another one", 60, suspect=True):
         assert jobs.claim(step.id) is None
-        base.db.execute_sql("SELECT pg_sleep(%s)", ((jobs.APART_MS + 10) / 1000,))
+        base.db.execute_sql("SELECT pg_sleep(%s)", ((APART_MS + 10) / 1000,))
         assert jobs.claim(step.id) is None
-    base.db.execute_sql("SELECT pg_sleep(%s)", ((jobs.APART_MS + 10) / 1000,))
+    base.db.execute_sql("SELECT pg_sleep(%s)", ((APART_MS + 10) / 1000,))
     assert jobs.claim(step.id) is not None
 
 

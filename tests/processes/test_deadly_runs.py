@@ -1,0 +1,108 @@
+"""Runs that kill whatever works on them, again and again, among harmless ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.processes.durability import MODEL, Stage, staged
+from tests.processes.product import until
+from tests.servers.provider import Received
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(tmp_path_factory.mktemp("durable")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def reset(stage: Stage) -> Iterator[None]:
+    yield
+    stage.reset()
+
+
+@dataclass
+class Deadly:
+    """A run that ends what asks the model in its name, as `strike` does it, among harmless ones."""
+
+    stage: Stage
+    strike: Callable[[str, int], object]  # told the worker's name, and the process that asks
+    victims: list[int] = field(default_factory=list)  # those processes
+
+    def __post_init__(self) -> None:
+        self.stage.author.hears = self._hear
+        self.stage.author.requests.clear()
+        self.run = self._ask("Run the deadly thing")
+        self.others = [self._ask("x") for _ in range(6)]
+
+    def _ask(self, task: str) -> str:
+        return self.stage.product.run("durable", task, model_override=MODEL)
+
+    def _hear(self, received: Received) -> None:
+        pid = self.stage.hear(received)
+        if "Run the deadly" in str(received.body["messages"]):
+            self.victims.append(pid)
+            self.strike(self.stage.workers[-1], pid)
+
+    def quarantined(self) -> str:
+        """Wait for that, with workers started again as they die; gives the reason."""
+
+        def over() -> bool:
+            for name in ("agents", "agents-2"):
+                if self.stage.product.processes[name].poll() is not None:
+                    self.stage.product.processes.pop(name).wait()
+                    self.stage.product.start(name)
+            status = self.stage.product.get(f"/runs/{self.run}")["status"]
+            return bool(status in {"failed", "completed"})
+
+        until(over, 90, 0.1)
+        ended = self.stage.product.get(f"/runs/{self.run}")
+        assert ended["status"] == "failed"
+        failures = self.stage.told(self.run, "run_failed")
+        assert [failure["quarantined"] for failure in failures] == [True]
+        over()
+        for run in self.others:
+            self.stage.finished(run)
+        return str(ended["error"])
+
+
+def test_a_run_that_kills_whole_workers_six_times_is_quarantined_and_others_finish(
+    stage: Stage,
+) -> None:
+    def kill(worker: str, pid: int) -> None:
+        os.killpg(stage.product.processes[worker].pid, signal.SIGKILL)
+
+    deadly = Deadly(stage, kill)
+    assert "its worker was lost, 6 times at the same point of step DO" in deadly.quarantined()
+    assert len(deadly.victims) == 6
+
+
+def test_the_third_time_it_kills_a_process_of_its_own_and_harms_nobody(stage: Stage) -> None:
+    killed: list[bool] = []  # whether it was the worker itself
+
+    def strike(worker: str, pid: int) -> None:
+        killed.append(pid == stage.product.processes[worker].pid)
+        os.kill(pid, signal.SIGSEGV)
+
+    error = Deadly(stage, strike).quarantined()
+    assert "its worker was lost, 3 times at the same point of step DO" in error
+    assert "its own process (Segmentation fault)" in error
+    assert killed == [True, True, False]
+
+
+def test_a_worker_that_is_killed_alone_leaves_no_process_of_a_step_behind(stage: Stage) -> None:
+    def strike(worker: str, pid: int) -> None:
+        killed = stage.product.processes[worker].pid
+        os.kill(killed, signal.SIGKILL)
+        if pid != killed:
+            until(lambda: not Path(f"/proc/{pid}").exists(), 5)
+
+    deadly = Deadly(stage, strike)
+    assert "6 times" in deadly.quarantined()
+    assert len(set(deadly.victims)) == 6
