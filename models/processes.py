@@ -53,3 +53,16 @@ def alive(kind: str = "worker") -> int:
     """How many processes of a kind have been heard of lately."""
     text = f"SELECT count(*) FROM processes WHERE kind = %s AND seen_at > {CLOCK} - %s"  # noqa: S608
     return int(db.now(text, (kind, GONE_MS)).fetchone()[0])
+
+
+def deaths(within_ms: int) -> int:
+    """How many workers have ended lately without taking their leave, and have no connections."""
+    rows = db.execute_sql(
+        f"""
+        SELECT count(*) FROM processes WHERE kind = 'worker' AND seen_at > {CLOCK} - %s
+            AND NOT EXISTS (
+                SELECT FROM pg_stat_activity WHERE application_name = 'djinnbot ' || tag)
+        """,  # noqa: S608
+        (within_ms,),
+    )
+    return int(rows.fetchone()[0])

@@ -28,6 +28,7 @@ from models.base import (
 )
 from models.config import Settings
 from models.lifecycle import StateField, Stateful
+from models.processes import deaths
 from models.runs import CHAT, EXECUTOR, Run
 
 QUEUED, RUNNING, WAITING = "queued", "running", "waiting"
@@ -38,6 +39,7 @@ AGENTS, EXECUTORS = "agents", "executors"  # the queues that steps are worked on
 CHATS = "chats"  # turns of chats: a person waits for them, so they wait for nobody's hands
 
 LEASE_MS = 3_000
+LATELY_MS = 60_000
 MISSED_MS = 1_600  # after which a worker has missed two beats
 MOST_TRIES = 3  # at the same act; the last of them in a process of the step's own
 MOST_TOGETHER = 4  # after so many a worker has one such step at a time: one is to blame, not two
@@ -196,9 +198,12 @@ class Step(Stateful):
         """Whether it is to blame for the workers it lost at the same point.
 
         Three are enough if the last one was the step's own process and nothing else (`proven`).
-        Whole workers die of other things too: it takes twice as many of them.
+        Whole workers die of other things too: without proof it takes twice as many, and as many
+        again where workers have died lately that had nothing to do with it.
         """
-        return self.tries >= (MOST_TRIES if proven else 2 * MOST_TRIES)
+        if self.tries < (MOST_TRIES if proven else 2 * MOST_TRIES):
+            return False
+        return proven or self.tries >= 4 * MOST_TRIES or deaths(LATELY_MS) <= self.tries
 
     def held_run(self) -> Run | None:
         """The run under its row lock, if this process still has the lease.

@@ -44,6 +44,8 @@ from workers.workspaces import Busy, WorkspaceError
 
 SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
+# How git says that its disk is full; a commit's message is a file, too.
+FULL = (os.strerror(errno.ENOSPC), "Out of diskspace", "empty commit message")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
 SEATS: Mapping[str, type[Sitting | Rehearsal]] = {REPLAY: Rehearsal, CHAT: Turn}
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
@@ -236,7 +238,7 @@ def hindered(error: Exception) -> Done:
     if isinstance(error, Busy | Unavailable):
         return Done(f"Workspace not to be had: {error}", step={"transient": True})
     final = isinstance(error, SandboxUnavailable)
-    full = os.strerror(errno.ENOSPC) in str(error)  # git could not write
+    full = any(words in str(error) for words in FULL)
     return Done(f"Workspace setup failed: {error}", step={"final": final, "transient": full})
 
 

@@ -14,6 +14,7 @@ from models.config import Settings
 from models.outbox import Outbox
 from models.pipelines import Pipeline
 from models.principals import Principal
+from models.processes import Process
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
@@ -25,6 +26,7 @@ from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
 from workers.leases import keeper
 from workers.pipelines.seat import Done
+from workers.workspaces import WorkspaceError
 
 ANNA = Principal("usr_anna", "user")
 
@@ -109,6 +111,16 @@ def test_a_run_that_kills_its_worker_again_and_again_is_quarantined(step: Step) 
     )
 
 
+def test_where_other_workers_die_too_a_step_is_not_to_blame_at_once(step: Step) -> None:
+    for number in range(4 * steps.MOST_TRIES + 1):
+        Process.create(kind="worker", host="elsewhere", pid=number, tag=f"dead{number}")
+    for _ in range(4 * steps.MOST_TRIES):
+        assert of(step).state == steps.QUEUED
+        assert jobs.claim(step.id) is not None
+        expire(step)
+    assert Run.get_by_id(step.run_id).quarantined  # in the long run it is
+
+
 def test_one_that_was_lost_too_often_among_others_waits_for_another_such_one(step: Step) -> None:
     for _ in range(steps.MOST_TOGETHER):
         assert jobs.claim(step.id) is not None
@@ -186,3 +198,21 @@ def test_lost_requests_are_asked_again(step: Step, settings: Settings) -> None:
     clock.sweep_requests()
     asked = base.db.execute_sql("SELECT body->>'task' FROM outbox").fetchall()
     assert asked == [("steps.execute",)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fatal: could not write loose object: No space left on device",
+        "fatal: sha1 file 'repo.git/index.lock' write error. Out of diskspace",
+        "Aborting commit due to empty commit message.",  # the file with it was cut to nothing
+    ],
+)
+def test_a_full_disk_is_waited_for_however_git_names_it(words: str) -> None:
+    done = jobs.hindered(WorkspaceError(words))
+    assert done.step == {"final": False, "transient": True}
+    assert str(done.error).endswith(words)
+
+
+def test_another_trouble_with_files_is_not() -> None:
+    assert not jobs.hindered(WorkspaceError("fatal: bad object HEAD")).step["transient"]
