@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from models import sessions, steps, waiting
 from models.agents import Agent
-from models.base import NOW
+from models.base import NOW, database_ms
 from models.runs import Run
 from models.steps import Step
 from tasks import task
@@ -68,11 +68,16 @@ def suspend(step: Step, waits_for: str) -> None:
     release_hands([step])
 
 
-def requeue(step: Step, reason: str) -> None:
+def requeue(step: Step, reason: str, after_ms: int = 0) -> None:
     """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
-    step.move(steps.QUEUED, step.holding(), **steps.LET_GO, tries=step.tries, mark=step.mark)
+    counted = {"tries": step.tries, "mark": step.mark}
+    step.move(steps.QUEUED, step.holding(), **steps.LET_GO, **counted)
     sessions.close([step.id], sessions.FAILED, reason)
-    execute.on(step.queue).enqueue_first(step.id)
+    if after_ms:
+        step.put(due_at=database_ms() + after_ms)
+        ask_for(step)
+    else:
+        execute.on(step.queue).enqueue_first(step.id)
 
 
 def release_hands(let_go: Iterable[Step]) -> None:

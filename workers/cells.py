@@ -3,7 +3,7 @@
 The worker keeps the lease, its cell does the work under it. They speak over one pipe: the worker
 tells what becomes of the lease, the cell that the step has come further. Whoever finds the other
 end closed knows that the other one is gone. Cells are forked from a process that has imported what
-they need and has no threads, which a worker starts when it first needs one.
+they need and has no threads, which a worker starts when it may soon need one.
 """
 
 from __future__ import annotations
@@ -11,64 +11,83 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from models.base import db
 from models.config import adopt, environment
-from models.insisting import insist
+from models.insisting import PATIENCE, insist
+from models.logs import log
 from workers import boot
-from workers.halting import Halt
+from workers.halting import LOST, Halt
+from workers.leases import DRAINING
+from workers.local.tether import die_with_parent
 
 LOOK_SECONDS = 0.1  # how late at most a cell hears what becomes of its lease
-PATIENCE_SECONDS = 5  # in which a cell that is called off must have ended
-CONNECTIONS = 4  # to Postgres, of each cell
+DRAINED_SECONDS = 5.0  # in which a cell must have ended whose worker goes away
+STOPPED_SECONDS = PATIENCE + 5  # the same when the lease is gone: it may hold an answer to be kept
 FURTHER = "further"
 GONE = 1  # exit code of a cell whose worker is gone
 
 Work = Callable[[str, str, Halt], None]  # does the work of an execution under a lease
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["workers.jobs.steps"])
+_context.set_forkserver_preload(["workers.nursery", "workers.jobs.steps"])
+_lock = threading.Lock()  # an exit code can be read once, and starting one looks for others
+
+
+class NoCell(Exception):
+    """This machine gives no process for a cell just now."""
 
 
 def prepare() -> None:
     """Have cells begin quickly: start the process that they are forked from, without waiting."""
-    forkserver.ensure_running()
+    try:
+        forkserver.ensure_running()
+    except OSError as error:
+        log.warning("no cells can be had", error=str(error))
 
 
-def confine(work: Work, execution_id: str, lease_id: str, halt: Halt) -> int:
+def confine(work: Work, execution_id: str, lease_id: str, halt: Halt) -> int | None:
     """Have the work done in a cell, which obeys `halt`; gives the cell's exit code once it ended.
 
-    That is 0 for whoever came to an end of its own, and -N for who was ended by signal N.
+    That is 0 for whoever came to an end of its own, -N for who was ended by signal N, and None for
+    who had to end and did not, and so was killed. Raises NoCell before anything is done.
     """
     ours, theirs = _context.Pipe()
     told = (theirs, work, execution_id, lease_id, environment())
     cell = _context.Process(target=_live, args=told, name="cell", daemon=True)
-    with ours:
-        cell.start()
-        theirs.close()
-        _accompany(ours, cell, halt)
-    cell.join()
-    return cell.exitcode or 0
+    with closing(ours):
+        with closing(theirs), _lock:
+            try:
+                cell.start()
+            except (OSError, EOFError) as error:
+                raise NoCell(str(error)) from error
+        obeyed = _accompany(ours, cell, halt)
+    with _lock:
+        cell.join()
+        return cell.exitcode if obeyed else None
 
 
-def _accompany(pipe: Connection, cell: BaseProcess, halt: Halt) -> None:
-    """Pass on what either side has to say until the cell has ended; one that will not is killed."""
+def _accompany(pipe: Connection, cell: BaseProcess, halt: Halt) -> bool:
+    """Pass on what either side has to say until the cell has ended; whether it did by itself."""
     said: object = None
-    obeys_until = math.inf
+    due = math.inf  # when it must have ended
     while True:
-        if halt.stopped and obeys_until == math.inf:
-            obeys_until = time.monotonic() + PATIENCE_SECONDS
-        if time.monotonic() > obeys_until:
+        if due == math.inf and halt.stopped:
+            patience = DRAINED_SECONDS if halt.reason == DRAINING else STOPPED_SECONDS
+            due = time.monotonic() + patience
+        if time.monotonic() > min(due, (halt.deadline or math.inf) + STOPPED_SECONDS):
             cell.kill()
-        if (news := halt.standing) != said:
+            return False
+        if (news := halt.standing) != said and select.select([], [pipe], [], 0)[1]:
             said = news
             with suppress(OSError):  # it is gone, which the sentinel tells
                 pipe.send(news)
@@ -77,32 +96,45 @@ def _accompany(pipe: Connection, cell: BaseProcess, halt: Halt) -> None:
             try:
                 pipe.recv()
             except (EOFError, OSError):
-                return
+                return True
             halt.further()
         elif cell.sentinel in ready:
-            return
+            return True
 
 
 def _live(
     pipe: Connection, work: Work, execution_id: str, lease_id: str, told: Mapping[str, str]
 ) -> None:
     """The life of a cell, in its own process."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # its worker says when to go
+    _end_with_worker()
     adopt(told)
-    boot.connect(CONNECTIONS)
+    boot.connect()
     halt = Halt()
     halt.on_further(lambda: pipe.send(FURTHER))
     _hear(pipe, halt)  # until when the lease is valid: nothing is begun without that
     threading.Thread(target=_obey, args=(pipe, halt), daemon=True, name="orders").start()
-    insist(lambda: db.connect(reuse_if_open=True))  # the step is not to blame for an outage
+    insist(lambda: db.connect(reuse_if_open=True), math.inf)  # an outage is not the step's fault
     work(execution_id, lease_id, halt)
+
+
+def _end_with_worker() -> None:
+    """Also where it can hear nothing: what it was forked from ends with the worker, it with that.
+
+    That one waits until nobody has the other end of a pipe, of which each cell has a copy.
+    """
+    die_with_parent(signal.SIGKILL)
+    alive: int | None = getattr(forkserver._forkserver, "_forkserver_alive_fd", None)
+    if alive is not None:
+        os.close(alive)
 
 
 def _obey(pipe: Connection, halt: Halt) -> None:
     """Hear what becomes of the lease; without a worker nobody would renew it."""
     while True:
-        _hear(pipe, halt)
+        if pipe.poll(LOOK_SECONDS):
+            _hear(pipe, halt)
+        elif time.monotonic() > (halt.valid_until or math.inf):
+            halt.stop(LOST)  # the worker stands still
 
 
 def _hear(pipe: Connection, halt: Halt) -> None:

@@ -51,8 +51,8 @@ class Stage:
         self.author.asked.clear()
         return self.product.run("durable", "x", model_override=MODEL)
 
-    def hear(self, received: Received) -> int:
-        """Write down which worker asks; gives the process that does, itself or one of its own."""
+    def hear(self, received: Received) -> tuple[str, int]:
+        """Write down which worker asks; gives it, and its process that does."""
         server = int(self.author.url.rpartition(":")[2])
         names = {
             process.pid: name
@@ -60,8 +60,9 @@ class Stage:
             if name.startswith("agents")
         }
         pid, worker = caller_and_ancestor(received.port, server, names) or (0, 0)
-        self.workers.append(names.get(worker, "nobody"))
-        return pid
+        name = names.get(worker, "nobody")
+        self.workers.append(name)
+        return name, pid
 
     def told(self, run: str, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.product.events(run) if event["type"] == kind]

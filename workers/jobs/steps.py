@@ -11,7 +11,7 @@ from types import TracebackType
 
 import structlog
 
-from models import steps
+from models import insisting, steps
 from models.base import db
 from models.errors import Conflict, NotFound, Unavailable
 from models.insisting import insist
@@ -44,6 +44,8 @@ from workers.workspaces import Busy, WorkspaceError
 
 SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
+PAUSE_MS = 1_000  # before a step is taken again whose cell could not live
+ASKED_TO_GO = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}  # by somebody else
 # How git says that its disk is full; a commit's message is a file, too.
 FULL = (os.strerror(errno.ENOSPC), "Out of diskspace", "empty commit message")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
@@ -68,19 +70,28 @@ def carry_out(run: Run, step: Step) -> None:
             if step.tries == steps.MOST_TRIES - 1:
                 cells.prepare()  # if it is lost once more
             work(run, step, halt)
-        elif code := cells.confine(work_confined, step.id, lease_id, halt):
-            cell_lost(run, step, halt, code)
+        else:
+            confine(run, step, halt)
 
 
-def cell_lost(run: Run, step: Step, halt: Halt, code: int) -> None:
-    """A step's own process ended otherwise than it should: `code` is -N after signal N."""
-    end = signal.strsignal(-code) if code < 0 else f"exit code {code}"
-    log.warning("a cell was lost", run=run.id, step=step.step_id, end=end)
-    if halt.stopped:  # it would not go
-        give_back(run, step)
+def confine(run: Run, step: Step, halt: Halt) -> None:
+    """Have the work done in a cell, and see to the step if that does not."""
+    try:
+        code = cells.confine(work_confined, step.id, step.lease_id or "", halt)
+    except cells.NoCell as error:
+        log.warning("worked on without a cell", step=step.step_id, error=str(error))
+        work(run, step, halt)
         return
-    proof = f"the last one was its own process ({end})" if code < 0 else None
-    give_back(run, step, LOST, proof)
+    if code == 0:
+        return
+    log.warning("a cell was lost", run=run.id, step=step.step_id, code=code)
+    if code is None and not halt.stopped:
+        insist(lambda: settle(run, step, timed_out(run, step)))
+    elif code is None or code > 0 or -code in ASKED_TO_GO:  # no fault of the step's
+        insist(lambda: give_back(run, step, how="its process was ended", after_ms=PAUSE_MS))
+    else:
+        how = f"the last one was its own process ({signal.strsignal(-code)})"
+        insist(lambda: give_back(run, step, LOST, proven=True, how=how))
 
 
 def work_confined(execution_id: str, lease_id: str, halt: Halt) -> None:
@@ -117,7 +128,7 @@ def work(run: Run, step: Step, halt: Halt) -> None:
         delegate(run, step, delegated)
         return
     except DeadlinePassed:
-        done = Done(f"timed out after {allowed(run, step)} s")
+        done = timed_out(run, step)
     except HURDLES as error:
         done = hindered(error)
     except OSError as error:
@@ -159,6 +170,10 @@ def abandon(delegate_id: str) -> None:
             stop_executors(delegate_id)  # at once, though the cancelling asks for it as well
         else:
             run_tasks.cancel(delegate_id)
+
+
+def timed_out(run: Run, step: Step) -> Done:
+    return Done(f"timed out after {allowed(run, step)} s")
 
 
 def allowed(run: Run, step: Step) -> float:
@@ -205,12 +220,20 @@ def settle(run: Run, step: Step, done: Done) -> None:
             conduct.fail(locked, step, done.error, **done.step)
 
 
-def give_back(run: Run, step: Step, lost: str | None = None, proof: str | None = None) -> None:
-    """Let another worker go on with the step.
+def give_back(
+    run: Run,
+    step: Step,
+    lost: str | None = None,
+    *,
+    proven: bool = False,
+    how: str = "",
+    after_ms: int = 0,
+) -> None:
+    """Let another worker go on with the step, after a while.
 
     `lost` says what broke it; a step that broke too often at the same act takes its run out of
-    circulation, and `proof` that nothing else can have done it. A worker that is going away
-    (`lost` None) does not count.
+    circulation, sooner if nothing else can have done it (`proven`; `how` tells a person). What is
+    no fault of its (`lost` None), such as a worker that is going away, does not count.
     """
     with db.atomic():
         locked = step.held_run()
@@ -218,12 +241,12 @@ def give_back(run: Run, step: Step, lost: str | None = None, proof: str | None =
             return
         if lost is None:
             step.absolve()
-            step_tasks.requeue(step, "worker drained")
+            step_tasks.requeue(step, how or "worker drained", after_ms)
             return
         point = step.blame()
-        if step.poisoned(proven=proof is not None):
+        if step.poisoned(proven):
             often = f"{lost}, {step.tries} times at the same point of {point}"
-            conduct.quarantine(locked, step, "; ".join(filter(None, (often, proof))))
+            conduct.quarantine(locked, step, "; ".join(filter(None, (often, how))))
         else:
             step_tasks.requeue(step, lost)
 
@@ -261,4 +284,5 @@ class GivenBackOnError:
         if isinstance(error, Exception):
             log.warning("step broke", run=self.run.id, step=self.step.step_id, error=repr(error))
             lost = f"an unexpected {type(error).__name__}, which the log shows, broke the step"
-            give_back(self.run, self.step, lost)
+            blamed = not isinstance(error, insisting.LOST)  # but for an outage
+            insist(lambda: give_back(self.run, self.step, lost if blamed else None, proven=True))

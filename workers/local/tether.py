@@ -70,11 +70,15 @@ def become(parent: int, farewell: int, identity: str, argv: list[str]) -> None:
         _enter_namespace()
     if identity == "nobody":
         _drop_to_nobody()
-    # after the change of identity, which clears it; and the parent may be gone already
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, farewell, 0, 0, 0)
+    die_with_parent(farewell)  # after the change of identity, which clears it
     if os.getppid() != parent:
         sys.exit("the parent is gone")
     os.execvp(argv[0], argv)  # noqa: S606
+
+
+def die_with_parent(farewell: int) -> None:
+    """Get this signal when the thread ends that started this process; it may have ended already."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, farewell, 0, 0, 0)
 
 
 def _enter_namespace() -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 
 from tests.processes.product import DJINN
@@ -43,10 +43,13 @@ class Member:
         self.busy = False
         self.frozen: list[Span] = []
         self.left = math.inf  # when it was killed, or told to go
+        self._ready = math.inf
 
     def serving(self) -> list[Span]:
         """When it took work: from when it was ready until it left, but for when it stood still."""
-        spans, at = list[Span](), _ready_at(self.log)
+        if self._ready == math.inf:
+            self._ready = _ready_at(self.log)
+        spans, at = list[Span](), self._ready
         for start, end in [*self.frozen, (self.left, math.inf)]:
             spans.append((at, min(start, self.left)))
             at = end
@@ -60,17 +63,18 @@ class Member:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to this process and what it started in its session."""
+    def signal(self, number: signal.Signals, alone: bool = False) -> None:
+        """Send a signal to this process and, unless `alone`, what it started in its session."""
         if self.process.poll() is None:
-            os.killpg(self.pid, number)
+            (os.kill if alone else os.killpg)(self.pid, number)
 
 
 def _ready_at(log: Path) -> float:
     """When a worker said that it was ready (epoch seconds)."""
-    for line in log.read_text(errors="replace").splitlines():
-        if '"event":"worker ready"' in line:
-            return datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
+    with log.open(errors="replace") as lines:
+        for line in lines:
+            if '"event":"worker ready"' in line:
+                return datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
     return math.inf
 
 
@@ -88,7 +92,8 @@ class Fleet:
         self.members: dict[str, Member] = {}
         self.ever: list[Member] = []
         self.ended: list[str] = []  # who ended without being told to, and how
-        self.on_loss: Callable[[], None] = lambda: None  # told when a worker was killed
+        self.on_loss: Callable[[float], None] = lambda at: None  # told when a worker was killed
+        self._alone = cycle((False, True))  # platforms signal all of a process, or it alone
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._leaving = threading.Event()
@@ -143,11 +148,11 @@ class Fleet:
         for member in members:
             member.busy = True
             member.left = min(member.left, time.time())
-            member.signal(number)
+            member.signal(number, next(self._alone))
         for member in members:
             member.process.wait()
         if any(member.kind in {"agents", "executors"} for member in members):
-            self.on_loss()
+            self.on_loss(min(member.left for member in members))
         for member in members:
             self._forget(member)
 
@@ -156,7 +161,7 @@ class Fleet:
         began = time.monotonic()
         member.busy = True
         member.left = min(member.left, time.time())
-        member.process.terminate()
+        member.signal(signal.SIGTERM, next(self._alone))
         try:
             member.process.wait(patience)
         except subprocess.TimeoutExpired:

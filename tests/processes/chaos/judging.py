@@ -10,11 +10,11 @@ from typing import Any
 from models import base
 from models.invariants import breaches
 from tests.processes.chaos import mind
-from tests.processes.chaos.fleet import Fleet
 from tests.processes.chaos.load import OVER
 from tests.processes.chaos.mind import Scene
 from tests.processes.chaos.model import PaidModel
 from tests.processes.chaos.scenery import Scenery
+from tests.processes.chaos.stage import Stage
 from tests.processes.chaos.verdict import Verdict
 from tests.processes.chaos.watching import Recovery, ownerless
 from tests.servers.provider import Answer
@@ -85,8 +85,8 @@ def judge(scenery: Scenery, faults: int, cursor: Any) -> Verdict:
     verdict.ownerless = [f"{what}: {row}" for what, rows in found.items() for row in rows]
     verdict.complaints = [f"{count} x {told}" for told, count in load.complaints.items()]
     for recovery in watch.recoveries:
-        clean = not stage.outages.touch(recovery.killed_at, recovery.claimed_at)
-        (verdict.recoveries if clean else verdict.compound).append(_seconds(recovery, stage.fleet))
+        clean = _stood_by(recovery, stage)
+        (verdict.recoveries if clean else verdict.compound).append(recovery.seconds)
     verdict.drains, verdict.late = scenery.drains, scenery.late
     _judge_budgets(verdict, stage.model.calls_of_runs(), cursor)
     verdict.breaches = list(_breaches(stage.postgres.url))
@@ -114,10 +114,12 @@ def waits(cursor: Any, began: float, count: int) -> Iterator[str]:
         yield f"{step} of {run} waited {seconds:.1f} s from {since:.1f}"
 
 
-def _seconds(recovery: Recovery, fleet: Fleet) -> float:
-    """How long it took to be taken over, but for the time in which nobody was there to do it."""
+def _stood_by(recovery: Recovery, stage: Stage) -> bool:
+    """Whether another worker was there to take over all the time, and both stores were."""
     start, end = recovery.killed_at, recovery.claimed_at
-    return recovery.seconds - fleet.nobody(recovery.queue, start, end)
+    return not stage.outages.touch(start, end) and not stage.fleet.nobody(
+        recovery.queue, start, end
+    )
 
 
 def slow_recoveries(scenery: Scenery, cursor: Any) -> Iterator[str]:
@@ -125,21 +127,20 @@ def slow_recoveries(scenery: Scenery, cursor: Any) -> Iterator[str]:
     stage, began = scenery.stage, scenery.began
     for recovery in scenery.watch.recoveries:
         start, end = recovery.killed_at, recovery.claimed_at
-        seconds = _seconds(recovery, stage.fleet)
-        if seconds > SLOW and not stage.outages.touch(start, end):
+        if recovery.seconds > SLOW and _stood_by(recovery, stage):
             cursor.execute(LET_GO, (recovery.step, start * 1000, end * 1000))
             (let_go,) = cursor.fetchall()[0]
             told = "nobody knows when" if let_go is None else f"{let_go / 1000 - start:.1f} s"
-            took = f"{recovery.seconds:.1f} s ({seconds:.1f} s with somebody there)"
             when = f"after its worker's end at {start - began:.1f}"
-            yield f"{recovery.step} of {recovery.queue} let go {told}, taken over {took} {when}"
+            took = f"taken over {recovery.seconds:.1f} s {when}"
+            yield f"{recovery.step} of {recovery.queue} let go {told}, {took}"
 
 
 def _lost(scenery: Scenery, runs: dict[str, Any], verdict: Verdict) -> Iterator[str]:
     """Runs that did not end as they had to."""
     for asked in scenery.load.asked:
         state, _, error = runs.get(asked.id, ("gone", 0, ""))
-        if state in asked.expected:
+        if state in asked.expected and asked.reason in (error or ""):
             continue
         if state == "failed" and scenery.disk_trouble and ABOUT_FILES.search(error or ""):
             verdict.closed += 1

@@ -36,6 +36,7 @@ class Asked:
     fate: str  # what is still to be done to it
     id: str = ""
     expected: set[str] = field(default_factory=lambda: {"completed"})
+    reason: str = ""  # what its error must say
     asked_at: float = 0.0
     cancelled_at: float | None = None  # when a cancel was acknowledged
     restarted: bool = False
@@ -126,7 +127,7 @@ class Load:
         """Ask for a run whose model call kills the worker that makes it."""
         asked = self.take(pipeline_id=f"{THINK}-1")
         asked.form["task_description"] += f" {KILLS_ITS_WORKER}"
-        asked.expected = {"failed"}
+        asked.expected, asked.reason = {"failed"}, "quarantined"
         self.create(asked)
         return asked
 

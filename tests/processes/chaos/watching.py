@@ -90,6 +90,7 @@ class Lease(NamedTuple):
 @dataclass
 class _Kill:
     at: float
+    settled: float  # when renewals that were on their way have arrived
     leases: dict[str, Lease] | None = None  # by step; None: not yet
 
 
@@ -116,10 +117,10 @@ class Watch:
         self._leaving.set()
         self._thread.join()
 
-    def worker_lost(self) -> None:
-        """A worker has just been killed."""
+    def worker_lost(self, at: float) -> None:
+        """A worker was killed then, and is gone now."""
         self.kills += 1
-        self._kills.append(_Kill(time.time()))
+        self._kills.append(_Kill(at, time.time() + SETTLING))
 
     def _watch(self) -> None:
         while not self._leaving.is_set():
@@ -152,7 +153,7 @@ class Watch:
     def _compare(self, rows: dict[str, Lease], now: float, cursor: Any) -> None:
         for kill in list(self._kills):
             if kill.leases is None:
-                if now > kill.at + SETTLING:
+                if now > kill.settled:
                     kill.leases = dict(rows)
                 continue
             for step, lease in list(kill.leases.items()):

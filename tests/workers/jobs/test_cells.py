@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -23,6 +26,7 @@ from tests.processes.product import until
 from tests.servers.author import Author
 from tests.servers.provider import Answer, Received
 from tests.workers.jobs.dying import call, die, expire
+from workers import cells
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
 from workers.leases import DRAINING, keeper
@@ -52,12 +56,16 @@ class Watched(Author):
         self.hears = self._hear
 
     def _hear(self, received: Received) -> None:
+        self.pids.append(self.caller(received))
+        if self.deadly:
+            os.kill(self.pids[-1], signal.SIGSEGV)
+
+    def caller(self, received: Received) -> int:
+        """The process that asks."""
         server = int(self.url.rpartition(":")[2])
         found = caller_and_ancestor(received.port, server, {os.getpid()})
         assert found is not None
-        self.pids.append(found[0])
-        if self.deadly:
-            os.kill(found[0], signal.SIGSEGV)
+        return found[0]
 
 
 @pytest.fixture
@@ -95,17 +103,27 @@ def of(step: Step) -> Step:
 
 
 @contextmanager
-def performed(step: Step) -> Iterator[threading.Thread]:
-    """The step's job, done by a thread while the block runs and a little longer."""
+def performed(step: Step, gate: threading.Event | None = None) -> Iterator[threading.Thread]:
+    """The step's job, done by a thread while the block runs and a little longer.
+
+    With a gate it takes its connection at once and begins when that opens.
+    """
+    connected = threading.Event()
 
     def perform() -> None:
         with base.db.connection_context():
-            jobs.execute(step.id)
+            base.database_ms()
+            connected.set()
+            if gate is None or gate.wait(20):
+                jobs.execute(step.id)
 
     thread = threading.Thread(target=perform)
     thread.start()
-    yield thread
-    thread.join(20)
+    assert connected.wait(20)
+    try:
+        yield thread
+    finally:
+        thread.join(40)
     assert not thread.is_alive()
 
 
@@ -183,10 +201,11 @@ def test_nobody_is_to_blame_when_a_cell_finds_no_database(
         base.renamed(database, "postgres"),
         f"ALTER DATABASE {mine} ALLOW_CONNECTIONS",
     )
-    with performed(suspect):
-        until(lambda: of(suspect).state == steps.RUNNING, 5, 0.005)
+    gate = threading.Event()
+    with performed(suspect, gate):
         run_sql(elsewhere, f"{allow} false")
         try:
+            gate.set()
             time.sleep(2)
             assert provider.pids == []
         finally:
@@ -201,3 +220,78 @@ def test_it_has_the_time_that_others_left_it(suspect: Step, provider: Watched) -
     Step.update(worked_ms=299_000).where(Step.id == suspect.id).execute()
     jobs.execute(suspect.id)
     assert "timed out" in str(of(suspect).error)
+
+
+def test_it_ends_in_time_even_when_it_stands_still(
+    suspect: Step, provider: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells, "STOPPED_SECONDS", 1.0)
+    provider.hanging = {0}
+    Step.update(worked_ms=290_000).where(Step.id == suspect.id).execute()
+    with performed(suspect):
+        assert provider.asked.wait(20)
+        os.kill(provider.pids[0], signal.SIGSTOP)
+    assert "timed out" in str(of(suspect).error)
+    until(lambda: is_gone(provider.pids[0]), 5)
+
+
+def test_what_is_told_to_a_whole_group_of_processes_concerns_the_worker_alone(
+    suspect: Step, provider: Watched
+) -> None:
+    provider.hanging = {0}
+    with performed(suspect):
+        assert provider.asked.wait(20)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for pid in (parent_of(provider.pids[0]), provider.pids[0]):
+                os.kill(pid, number)
+        time.sleep(1)
+        assert of(suspect).state == steps.RUNNING
+        assert not is_gone(provider.pids[0])
+        commands.cancel(suspect.run_id)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_its_commands_can_be_told_to_go_as_usual(suspect: Step, provider: Watched) -> None:
+    """Signals that a process ignores are ignored by all that it starts."""
+    told = call("bash", command="grep SigIgn /proc/self/status")
+    provider.lines = (Answer(calls=(told,)), LINES[1])
+    jobs.execute(suspect.id)
+    assert Run.get_by_id(suspect.run_id).state == runs.COMPLETED
+    (answered,) = [
+        message["content"]
+        for message in provider.requests[-1].body["messages"]
+        if message["role"] == "tool"
+    ]
+    ignored = int(str(answered).split("SigIgn:")[1].split()[0], 16)
+    assert not ignored & (1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1)
+
+
+def test_one_that_is_asked_to_go_by_others_is_not_to_blame(
+    suspect: Step, provider: Watched
+) -> None:
+    provider.hears = lambda received: os.kill(provider.caller(received), signal.SIGQUIT)
+    jobs.execute(suspect.id)
+    left = of(suspect)
+    assert (left.state, left.tries) == (steps.QUEUED, steps.MOST_TRIES - 1)
+    assert left.due_at > base.database_ms() - 1_000
+
+
+def test_without_a_process_to_be_had_it_is_worked_on_as_before(
+    suspect: Step, provider: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(cells._context.Process, "start", refused)
+    jobs.execute(suspect.id)
+    assert Run.get_by_id(suspect.run_id).state == runs.COMPLETED
+    assert set(provider.pids) == {os.getpid()}
+
+
+def test_what_it_is_forked_from_has_no_threads() -> None:
+    alone = "import threading, workers.nursery, workers.jobs.steps; print(threading.active_count())"
+    told = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True)
+    assert told.stdout == "1\n", told.stderr

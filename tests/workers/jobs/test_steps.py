@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import peewee
 import pytest
 
 from models import base, events, runs, steps
@@ -119,6 +120,26 @@ def test_where_other_workers_die_too_a_step_is_not_to_blame_at_once(step: Step) 
         assert jobs.claim(step.id) is not None
         expire(step)
     assert Run.get_by_id(step.run_id).quarantined  # in the long run it is
+
+
+def broken_by(step: Step, error: Exception) -> None:
+    claimed = jobs.claim(step.id)
+    assert claimed is not None
+    with pytest.raises(type(error)), jobs.GivenBackOnError(*claimed):
+        raise error
+
+
+def test_an_error_of_its_own_is_proof_the_third_time(step: Step) -> None:
+    for _ in range(steps.MOST_TRIES):
+        broken_by(step, ZeroDivisionError("a bug of ours"))
+    run = Run.get_by_id(step.run_id)
+    assert (run.state, run.quarantined) == (runs.FAILED, True)
+    assert run.error.startswith("quarantined: an unexpected ZeroDivisionError, which the log shows")
+
+
+def test_an_outage_is_not_its_fault(step: Step) -> None:
+    broken_by(step, peewee.OperationalError("the database is away"))
+    assert (of(step).state, of(step).tries) == (steps.QUEUED, 0)
 
 
 def test_one_that_was_lost_too_often_among_others_waits_for_another_such_one(step: Step) -> None:
