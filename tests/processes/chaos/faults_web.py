@@ -6,6 +6,7 @@ import json
 import random
 import socket
 import time
+from contextlib import closing
 
 import psycopg2
 
@@ -54,17 +55,15 @@ def _kill_at_commit(scenery: Scenery, dice: random.Random, also_clocks: bool) ->
     if member is None:
         return SPARED
     asked = scenery.load.take()
-    connection = scenery.stage.database()
+    committed, bound = None, None
     try:
-        with connection.cursor() as cursor, _Asking(member.port, asked):
-            committed = within(3, lambda: _run_of(cursor, asked) is not None)
-            fleet.kill(member, *(fleet.standing("clock") if also_clocks else []))
+        with closing(scenery.stage.database()) as connection, connection.cursor() as cursor:
+            with _Asking(member.port, asked):
+                committed = within(3, lambda: _run_of(cursor, asked) is not None)
+                fleet.kill(member, *(fleet.standing("clock") if also_clocks else []))
             bound = _run_of(cursor, asked)
-    except psycopg2.Error:
+    except (psycopg2.Error, OSError):
         fleet.kill(member)
-        committed, bound = None, None
-    finally:
-        connection.close()
     if committed is not None and bound:
         _judge_bell(scenery, bound, MOVED + (BOOT if also_clocks else 0.0))
     scenery.load.create(asked)
