@@ -8,5 +8,5 @@ from __future__ import annotations
 
 import signal
 
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, lambda *_: None)

@@ -45,7 +45,6 @@ from workers.workspaces import Busy, WorkspaceError
 SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
 PAUSE_MS = 1_000  # before a step is taken again whose cell could not live
-ASKED_TO_GO = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}  # by somebody else
 # How git says that its disk is full; a commit's message is a file, too.
 FULL = (os.strerror(errno.ENOSPC), "Out of diskspace", "empty commit message")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
@@ -87,7 +86,7 @@ def confine(run: Run, step: Step, halt: Halt) -> None:
     log.warning("a cell was lost", run=run.id, step=step.step_id, code=code)
     if code is None and not halt.stopped:
         insist(lambda: settle(run, step, timed_out(run, step)))
-    elif code is None or code > 0 or -code in ASKED_TO_GO:  # no fault of the step's
+    elif code is None or code > 0:  # no fault of the step's
         insist(lambda: give_back(run, step, how="its process was ended", after_ms=PAUSE_MS))
     else:
         how = f"the last one was its own process ({signal.strsignal(-code)})"

@@ -241,7 +241,7 @@ def test_what_is_told_to_a_whole_group_of_processes_concerns_the_worker_alone(
     provider.hanging = {0}
     with performed(suspect):
         assert provider.asked.wait(20)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             for pid in (parent_of(provider.pids[0]), provider.pids[0]):
                 os.kill(pid, number)
         time.sleep(1)
@@ -269,10 +269,11 @@ def test_its_commands_can_be_told_to_go_as_usual(suspect: Step, provider: Watche
     assert not ignored & (1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1)
 
 
-def test_one_that_is_asked_to_go_by_others_is_not_to_blame(
-    suspect: Step, provider: Watched
+def test_one_whose_cell_ends_by_itself_is_taken_again_a_little_later(
+    suspect: Step, provider: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    provider.hears = lambda received: os.kill(provider.caller(received), signal.SIGQUIT)
+    """As where the machine has no room for it, or other code than its worker's."""
+    monkeypatch.setattr(jobs, "work_confined", sys.exit)  # which takes other arguments
     jobs.execute(suspect.id)
     left = of(suspect)
     assert (left.state, left.tries) == (steps.QUEUED, steps.MOST_TRIES - 1)

@@ -322,12 +322,14 @@ def test_a_command_that_kills_whenever_it_is_repeated_is_quarantined_whatever_co
 ) -> None:
     Agent.update(config={"network": True}).where(Agent.id == "yukihiro").execute()
     kills, looks = call("bash", command="kills"), call("read", path="log.txt")
-    provider.lines = (Answer(calls=(kills,)), *[Answer(calls=(looks, kills))] * 12)
+    provider.lines = (Answer(calls=(kills,)), *[Answer(calls=(looks, kills))] * 9)
     execution = begin(OPENAI)
-    for place in range(2, 2 + 5 * 2 * steps.MOST_TRIES, 5):
-        assert of(execution).state == steps.QUEUED
+    for place in (2, 7):
         assert die(execution, place, "after")
         expire(execution)
+        assert of(execution).state == steps.QUEUED
+    assert die(execution, 12, "after")
+    jobs.give_back(of(execution).run, of(execution), jobs.LOST, proven=True)
     assert Run.get_by_id(of(execution).run_id).quarantined
 
 
