@@ -284,4 +284,5 @@ class GivenBackOnError:
             log.warning("step broke", run=self.run.id, step=self.step.step_id, error=repr(error))
             lost = f"an unexpected {type(error).__name__}, which the log shows, broke the step"
             blamed = not isinstance(error, insisting.LOST)  # but for an outage
-            insist(lambda: give_back(self.run, self.step, lost if blamed else None, proven=True))
+            proven = not isinstance(error, OSError)  # but for what the machine may be to blame for
+            insist(lambda: give_back(self.run, self.step, lost if blamed else None, proven=proven))

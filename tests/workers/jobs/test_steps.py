@@ -137,6 +137,13 @@ def test_an_error_of_its_own_is_proof_the_third_time(step: Step) -> None:
     assert run.error.startswith("quarantined: an unexpected ZeroDivisionError, which the log shows")
 
 
+def test_a_machine_that_loses_files_may_be_to_blame_instead(step: Step) -> None:
+    for _ in range(2 * steps.MOST_TRIES):
+        assert of(step).state == steps.QUEUED
+        broken_by(step, FileNotFoundError("a folder that somebody removed"))
+    assert Run.get_by_id(step.run_id).quarantined
+
+
 def test_an_outage_is_not_its_fault(step: Step) -> None:
     broken_by(step, peewee.OperationalError("the database is away"))
     assert (of(step).state, of(step).tries) == (steps.QUEUED, 0)
