@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,9 +51,6 @@ class Deadly:
 
     def _hear(self, received: Received) -> None:
         name, pid = self.stage.hear(received)
-        deadline = time.monotonic() + 2
-        while not pid and time.monotonic() < deadline:  # one that has just died stays unknown
-            name, pid = self.stage.hear(received)
         if "Run the deadly" in str(received.body["messages"]) and pid:
             self.victims.append(pid)
             self.strike(name, pid)
