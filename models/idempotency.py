@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from peewee import CharField, CompositeKey
 
-from models.base import IDENTIFIER, Model, Moment, db, dumps, now_ms
+from models.base import IDENTIFIER, Model, Moment, db, now_ms
 from models.errors import Conflict
 
 KEPT_MS = 24 * 60 * 60 * 1000
@@ -28,9 +29,9 @@ class IdempotencyKey(Model):
 
 
 def digest(body: dict[str, Any]) -> str:
-    """A body's fingerprint, whatever the order of its keys."""
-    ordered = {key: body[key] for key in sorted(body)}
-    return hashlib.sha256(dumps(ordered).encode()).hexdigest()
+    """A body's fingerprint, whatever the order of its keys and of those within."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def claim(owner_id: str, key: str, body: dict[str, Any], run_id: str) -> str:

@@ -142,6 +142,7 @@ def test_the_same_key_and_body_give_the_same_swarm(ask: Callable[..., Any]):
     key = {"Idempotency-Key": "k1"}
     first = ask(task("A"), headers=key).json
     assert ask(task("A"), headers=key).json == first
+    assert ask(dict(reversed(task("A").items())), headers=key).json == first
     assert ask(task("B"), headers=key).status_code == 409
     assert Swarm.select().count() == 1
 
