@@ -109,12 +109,11 @@ def limit(run: Run, limits: Mapping[str, Any]) -> None:
     """Set or take away (None) the limits of a run: `limit_usd`, `limit_tokens`.
 
     The caller holds the run's lock. What is not named stays as it is. A run without a budget so
-    far starts with what its calls, and those of the runs it asked for, have cost.
+    far starts with what its calls, and those of all runs below it, have cost.
     """
     if not limits:
         return
-    changed = ", ".join(f"{name} = excluded.{name}" for name in sorted(stored(limits)))
-    db.later(_LIMIT + changed, {"key": run_key(run.id), "run": run.id, **_UNLIMITED, **limits})
+    _limit(_SPENT_BY_RUNS, {"key": run_key(run.id), "run": run.id}, limits)
     if not run.budgeted:
         run.put(budgeted=True)
 
@@ -125,9 +124,8 @@ def limit_swarm(swarm_id: str, limits: Mapping[str, Any]) -> None:
     A swarm without a budget so far starts with what its executors' calls have cost.
     """
     if limits:
-        changed = ", ".join(f"{name} = excluded.{name}" for name in sorted(stored(limits)))
-        told = {"key": swarm_key(swarm_id), "swarm": swarm_id, **_UNLIMITED, **stored(limits)}
-        db.later(_LIMIT_SWARM + changed, told)
+        whose = {"key": swarm_key(swarm_id), "run": None, "swarm": swarm_id}
+        _limit(_SPENT_BY_SWARM, whose, limits)
 
 
 def limit_day(user_id: str, limits: Mapping[str, Any]) -> None:
@@ -201,6 +199,13 @@ def stored(limits: Mapping[str, Any]) -> dict[str, Any]:
     return dict(limits) if usd is None else {**limits, "limit_usd": exact(usd)}
 
 
+def _limit(spent_by: str, whose: Mapping[str, str | None], limits: Mapping[str, Any]) -> None:
+    """Set limits; a new budget starts with what was spent so far."""
+    changed = ", ".join(f"{name} = excluded.{name}" for name in sorted(limits))
+    told = {**whose, **_UNLIMITED, **stored(limits)}
+    db.later(f"{_LIMIT} {spent_by} {_OR_CHANGE} {changed}", told)
+
+
 def _read(key: str) -> Budget | None:
     return next(iter(Budget.read("SELECT * FROM budgets WHERE key = %s", key)), None)
 
@@ -211,19 +216,14 @@ _LIMIT = """
         spent_usd, spent_tokens, spent_calls, reserved_usd, reserved_tokens, reserved_calls)
     SELECT %(key)s::text, %(run)s::text, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
         coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), count(*), 0, 0, 0
-    FROM llm_calls
-    WHERE run_id = %(run)s OR run_id IN (SELECT id FROM runs WHERE parent_id = %(run)s)
-    ON CONFLICT (key) DO UPDATE SET
+    FROM llm_calls WHERE run_id IN
 """
-_LIMIT_SWARM = """
-    INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
-        spent_usd, spent_tokens, spent_calls, reserved_usd, reserved_tokens, reserved_calls)
-    SELECT %(key)s::text, NULL, %(limit_usd)s::numeric, %(limit_tokens)s::bigint,
-        coalesce(sum(cost_total), 0), coalesce(sum(total_tokens), 0), count(*), 0, 0, 0
-    FROM llm_calls
-    WHERE run_id IN (SELECT run_id FROM swarm_tasks WHERE swarm_id = %(swarm)s)
-    ON CONFLICT (key) DO UPDATE SET
+_SPENT_BY_RUNS = """(
+    SELECT %(run)s::text UNION ALL
+    SELECT id FROM runs WHERE parent_id IS NOT NULL AND payers ? %(run)s::text)
 """
+_SPENT_BY_SWARM = "(SELECT run_id FROM swarm_tasks WHERE swarm_id = %(swarm)s)"
+_OR_CHANGE = "ON CONFLICT (key) DO UPDATE SET"
 _BEGIN_DAY = f"""
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
         spent_usd, spent_tokens, spent_calls, reserved_usd, reserved_tokens, reserved_calls)

@@ -22,6 +22,7 @@ PIPELINE, EXECUTOR, REPLAY = "pipeline", "executor", "replay"  # kinds of runs
 CHAT, PULSE, WAKE = "chat", "pulse", "wake"  # sessions of agents, which are shown as such
 SHOWN = (PIPELINE, EXECUTOR, REPLAY)
 OPEN_ENDED = (CHAT, PULSE, WAKE)  # they end well when the model has no more to say
+MOST_PAYERS = 32  # runs that asked for one another in a row
 
 
 class Run(Stateful):
@@ -60,6 +61,7 @@ class Run(Stateful):
     key_resolution = JsonField(null=True)
     agent_id = CharField(max_length=IDENTIFIER, null=True)  # whose executor it is
     parent_id = CharField(max_length=IDENTIFIER, null=True)  # the run that asked for it
+    payers = JsonField(default=list)  # that run, the one that asked for it, and so on upwards
     origin_id = CharField(max_length=IDENTIFIER, null=True)  # the run it forks or replays
     pause_reason = CharField(max_length=32, null=True)
     budgeted = BooleanField(default=False)  # it has or had a limit of its own: models.budgets
@@ -98,6 +100,13 @@ class Run(Stateful):
         mine = Project.visible_to(principal).select(Project.id)
         return cls.select().where(cls.project_id.in_(mine) & cls.kind.in_(SHOWN))
 
+    def add(self) -> Self:
+        """Insert the run; whoever asked for it pays, and whoever asked for that one."""
+        if self.parent_id is not None:
+            above = Run.read("SELECT payers FROM runs WHERE id = %s", self.parent_id)
+            self.payers = [self.parent_id, *(above[0].payers if above else ())]
+        return super().add()
+
     @classmethod
     def locked(cls, run_id: str, attempt: int | None = None) -> Self | None:
         """The run under its row lock; None when it is gone or a newer attempt exists."""
@@ -133,6 +142,11 @@ class Run(Stateful):
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+    @property
+    def deep(self) -> bool:
+        """Whether it may ask for no run any more that could ask for others in turn."""
+        return len(self.payers) >= MOST_PAYERS
 
     @property
     def ordered(self) -> bool:

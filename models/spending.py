@@ -118,7 +118,7 @@ def lose_abandoned() -> int:
 
 def _run_keys(run: Run) -> list[str]:
     keys = [budgets.run_key(run.id)] if run.budgeted else []
-    keys += [budgets.run_key(run.parent_id)] if run.parent_id else []
+    keys += [budgets.run_key(payer_id) for payer_id in run.payers]
     swarm_id = run.meta.get("swarm_id")
     return keys + ([budgets.swarm_key(swarm_id)] if swarm_id else [])
 

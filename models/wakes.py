@@ -14,6 +14,7 @@ from models import settings
 from models.agents import Agent
 from models.base import CLOCK, IDENTIFIER, Model, Moment, db, id_field, now_ms
 from models.principals import Principal
+from models.runs import MOST_PAYERS
 from models.sessions import TODAY, UNASKED_TODAY
 from models.timetable import DAY_MS, MINUTE_MS
 
@@ -53,17 +54,17 @@ class Wake(Model):
         """The wake that this act asked for."""
         return next(iter(cls.read("SELECT * FROM wakes WHERE act = %s", act)), None)
 
-    def decide(self, agent: Agent) -> bool:
+    def decide(self, agent: Agent, deep: bool = False) -> bool:
         """Insert the row if this act has asked for none before; says whether to wake the agent.
 
         One statement under the agent's lock counts and decides: of many at once as many are let
-        through as may.
+        through as may. What is `deep` in a row of runs that asked for one another wakes nobody.
         """
         Agent.lock(agent.id)
         told = ("id", "target", "source", "owner_id", "reason", "act", "execution_id")
         known = {name: getattr(self, name) for name in told}
         known |= {**limits(agent), "most": MOST_IN_SESSION}
-        known |= {"agent": agent.id, "owner": self.owner_id}
+        known |= {"agent": agent.id, "owner": self.owner_id, "deep": deep, "row": MOST_PAYERS}
         row = db.now(_DECIDE, known).fetchone()
         if row is None:
             return False
@@ -90,6 +91,8 @@ _DECIDE = f"""
     SELECT %(id)s, %(target)s, %(source)s, %(owner_id)s, %(reason)s, %(act)s, %(execution_id)s,
         NULL, CASE
             WHEN NOT %(enabled)s::boolean THEN 'waking is switched off'
+            WHEN %(deep)s::boolean
+                THEN %(row)s::bigint || ' runs have asked for one another in a row'
             WHEN session.wakes >= %(most)s::bigint
                 THEN 'a session may wake others ' || %(most)s::bigint || ' times'
             WHEN latest > now - %(cooldown)s::bigint

@@ -14,7 +14,7 @@ from models.errors import Conflict, DomainError, Forbidden, Malformed
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.projects import Project, ProjectWorkflow
-from models.runs import Run
+from models.runs import MOST_PAYERS, Run
 from tasks import executors, runs
 from tasks.moving import Desk
 from tasks.outcomes import PLANS, begin
@@ -39,9 +39,10 @@ def execute(
 
     The pipeline is the one named, else the task's, its workflow's, the project's, or that of the
     project's default workflow; Malformed when there is none. `parent_id` is the run whose agent
-    asks for it, and whose budget pays.
+    asks for it, and whose budget pays, as do those of the runs that asked for that one.
     """
     with db.atomic():
+        _refuse_deep(parent_id)
         desk, task = _startable(principal, task, form)
         pipeline = _pipeline(desk, task, form)
         asked = {
@@ -151,6 +152,13 @@ def _startable(principal: Principal, task: Task, form: Mapping[str, Any]) -> tup
     if lane is not None:
         desk.refuse_crowd(task, lane)
     return desk, task
+
+
+def _refuse_deep(parent_id: str | None) -> None:
+    """Raise Conflict when so many runs asked for one another that a person has to ask again."""
+    parent = Run.find(parent_id) if parent_id else None
+    if parent is not None and parent.deep:
+        raise Conflict(f"{MOST_PAYERS} runs have asked for one another in a row, the most that may")
 
 
 def _refuse_foreign_keys(principal: Principal, project: Project, user_id: str | None) -> None:

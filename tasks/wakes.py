@@ -24,7 +24,7 @@ def wake(run: Run, sender: Wake, message: str) -> str:
     letter = inbox.send(run, sender.source, sender.target, message)
     agent = Agent.get_by_id(sender.target)
     sender.owner_id = run.owner_id
-    if not sender.decide(agent):
+    if not sender.decide(agent, run.deep):
         return HELD_BACK.format(to=agent.id, why=sender.suppressed)
     why = f"{sender.source} woke you ({sender.reason.replace('_', ' ')}): see your inbox."
     woken = occasions.wake(agent, why, run.owner_id, run.project_id)

@@ -26,6 +26,7 @@ PARTIAL = (
     "steps_queued",
     "runs_active",
     "runs_completed",
+    "runs_payers",
     "swarms_active",
     "api_keys_one_per_agent",
     "sessions_chats",

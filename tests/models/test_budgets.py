@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from models import budgets, config
+from models import budgets, config, runs
 from models.budgets import Budget, Reservation
 from models.llm_calls import LlmCall
 from models.runs import Run
@@ -32,18 +32,54 @@ def test_an_executor_also_charges_the_run_that_asked_for_it(database: str) -> No
     assert budget(child).reserved_usd == budget(parent).reserved_usd == 0
 
 
+def test_a_run_pays_for_all_that_it_brings_about_however_far_below(database: str) -> None:
+    first = new_run(limits={"limit_usd": 1.0})
+    second = new_run(parent_id=first.id)
+    third = new_run(parent_id=second.id)
+    fourth = new_run(parent_id=third.id, limits={"limit_usd": 5.0})
+    commands.delete(third.id, force=True)  # what it has asked for is no less the first one's
+
+    reserve(second, "exec_2", "0.30")
+    settle(second, "exec_2", "0.30")
+    assert reserve(fourth, "exec_4", "0.60") == Granted()
+    settle(fourth, "exec_4", "0.60")
+    refused = reserve(fourth, "exec_4", "0.60")
+
+    assert isinstance(refused, Reached)
+    assert refused.budget.key == f"run:{first.id}"
+    assert refused.left_usd == Decimal("0.1")
+    assert (budget(first).spent_usd, budget(first).reserved_usd) == (Decimal("0.9"), 0)
+    assert budget(fourth).spent_usd == Decimal("0.6")
+
+
 def test_a_limit_set_late_starts_with_what_has_been_spent(database: str) -> None:
     run = new_run()
     child = new_run(parent_id=run.id)
-    for spender, cost in ((run, "0.30"), (child, "0.20"), (new_run(), "9.00")):
-        call = {"agent_id": "yukihiro", "provider": "openai", "model": "gpt-4o"}
-        LlmCall(run_id=spender.id, cost_total=Decimal(cost), total_tokens=10, **call).add()
+    grandchild = new_run(parent_id=child.id)
+    for spender, cost in ((run, "0.30"), (child, "0.15"), (grandchild, "0.05"), (new_run(), "9")):
+        call_of(spender, cost).add()
 
     with held(run) as locked:
         budgets.limit(locked, {"limit_usd": 1.0})
 
-    assert (budget(run).spent_usd, budget(run).spent_tokens) == (Decimal("0.5"), 20)
+    assert (budget(run).spent_usd, budget(run).spent_tokens) == (Decimal("0.5"), 30)
     assert isinstance(reserve(Run.get_by_id(run.id), "exec_1", "0.51"), Reached)
+
+
+def call_of(run: Run, cost: str) -> LlmCall:
+    """What is written of a call of ten tokens."""
+    call = {"agent_id": "yukihiro", "provider": "openai", "model": "gpt-4o"}
+    return LlmCall(run_id=run.id, cost_total=Decimal(cost), total_tokens=10, **call)
+
+
+def test_so_many_runs_may_ask_for_one_another_in_a_row(database: str) -> None:
+    run = new_run()
+    for _ in range(runs.MOST_PAYERS):
+        assert not run.deep
+        run = new_run(parent_id=run.id)
+
+    assert run.deep
+    assert len(run.payers) == runs.MOST_PAYERS
 
 
 def test_a_call_under_way_when_a_limit_is_set_is_counted_too(database: str) -> None:

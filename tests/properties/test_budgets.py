@@ -1,7 +1,7 @@
 """Budgets as a state machine: whatever calls do and limits become, the sums are right.
 
-Checked against plain arithmetic. Three runs: one, its executor, and another of the same user, who
-has a budget for the day.
+Checked against plain arithmetic. Four runs: one, a run it asked for, an executor of that one, and
+another of the same user, who has a budget for the day.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from models.runs import Run
 from models.spending import Amount, Busy, Granted, Reached
 from tests.models.spenders import held, new_run
 
-CALLS = strategies.integers(0, 5)
+CALLS = strategies.integers(0, 7)
 TOKENS = strategies.integers(0, 60)
 LIMITS = strategies.one_of(strategies.none(), strategies.integers(0, 150))
 Cents = int
@@ -39,7 +39,7 @@ def day_of_a_hundred(settings: config.Settings, monkeypatch: pytest.MonkeyPatch)
 
 
 class Spending(RuleBasedStateMachine):
-    """Six calls, two for each run; the figures are cents and tokens."""
+    """Eight calls, two for each run; the figures are cents and tokens."""
 
     answers: ClassVar[set[type]] = set()  # in whatever example
 
@@ -48,7 +48,8 @@ class Spending(RuleBasedStateMachine):
         Budget.delete().execute()
         Reservation.delete().execute()
         one = new_run()
-        self.runs = [one, new_run(parent_id=one.id), new_run()]
+        two = new_run(parent_id=one.id)
+        self.runs = [one, two, new_run(parent_id=two.id), new_run()]
         self.day = budgets.day_key("usr_anna")
         self.limits: dict[str, tuple[Cents | None, int | None]] = {self.day: (100, 100)}
         self.spent: dict[str, tuple[Cents, int]] = defaultdict(lambda: (0, 0))
@@ -91,7 +92,7 @@ class Spending(RuleBasedStateMachine):
         for call in list(self.open):
             self._forget(call)
 
-    @rule(which=strategies.integers(0, 2), cents=LIMITS, tokens=LIMITS)
+    @rule(which=strategies.integers(0, 3), cents=LIMITS, tokens=LIMITS)
     def limit(self, which: int, cents: int | None, tokens: int | None) -> None:
         with held(self.runs[which]) as run:
             budgets.limit(run, {"limit_usd": _dollars(cents), "limit_tokens": tokens})
@@ -136,14 +137,14 @@ class Spending(RuleBasedStateMachine):
         return sum(cents for cents, _ in mine), sum(tokens for _, tokens in mine)
 
     def _run(self, call: int) -> Run:
-        return self.runs[call % 3]
+        return self.runs[call % 4]
 
     def _keys(self, call: int) -> list[str]:
         return [*self._run_keys(call), self.day]
 
     def _run_keys(self, call: int) -> list[str]:
-        run = self._run(call)
-        mine = [budgets.run_key(key) for key in (run.id, run.parent_id) if key]
+        line = self.runs[: call % 4 + 1] if call % 4 < 3 else self.runs[3:]
+        mine = [budgets.run_key(run.id) for run in line]
         return [key for key in mine if key in self.limits]
 
     def _forget(self, call: int) -> None:

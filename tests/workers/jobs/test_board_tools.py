@@ -183,6 +183,17 @@ def test_a_task_that_an_agent_has_executed_belongs_to_the_runs_owner_and_its_bud
     assert crew.status(task) == "done"
 
 
+def test_an_agent_whose_run_stands_at_the_end_of_a_long_row_has_no_task_executed(
+    crew: Crew, begin: Begin, work: Work
+):
+    task = crew.add("One")
+    run = begin(crew.id, ("execute_task", {"task_id": task, "pipeline_id": "bugfix"}))
+    run.put(payers=[f"run_{number}" for number in range(runs.MOST_PAYERS)])
+    work()
+    assert "asked for one another" in heard(run)[0]
+    assert Run.select().count() == 1
+
+
 def test_what_an_agent_founds_is_its_owners_and_it_leads_it(
     owner: FlaskClient, begin: Begin, work: Work
 ):

@@ -242,6 +242,17 @@ def test_a_wake_that_is_held_back_says_why_and_keeps_the_message(begin: Begin, w
     assert InboxMessage.select().count() == 2
 
 
+def test_nobody_is_woken_at_the_end_of_a_long_row_but_the_message_waits(
+    begin: Begin, work: Work
+) -> None:
+    run = begin(("wake_agent", BRIEF))
+    run.put(payers=[f"run_{number}" for number in range(runs.MOST_PAYERS)])
+    work()
+    assert "asked for one another in a row" in heard(run)[0]
+    assert woken() == []
+    assert InboxMessage.select().count() == 1
+
+
 def test_a_session_wakes_others_three_times(begin: Begin, work: Work) -> None:
     names = ("finn", "chieko", "grace", "stas")
     run = begin(*[("wake_agent", {**BRIEF, "to": name}) for name in names])
