@@ -9,7 +9,7 @@ because calls of several runs share them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
@@ -141,6 +141,16 @@ def begin_day(user_id: str) -> None:
     db.later(_BEGIN_DAY, {"user": user_id} | stored(daily()))
 
 
+def count_in(keys: Sequence[str]) -> None:
+    """Have the rest of this transaction counted by every budget of `keys`, even one just begun.
+
+    Whoever gives something its first limit sums up what was spent on it. A transaction that pays
+    for it without having its lock must be over before, or find the new budget: see `_limit`.
+    """
+    if keys:
+        db.later(_TOGETHER, (list(keys),))
+
+
 def of_run(run: Run) -> Budget | None:
     """The run's own budget; None when it never had a limit."""
     return _read(run_key(run.id)) if run.budgeted else None
@@ -200,8 +210,9 @@ def stored(limits: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limit(spent_by: str, whose: Mapping[str, str | None], limits: Mapping[str, Any]) -> None:
-    """Set limits; a new budget starts with what was spent so far."""
+    """Set limits, after whoever pays just now; a new budget starts with what was spent so far."""
     changed = ", ".join(f"{name} = excluded.{name}" for name in sorted(limits))
+    db.later(_ALONE, (whose["key"],))
     told = {**whose, **_UNLIMITED, **stored(limits)}
     db.later(f"{_LIMIT} {spent_by} {_OR_CHANGE} {changed}", told)
 
@@ -211,6 +222,12 @@ def _read(key: str) -> Budget | None:
 
 
 _UNLIMITED = {"limit_usd": None, "limit_tokens": None}
+# Many may hold the first lock on a key at once, but nobody while somebody holds the second. They
+# are taken in statements of their own: what follows the wait sees what was written meanwhile.
+_TOGETHER = """
+    SELECT pg_advisory_xact_lock_shared(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key
+"""
+_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _LIMIT = """
     INSERT INTO budgets (key, run_id, limit_usd, limit_tokens,
         spent_usd, spent_tokens, spent_calls, reserved_usd, reserved_tokens, reserved_calls)

@@ -100,6 +100,7 @@ def settle(run: Run, execution_id: str, spent: Amount, shared: Shared | None = N
     Where nobody knows its price after all, what was set aside is counted.
     """
     keys = _run_keys(run)
+    budgets.count_in([key for key in keys if key != budgets.run_key(run.id)])
     if keys or shared or _has_days(run):
         usd = None if spent.usd is None else budgets.exact(spent.usd)
         values = {"execution": execution_id, "keys": keys, "usd": usd, "tokens": spent.tokens}

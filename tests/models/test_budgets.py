@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
-from models import budgets, config, runs
+from models import base, budgets, config, runs, spending
 from models.budgets import Budget, Reservation
 from models.llm_calls import LlmCall
 from models.runs import Run
-from models.spending import Granted, Reached
+from models.spending import Amount, Granted, Reached
 from tasks import runs as commands
 from tests.models.spenders import BEN, budget, held, new_run, reserve, settle
 
@@ -70,6 +72,42 @@ def call_of(run: Run, cost: str) -> LlmCall:
     """What is written of a call of ten tokens."""
     call = {"agent_id": "yukihiro", "provider": "openai", "model": "gpt-4o"}
     return LlmCall(run_id=run.id, cost_total=Decimal(cost), total_tokens=10, **call)
+
+
+@pytest.mark.parametrize("limit_comes_first", [True, False])
+def test_a_first_limit_misses_no_call_that_is_paid_just_then(
+    database: str, limit_comes_first: bool
+) -> None:
+    """Whoever comes second waits until the first one has committed, and then sees it."""
+    run = new_run()
+    child = new_run(parent_id=run.id)
+
+    def limit() -> None:
+        with held(run) as locked:
+            budgets.limit(locked, {"limit_usd": 1.0})
+
+    def pay() -> None:
+        with held(child) as locked:
+            call_of(child, "0.40").add()
+            spending.settle(locked, "exec_1", Amount(Decimal("0.40"), 10))
+
+    first, second = (limit, pay) if limit_comes_first else (pay, limit)
+    with base.db.atomic():
+        first()
+        base.db.execute_sql("SELECT 1")  # it is done, and nobody else may see it yet
+        other = threading.Thread(target=elsewhere, args=(second,))
+        other.start()
+        other.join(0.3)
+        came_after = other.is_alive()
+    other.join()
+
+    assert came_after
+    assert (budget(run).spent_usd, budget(run).spent_tokens) == (Decimal("0.4"), 10)
+
+
+def elsewhere(work: Callable[[], None]) -> None:
+    with base.db.connection_context():
+        work()
 
 
 def test_so_many_runs_may_ask_for_one_another_in_a_row(database: str) -> None:
