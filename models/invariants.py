@@ -55,6 +55,8 @@ INVARIANTS: Mapping[str, str] = {
           AND NOT EXISTS (SELECT FROM steps WHERE steps.run_id = runs.id
               AND steps.state IN ('queued', 'running', 'waiting'))
           AND (kind <> 'chat' OR state = 'pending')""",
+    "a session that nobody could resume is not paused": """
+        SELECT id FROM runs WHERE state = 'paused' AND kind IN ('chat', 'pulse', 'wake')""",
     "a step that is due is taken while a worker of its queue lives and has nothing to do": """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
         WHERE steps.state = 'queued' AND runs.state = 'running'

@@ -58,12 +58,12 @@ def pause(run: Run, reached: Reached) -> None:
     else:
         run.move(runs.PAUSED, pause_reason=REACHED)
     interrupt(run, "Budget reached")
-    run.record((REACHED, {"stepId": run.current_step or "", **told(reached)}))
+    run.record((REACHED, {"stepId": run.current_step or "", **told(run, reached)}))
     run.announce_state()
 
 
-def told(reached: Reached) -> dict[str, Any]:
-    """What the event says: whose limit, how much of it is spent, and how to go on."""
+def told(run: Run, reached: Reached) -> dict[str, Any]:
+    """What the event says: whose limit, how much of it is spent, and how the run goes on."""
     budget = reached.budget
     shared = budget.scope == "share"
     return {
@@ -76,14 +76,15 @@ def told(reached: Reached) -> dict[str, Any]:
         "spentTokens": budget.spent_tokens,
         "needsUsd": _number(reached.needs.usd),
         "needsTokens": reached.needs.tokens,
-        "raise": _remedy(reached),
+        "raise": _remedy(run, reached),
     }
 
 
-def _remedy(reached: Reached) -> str:
-    budget = reached.budget
+def _remedy(run: Run, reached: Reached) -> str:
+    budget, fails = reached.budget, run.kind in runs.OPEN_ENDED
+    go_on = "try again" if fails else f"resume run {run.id}"
     if budget.scope == "share":
-        return _remedy_of_share(reached)
+        return _remedy_of_share(reached, go_on)
     if budget.limit_usd is not None and reached.needs.usd is None:
         return (
             "Nobody knows what this model costs, so no limit in dollars can be kept: take it away"
@@ -92,7 +93,7 @@ def _remedy(reached: Reached) -> str:
     if budget.run_id:
         return (
             f"Set a higher budget_usd or budget_tokens with PUT /v1/runs/{budget.run_id}/budget,"
-            " then resume the run."
+            f" then {go_on}."
         )
     if budget.scope == "swarm":
         return (
@@ -100,20 +101,20 @@ def _remedy(reached: Reached) -> str:
             " then resume those of its runs that are paused."
         )
     return (
-        "Resume the run on the next day (UTC), or after an admin has set a higher budget_usd or"
-        " budget_tokens for today with PUT /v1/usage/budget."
+        f"{go_on[0].upper()}{go_on[1:]} on the next day (UTC), or after an admin has set a higher"
+        " budget_usd or budget_tokens for today with PUT /v1/usage/budget."
     )
 
 
-def _remedy_of_share(reached: Reached) -> str:
+def _remedy_of_share(reached: Reached, go_on: str) -> str:
     provider = reached.budget.provider
     why = f"This is all that may be used today (UTC) of the server's key of {provider}"
-    otherwise = "resume the run tomorrow"
+    otherwise = f"{go_on} tomorrow"
     if reached.budget.limit_usd is not None and reached.needs.usd is None:
         why = f"Nobody knows what this model of {provider} costs, and its shared key has a limit"
         otherwise = "use another model"
     own = f"set a key of your own with PUT /v1/settings/user-providers/{provider}"
-    return f"{why}: {otherwise}, or {own} or ask an admin for more and resume the run then."
+    return f"{why}: {otherwise}, or {own} or ask an admin for more and {go_on} then."
 
 
 def _number(usd: Any) -> float | None:

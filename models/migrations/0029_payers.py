@@ -1,4 +1,4 @@
-"""Every run names all those above it, whose budgets it keeps to."""
+"""Every run names all those above it, whose budgets it keeps to; and no session rests unseen."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ WITH RECURSIVE lines AS (
 UPDATE runs SET payers = whole.payers FROM whole WHERE whole.id = runs.id;
 CREATE INDEX runs_payers ON runs USING gin (payers) WHERE parent_id IS NOT NULL;
 """
+# Nobody could resume these. The sweep has them taken up, and what their budgets have no room for
+# fails.
+RESUMED = """
+UPDATE runs SET state = 'running', pause_reason = NULL,
+    updated_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+WHERE state = 'paused' AND kind IN ('chat', 'pulse', 'wake')
+"""
 
 
 def up(migrator: Any, db: Any) -> None:
     db.execute_sql(PAYERS)
+    db.execute_sql(RESUMED)
 
 
 def down(migrator: Any, db: Any) -> None:

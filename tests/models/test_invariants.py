@@ -84,6 +84,7 @@ ROUTINE = """
 BROKEN = {
     "a run that should move": "DELETE FROM steps WHERE id = '{step}'; "
     "UPDATE runs SET updated_at = 1",
+    "a session that nobody": "UPDATE runs SET state = 'paused', kind = 'pulse'",
     "a step at work has a lease": "UPDATE steps SET state = 'running', lease_id = 'l', "
     "leased_until = 1",
     "waits for a run": "UPDATE steps SET state = 'waiting', waits_for = 'pulse_exec_gone'",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
 import pytest
 
-from models import invariants, processes, routines, runs
+from models import config, invariants, processes, routines, runs
 from models.activities import Activity
 from models.agents import Agent
 from models.base import database_ms, db
@@ -93,6 +93,16 @@ def at_once(number: int, act: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(number) as pool:
         return list(pool.map(one, range(number)))
+
+
+@pytest.fixture
+def frugal(settings: config.Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A user may spend a hundred tokens a day, which is not enough for any call."""
+    monkeypatch.setenv("USER_DAILY_BUDGET_TOKENS", "100")
+    config.settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    config.settings.cache_clear()
 
 
 @pytest.fixture
@@ -290,6 +300,21 @@ def worked(start: int, minutes: int, source: str = "pulse", owner: str = "usr_ow
     about = {"agent_id": "eric", "source": source, "owner_id": owner, "created_at": began}
     spent = {"started_at": began, "completed_at": began + minutes * MINUTE_MS}
     Session(state="completed", **about, **spent).add()
+
+
+def test_a_pulse_whose_budget_is_reached_fails_and_its_routine_comes_up_again(
+    work: Work, frugal: None
+) -> None:
+    made = routine()
+    pulses.fire_due()
+    work()
+    (run,) = pulses_begun()
+    assert run.state == runs.FAILED
+    assert "The budget is reached. Try again on the next day (UTC)" in run.error
+    assert [each["status"] for each in told("pulse_complete")] == [runs.FAILED]
+    assert invariants.breaches(0) == []
+    overslept(Routine.get_by_id(made.id))
+    assert len(come_up()) == 1
 
 
 def test_an_agent_works_unasked_so_many_minutes_a_day_and_then_its_routines_say_why_not(

@@ -17,7 +17,7 @@ from models.insisting import insist
 from models.keys import Key
 from models.ledger import Entry
 from models.logs import log
-from models.runs import CHAT, Run
+from models.runs import OPEN_ENDED, Run
 from models.sessions import Session
 from models.spending import Busy, Reached
 from models.steps import Step
@@ -211,7 +211,7 @@ class Transcript:
             self.write(run)
             self._after = run.event_seq
             granted = self.purse.open(run, event)
-            if isinstance(granted, Reached) and run.kind != CHAT:
+            if isinstance(granted, Reached) and run.kind not in OPEN_ENDED:
                 budgets.pause(run, granted)
             elif isinstance(granted, Options):
                 self._act, self._granted = entry, granted
@@ -219,9 +219,9 @@ class Transcript:
         return granted
 
     def _spent(self, reached: Reached) -> Exception:
-        """How a budget that is reached ends the work: a chat cannot wait, its turn fails."""
-        if self.run.kind == CHAT:
-            return Refused(f"The budget is reached. {budgets.told(reached)['raise']}")
+        """How a budget that is reached ends the work: what nobody could resume fails."""
+        if self.run.kind in OPEN_ENDED:
+            return Refused(f"The budget is reached. {budgets.told(self.run, reached)['raise']}")
         return Stopped(BUDGET)
 
     def _overflowed(self, event: Overflowed) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models import invariants, ledger, replays, runs
+from models import budgets, invariants, ledger, replays, runs
 from models.activities import Activity
 from models.agents import Agent
 from models.base import db
@@ -240,6 +240,21 @@ def test_a_wake_that_is_held_back_says_why_and_keeps_the_message(begin: Begin, w
     assert "waits in its inbox" in second
     assert len(woken()) == 1
     assert InboxMessage.select().count() == 2
+
+
+def test_a_wake_for_which_the_budget_of_whoever_woke_has_no_room_fails_and_says_what_to_do(
+    begin: Begin, work: Work
+) -> None:
+    run = begin(("wake_agent", BRIEF))
+    while not woken():
+        work(1)
+    with db.atomic():
+        budgets.limit(Run.locked(run.id), {"limit_tokens": 1})
+    work()
+    (wake,) = woken()
+    assert wake.state == runs.FAILED
+    assert f"PUT /v1/runs/{run.id}/budget, then try again" in wake.error
+    assert invariants.breaches(0) == []
 
 
 def test_nobody_is_woken_at_the_end_of_a_long_row_but_the_message_waits(
