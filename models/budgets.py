@@ -94,10 +94,21 @@ class Reservation(Model):
 
 def parted(form: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The limits a request for a run asks for, or else those of the settings; and the rest."""
+    rest = {name: value for name, value in form.items() if name not in _UNLIMITED}
+    return limits_of({**usual(), **form}), rest
+
+
+def inherited(source: Run, form: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits of a run that goes on from another: those asked for, or else that one's."""
+    budget = of_run(source)
+    kept = {name: getattr(budget, name) for name in _UNLIMITED} if budget else usual()
+    return limits_of({**kept, **form})
+
+
+def usual() -> dict[str, Any]:
+    """The limits of a run where nobody says otherwise."""
     told = settings()
-    usual = {"limit_usd": told.run_budget_usd, "limit_tokens": told.run_budget_tokens}
-    rest = {name: value for name, value in form.items() if name not in usual}
-    return limits_of({**usual, **form}), rest
+    return {"limit_usd": told.run_budget_usd, "limit_tokens": told.run_budget_tokens}
 
 
 def limits_of(form: Mapping[str, Any]) -> dict[str, Any]:

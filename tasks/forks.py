@@ -25,7 +25,8 @@ def fork(principal: Principal, source: Run, form: Mapping[str, Any], key: str | 
     """Make a run that goes on from `form["from_step"]` of another one, and ask for it.
 
     The step (or the execution) begins its latest visit anew; by default it is the last one worked
-    on. Conflict for a replay, NotFound for a step that was not worked on.
+    on. It may spend as much as the other one, unless the form says otherwise. Conflict for a
+    replay, NotFound for a step that was not worked on.
     """
     run_id = runs.id_like(source)
     with db.atomic():
@@ -42,8 +43,7 @@ def fork(principal: Principal, source: Run, form: Mapping[str, Any], key: str | 
         shared = _before(source, first)
         run = _drafted(source, form, shared, id=run_id, owner_id=principal.id)
         run.add()
-        limits, _ = budgets.parted({})
-        budgets.limit(run, limits)
+        budgets.limit(run, budgets.inherited(source, form))
         _share(run, source, shared, first)
         move_on(run)
     return run

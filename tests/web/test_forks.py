@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+
+from tests.web.test_budgets import UNTOUCHED
 
 Work = Callable[..., int]
 
@@ -45,6 +48,24 @@ def test_a_fork_says_otherwise_what_it_was_told(owner: FlaskClient, done: str):
     body = {"model_override": "openai/gpt-5.2", "human_context": "Look at the clock"}
     told = owner.post(f"/v1/runs/{done}/fork", json=body).json
     assert {name: told[name] for name in body} == body
+
+
+def test_a_fork_may_spend_what_its_source_might_or_what_it_is_told(
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
+):
+    source = ask(budget_usd=1, budget_tokens=10**6)["id"]
+    work()
+
+    def budget_of(**limits: Any) -> Any:
+        return owner.post(f"/v1/runs/{source}/fork", json=limits).json["budget"]
+
+    assert owner.get(f"/v1/runs/{source}").json["budget"]["spent_tokens"] > 0
+    assert budget_of() == {**UNTOUCHED, "limit_usd": 1, "limit_tokens": 10**6}
+    told = budget_of(budget_usd=0.25, budget_tokens=None)
+    assert told == {**UNTOUCHED, "limit_usd": 0.25, "limit_tokens": None}
+    assert budget_of(budget_usd=None, budget_tokens=None) is None
+    refusal = owner.post(f"/v1/runs/{source}/fork", json={"budget_usd": 0})
+    assert refusal.json["errors"][0]["loc"] == ["body", "budget_usd"]
 
 
 def test_what_is_not_there_is_not_found(owner: FlaskClient, done: str):

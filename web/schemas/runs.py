@@ -174,8 +174,8 @@ class NoteForm(Form):
     context = fields.String(allow_none=True, validate=validate.Length(max=LONGEST_TASK))
 
 
-class ForkForm(Form):
-    """What a fork does otherwise than the run it begins with."""
+class ForkForm(BudgetForm):
+    """What a fork does otherwise than the run it begins with, and what it may spend itself."""
 
     from_step = fields.String(
         allow_none=True,
