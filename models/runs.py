@@ -100,6 +100,11 @@ class Run(Stateful):
         mine = Project.visible_to(principal).select(Project.id)
         return cls.select().where(cls.project_id.in_(mine) & cls.kind.in_(SHOWN))
 
+    @classmethod
+    def limited_by(cls, principal: Principal) -> Any:
+        """Whose spending somebody may limit: runs, and sessions that are not shown as such."""
+        return shared(cls, principal)
+
     def add(self) -> Self:
         """Insert the run; whoever asked for it pays, and whoever asked for that one."""
         if self.parent_id is not None:

@@ -9,6 +9,7 @@ from models import budgets, runs
 from models.base import db
 from models.budgets import Budget
 from models.errors import Conflict
+from models.principals import Principal
 from models.runs import Run
 from models.spending import Reached
 from tasks.steps import interrupt
@@ -16,10 +17,11 @@ from tasks.steps import interrupt
 REACHED = "budget_reached"  # the event and the reason for the pause
 
 
-def raise_run(run_id: str, limits: Mapping[str, Any]) -> Budget:
-    """Set or take away (None) limits of a run; gives its budget."""
+def raise_run(principal: Principal, run_id: str, limits: Mapping[str, Any]) -> Budget:
+    """Set or take away (None) limits of a run, or of a session by its run; gives its budget."""
     with db.atomic():
-        run = Run.locked(run_id)
+        theirs = Run.limited_by(principal).where(Run.id == run_id).exists()
+        run = Run.locked(run_id) if theirs else None
         if run is None:
             raise Run.missing(run_id)
         budgets.limit(run, limits)
@@ -89,6 +91,11 @@ def _remedy(run: Run, reached: Reached) -> str:
         return (
             "Nobody knows what this model costs, so no limit in dollars can be kept: take it away"
             " (budget_usd: null), limit budget_tokens instead, or use another model."
+        )
+    if budget.run_id == run.id and run.kind in (runs.PULSE, runs.WAKE):
+        return (
+            "RUN_BUDGET_USD and RUN_BUDGET_TOKENS in the server's settings say what one session of"
+            " an agent may spend unasked."
         )
     if budget.run_id:
         return (

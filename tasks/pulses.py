@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from models import accounts, activities, events, processes, routines, settings
+from models import accounts, activities, budgets, events, processes, routines, settings
 from models.agents import Agent
 from models.assignments import Trigger
 from models.base import NOW, database_ms, db
@@ -204,6 +204,7 @@ def _hindrance(
 
 def _begun(firing: Firing, routine: Routine, run: Run) -> Run:
     run.add()
+    budgets.limit(run, budgets.limits_of(budgets.usual()))
     run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
     firing.move(routines.RUNNING, run_id=run.id)
     Trigger.came_to(firing.id, run_id=run.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models import accounts, activities, events
+from models import accounts, activities, budgets, events
 from models.agents import Agent
 from models.base import db
 from models.board import Task
@@ -67,6 +67,7 @@ def _calls(project: Project, agent_id: str, task: Task) -> bool:
 
 def _begin(asked: Wake, run: Run) -> None:
     run.add()
+    budgets.limit(run, budgets.limits_of(budgets.usual()))
     run.record(("run_created", {"pipelineId": run.pipeline_id, "taskDescription": run.task}))
     asked.put(run_id=run.id)
     about = {"wokenBy": asked.source, "reason": asked.reason}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models import config, invariants, processes, routines, runs
+from models import budgets, config, invariants, processes, routines, runs
 from models.activities import Activity
 from models.agents import Agent
 from models.base import database_ms, db
@@ -96,11 +96,16 @@ def at_once(number: int, act: Callable[[], Any]) -> list[Any]:
 
 
 @pytest.fixture
-def frugal(settings: config.Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A user may spend a hundred tokens a day, which is not enough for any call."""
-    monkeypatch.setenv("USER_DAILY_BUDGET_TOKENS", "100")
-    config.settings.cache_clear()
-    yield
+def frugal(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """Sets a limit of a hundred tokens, in which no call has room."""
+
+    def limit(name: str) -> None:
+        monkeypatch.setenv(name, "100")
+        config.settings.cache_clear()
+
+    yield limit
     monkeypatch.undo()
     config.settings.cache_clear()
 
@@ -303,8 +308,9 @@ def worked(start: int, minutes: int, source: str = "pulse", owner: str = "usr_ow
 
 
 def test_a_pulse_whose_budget_is_reached_fails_and_its_routine_comes_up_again(
-    work: Work, frugal: None
+    work: Work, frugal: Callable[[str], None]
 ) -> None:
+    frugal("USER_DAILY_BUDGET_TOKENS")
     made = routine()
     pulses.fire_due()
     work()
@@ -315,6 +321,21 @@ def test_a_pulse_whose_budget_is_reached_fails_and_its_routine_comes_up_again(
     assert invariants.breaches(0) == []
     overslept(Routine.get_by_id(made.id))
     assert len(come_up()) == 1
+
+
+def test_what_nobody_watches_may_spend_no_more_than_any_run(
+    work: Work, frugal: Callable[[str], None]
+) -> None:
+    frugal("RUN_BUDGET_TOKENS")
+    routine()
+    pulses.fire_due()
+    work()
+    (run,) = pulses_begun()
+    budget = budgets.of_run(run)
+    assert budget is not None
+    assert (budget.limit_tokens, budget.spent_tokens) == (100, 0)
+    assert run.state == runs.FAILED
+    assert "RUN_BUDGET_TOKENS in the server's settings" in run.error
 
 
 def test_an_agent_works_unasked_so_many_minutes_a_day_and_then_its_routines_say_why_not(

@@ -135,6 +135,16 @@ def test_only_who_sees_a_run_raises_its_budget(run: str, stranger: FlaskClient) 
     assert Budget.select().count() == 0
 
 
+def test_what_a_session_brings_about_may_cost_more_once_its_owner_says_so(
+    run: str, owner: FlaskClient, stranger: FlaskClient
+) -> None:
+    Run.update(kind=runs.WAKE).where(Run.id == run).execute()
+    assert owner.get(f"/v1/runs/{run}").status_code == 404
+
+    assert stranger.put(f"/v1/runs/{run}/budget", json={"budget_usd": 1}).status_code == 404
+    assert owner.put(f"/v1/runs/{run}/budget", json={"budget_usd": 1}).json["limit_usd"] == 1
+
+
 def test_a_run_that_reaches_its_budget_pauses_and_says_how_to_go_on(
     ask: Callable[..., dict[str, Any]], owner: FlaskClient
 ) -> None:

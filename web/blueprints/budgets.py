@@ -8,7 +8,6 @@ from flask import g
 from flask.views import MethodView
 
 from models import budgets
-from models.runs import Run
 from models.swarms import Swarm
 from tasks import budgets as commands
 from web.resources import Blueprint, visible
@@ -25,9 +24,10 @@ class RunBudget(MethodView):
     def put(self, form: dict[str, Any], run_id: str) -> Any:
         """Set, raise or take away (null) a run's limits; a limit counts from the run's beginning.
 
-        A run that was paused because of its budget goes on when it is resumed.
+        A run that was paused because of its budget goes on when it is resumed. The id may also be
+        that of an agent's session (a routine's, a wake's, a chat's), whose runs keep to it too.
         """
-        return commands.raise_run(visible(Run, run_id).id, form)
+        return commands.raise_run(g.principal, run_id, form)
 
 
 @blueprint.route("/swarm/<swarm_id>/budget", "/internal/swarm/<swarm_id>/budget")
