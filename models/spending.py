@@ -21,11 +21,15 @@ from models.runs import Run
 
 @dataclass(frozen=True)
 class Amount:
-    """US dollars (None: no price is known), tokens, and how many calls they are for."""
+    """US dollars (None: no price is known), tokens, and how many calls they are for.
+
+    What is `guessed` may have been more.
+    """
 
     usd: Decimal | None
     tokens: int
     calls: int = 1
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,14 +101,15 @@ def reserve(
 def settle(run: Run, execution_id: str, spent: Amount, shared: Shared | None = None) -> None:
     """Free what the execution's call has set aside and count what it really took.
 
-    Where nobody knows its price after all, what was set aside is counted.
+    Where nobody knows its price after all, what was set aside is counted; where it is guessed,
+    whatever is more.
     """
     keys = _run_keys(run)
     budgets.count_in([key for key in keys if key != budgets.run_key(run.id)])
     if keys or shared or _has_days(run):
         usd = None if spent.usd is None else budgets.exact(spent.usd)
         values = {"execution": execution_id, "keys": keys, "usd": usd, "tokens": spent.tokens}
-        db.later(_SETTLE, {**values, "calls": spent.calls})
+        db.later(_SETTLE, {**values, "calls": spent.calls, "guessed": spent.guessed})
 
 
 def lose(execution_id: str) -> None:
@@ -136,7 +141,13 @@ def _left(found: Sequence[Budget], unit: str) -> Any:
     )
 
 
-_WORST: dict[str, Any] = {"keys": [], "usd": None, "tokens": None, "calls": None}
+_WORST: dict[str, Any] = {
+    "keys": [],
+    "usd": None,
+    "tokens": None,
+    "calls": None,
+    "guessed": False,
+}
 _COLUMNS = tuple(field.column_name for field in Budget._meta.sorted_fields)
 
 # An unknown price fits no limit in dollars. Rows are locked one after the other, so that what is
@@ -180,8 +191,12 @@ _PAY = """
         reserved_usd = reserved_usd - coalesce(freed.usd, 0),
         reserved_tokens = reserved_tokens - coalesce(freed.tokens, 0),
         reserved_calls = reserved_calls - coalesce(freed.calls, 0),
-        spent_usd = spent_usd + coalesce(%(usd)s::numeric, freed.usd, 0),
-        spent_tokens = spent_tokens + coalesce(%(tokens)s::bigint, freed.tokens, 0),
+        spent_usd = spent_usd + coalesce(
+            greatest(%(usd)s::numeric, CASE WHEN %(guessed)s::boolean THEN freed.usd END),
+            freed.usd, 0),
+        spent_tokens = spent_tokens + coalesce(
+            greatest(%(tokens)s::bigint, CASE WHEN %(guessed)s::boolean THEN freed.tokens END),
+            freed.tokens, 0),
         spent_calls = spent_calls + coalesce(%(calls)s::bigint, freed.calls, 0)
     FROM charged LEFT JOIN freed ON freed.key = charged.key WHERE budgets.key = charged.key
 """

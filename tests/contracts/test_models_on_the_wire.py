@@ -121,6 +121,14 @@ def test_figures_that_no_call_can_have_are_estimated(wired: Speaker, told: Any) 
     assert 0 < reply.usage.input < 100
 
 
+def test_an_estimate_counts_the_tools_that_were_sent_too(wired: Speaker) -> None:
+    _, without = collected(wired.ask(Answer(raw=frames(wired, None, None))))
+    _, reply = collected(wired.ask(Answer(raw=frames(wired, None, None)), [READ] * 20))
+
+    assert reply.usage.approximate
+    assert reply.usage.input - without.usage.input > 20 * 30
+
+
 def test_a_whole_number_of_tokens_may_be_written_with_a_point(wired: Speaker) -> None:
     _, reply = collected(wired.ask(Answer(raw=frames(wired, 12.0, 7.0))))
 

@@ -49,9 +49,11 @@ def reserve(run: Run, execution: str, usd: str | None = "0", tokens: int = 0) ->
         )
 
 
-def settle(run: Run, execution: str, usd: str | None = "0", tokens: int = 0) -> None:
+def settle(
+    run: Run, execution: str, usd: str | None = "0", tokens: int = 0, guessed: bool = False
+) -> None:
     with held(run) as locked:
-        spent = Amount(None if usd is None else Decimal(usd), tokens)
+        spent = Amount(None if usd is None else Decimal(usd), tokens, guessed=guessed)
         spending.settle(locked, execution, spent)
 
 

@@ -85,6 +85,17 @@ def test_an_answer_that_nobody_can_price_after_all_pays_its_worst_case(database:
     assert (budget(run).spent_usd, budget(run).spent_tokens) == (Decimal("0.4"), 4)
 
 
+def test_a_guess_pays_its_worst_case_unless_it_is_more(database: str) -> None:
+    run = new_run(limits={"limit_usd": 1.0, "limit_tokens": 100})
+    reserve(run, "exec_1", "0.40", 40)
+
+    settle(run, "exec_1", "0.10", 50, guessed=True)
+    settle(run, "exec_2", "0.05", 5, guessed=True)  # nothing was set aside for it
+
+    assert (budget(run).spent_usd, budget(run).spent_tokens) == (Decimal("0.45"), 55)
+    assert (budget(run).reserved_usd, budget(run).reserved_tokens) == (0, 0)
+
+
 def test_who_only_stands_in_the_way_of_others_makes_them_wait(database: str) -> None:
     run = new_run(limits={"limit_usd": 1.0})
     reserve(run, "exec_1", "0.80")

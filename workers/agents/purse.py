@@ -61,10 +61,10 @@ class Purse:
         return answer
 
     def pay(self, run: Run, usage: Usage) -> None:
-        """Count what an answer took."""
+        """Count what an answer took; at its worst where nobody has counted."""
         total = price(self.model.provider, self.model.name, usage).total
         usd = None if total is None else Decimal(str(total))
-        spent = Amount(usd, usage.input + usage.output)
+        spent = Amount(usd, usage.input + usage.output, guessed=usage.approximate)
         spending.settle(run, self.execution_id, spent, self.shared)
 
     def keep(self, run: Run) -> None:

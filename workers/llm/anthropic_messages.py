@@ -91,6 +91,7 @@ class _Answer:
     def __init__(self, endpoint: Endpoint, request: Request) -> None:
         self._endpoint = endpoint
         self._model = endpoint.model
+        self._tools = request.get("tools", ())
         self._submits = "tool_choice" in request  # a forced tool carries the shaped answer
         self._request_id: str | None = None
         self._stop: str | None = None
@@ -164,7 +165,7 @@ class _Answer:
             raise Overflow(f"{self._endpoint.provider} reached the end of its context window.")
         message = Message("assistant", tuple(self._parts()))
         usage = self._tokens()
-        usage = usage if usage.told else estimated(messages, message)
+        usage = usage if usage.told else estimated(messages, message, self._tools)
         if self._stop == "max_tokens":
             return Reply(message, usage, "length", self._model, self._request_id)
         stop = "calls" if message.calls else "end"

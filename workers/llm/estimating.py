@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from models.attachments import IMAGE_TOKENS
 from workers.llm.base import Call, Image, Message, Part, Shape, Thinking, ToolSpec, Usage
@@ -19,10 +20,11 @@ def tokens(text: str) -> int:
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
-def estimated(messages: Sequence[Message], answer: Message) -> Usage:
-    """The usage of an answer whose provider sent no figures."""
+def estimated(messages: Sequence[Message], answer: Message, tools: Sequence[Any] = ()) -> Usage:
+    """The usage of an answer whose provider sent no figures; `tools` as they were sent."""
+    schemas = tokens(json.dumps(tools)) if tools else 0
     return Usage(
-        input=sum(weight(message) for message in messages),
+        input=schemas + sum(weight(message) for message in messages),
         output=weight(answer),
         thinking=sum(tokens(part.text) for part in answer.parts if isinstance(part, Thinking)),
         approximate=True,

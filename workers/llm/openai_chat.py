@@ -90,6 +90,7 @@ class _Answer:
     def __init__(self, endpoint: Endpoint, request: Request) -> None:
         self._endpoint = endpoint
         self._model = endpoint.model
+        self._tools = request.get("tools", ())
         forced = request.get("tool_choice")
         self._submits = isinstance(forced, dict)  # a forced function carries the shaped answer
         self._request_id: str | None = None
@@ -163,13 +164,10 @@ class _Answer:
         stop = STOPS.get(self._finish, "end")
         if stop != "length":
             stop = "calls" if message.calls else "end"
-        return Reply(
-            message,
-            self._usage if self._usage and self._usage.told else estimated(messages, message),
-            stop,  # type: ignore[arg-type]
-            self._model,
-            self._request_id,
-        )
+        usage = self._usage
+        if usage is None or not usage.told:
+            usage = estimated(messages, message, self._tools)
+        return Reply(message, usage, stop, self._model, self._request_id)  # type: ignore[arg-type]
 
     def _parts(self) -> Iterator[Part]:
         if self._thinking:

@@ -98,6 +98,20 @@ def test_an_answer_pays_what_it_took(database: str, model: Model) -> None:
     assert (stands(run)["spent_tokens"], stands(run)["reserved_tokens"]) == (500, 0)
 
 
+def test_an_answer_that_nobody_counted_pays_its_worst_case(database: str, model: Model) -> None:
+    run = limited(limit_usd=1.0)
+    purse = Purse(model, "exec_1")
+    opened(purse, run, asking(TASK))
+    before = stands(run)
+
+    with base.db.atomic():
+        purse.pay(run, Usage(input=400, output=100, approximate=True))
+
+    for unit in ("usd", "tokens"):
+        assert stands(run)[f"spent_{unit}"] == before[f"reserved_{unit}"] > 0
+        assert stands(run)[f"reserved_{unit}"] == 0
+
+
 def test_what_a_provider_calls_an_answer_is_kept_as_far_as_there_is_room(
     database: str, model: Model
 ) -> None:
