@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from models import budgets, runs
 from models.base import db
 from models.budgets import Budget
 from models.errors import Conflict
+from models.events import Event
 from models.principals import Principal
 from models.runs import Run
 from models.spending import Reached
+from tasks import task
 from tasks.steps import interrupt
 
 REACHED = "budget_reached"  # the event and the reason for the pause
+
+
+@task(queue="short")
+def pass_on(run_id: str) -> None:
+    """Tell the run whose agent waits for an executor that this one is paused, and why."""
 
 
 def raise_run(principal: Principal, run_id: str, limits: Mapping[str, Any]) -> Budget:
@@ -62,6 +69,24 @@ def pause(run: Run, reached: Reached) -> None:
     interrupt(run, "Budget reached")
     run.record((REACHED, {"stepId": run.current_step or "", **told(run, reached)}))
     run.announce_state()
+    if run.kind == runs.EXECUTOR and run.parent_id is not None:
+        pass_on.enqueue(run.id)
+
+
+def tell_planner(run_id: str) -> None:
+    """Do what `pass_on` asks for, once; nothing when the executor goes on already."""
+    with db.atomic():
+        executor = Run.find(run_id)
+        if executor is None or executor.state != runs.PAUSED or executor.parent_id is None:
+            return
+        planner = Run.locked(executor.parent_id)
+        happened = next(iter(_happened(run_id)), None)
+        if planner is None or not planner.active or happened is None:
+            return
+        paused = {"pausedRunId": run_id, "pausedSeq": happened.seq}
+        if not any(paused.items() <= known.data.items() for known in _happened(planner.id)):
+            about = {"stepId": planner.current_step or "", **paused}
+            planner.record((REACHED, {**happened.data, **about}))
 
 
 def told(run: Run, reached: Reached) -> dict[str, Any]:
@@ -80,6 +105,13 @@ def told(run: Run, reached: Reached) -> dict[str, Any]:
         "needsTokens": reached.needs.tokens,
         "raise": _remedy(run, reached),
     }
+
+
+def _happened(run_id: str) -> Iterable[Event]:
+    """Each time a budget was reached that the run has heard of, the latest first."""
+    told = Event.select().where((Event.run_id == run_id) & (Event.type == REACHED))
+    found: Iterable[Event] = told.order_by(Event.seq.desc())
+    return found
 
 
 def _remedy(run: Run, reached: Reached) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from models import base, runs, swarms
+from models import base, budgets, events, runs, swarms
+from models.invariants import breaches
 from models.outbox import Outbox
 from models.pipelines import Pipeline
 from models.principals import Principal
@@ -16,6 +17,7 @@ from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
 from models.swarms import Swarm, SwarmTask
+from tasks import budgets as budget_commands
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
 from tasks import swarms as swarm_commands
@@ -131,6 +133,42 @@ def test_a_planner_waits_for_one_executor_too(plan: Callable[..., Run], work: Wo
     assert (report["status"], report["outputs"]["status"]) == ("completed", "success")
     assert second == "by A"
     assert Run.select().where(Run.kind == runs.EXECUTOR).count() == 1
+
+
+def test_a_planner_whose_executor_has_no_budget_left_says_so_and_goes_on_when_that_is_resumed(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    told = {key: value for key, value in order("A").items() if key.endswith(("_id", "_prompt"))}
+    run = plan(("spawn_executor", told))
+    perform(work, lambda: waiting() is not None)
+    limited(run, 1)
+    work()
+    executor = Run.get(Run.kind == runs.EXECUTOR)
+    assert (executor.state, executor.pause_reason) == (runs.PAUSED, budget_commands.REACHED)
+    assert over(run).state == runs.RUNNING
+    (heard,) = happened(run, budget_commands.REACHED)
+    (seen,) = happened(executor, budget_commands.REACHED)
+    assert (heard["pausedRunId"], heard["stepId"]) == (executor.id, "PLAN")
+    assert heard["raise"] == seen["raise"]
+    remedy = f"PUT /v1/runs/{run.id}/budget, then resume run {executor.id}."
+    assert remedy in heard["raise"]
+    budget_commands.tell_planner(executor.id)  # as when its answer was lost
+    assert len(happened(run, budget_commands.REACHED)) == 1
+    limited(run, None)
+    commands.resume(executor.id)
+    work()
+    assert over(run).state == runs.COMPLETED
+    assert breaches(0) == []
+
+
+def limited(run: Run, tokens: int | None) -> None:
+    """The run may spend so many tokens, together with all below it."""
+    with base.db.atomic():
+        budgets.limit(commands.locked(run.id), {"limit_tokens": tokens})
+
+
+def happened(run: Run, kind: str) -> list[dict[str, Any]]:
+    return [event.data for event in events.after(run.id, 0, 1_000) if event.type == kind]
 
 
 def test_tasks_begin_with_the_planners_files(plan: Callable[..., Run], work: Work) -> None:
