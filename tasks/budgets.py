@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from models import budgets, runs
+from models import accounts, budgets, runs
+from models.accounts import User
 from models.base import db
 from models.budgets import Budget
 from models.errors import Conflict
@@ -45,13 +46,16 @@ def raise_swarm(swarm_id: str, limits: Mapping[str, Any]) -> Budget:
 def raise_day(user_id: str, limits: Mapping[str, Any]) -> Budget:
     """Set or take away (None) limits of what a user may spend today, UTC; gives the budget.
 
-    Conflict where the settings give users no daily budget: then nobody counts.
+    Conflict where the settings give users no daily budget: then nobody counts. NotFound without
+    such a user.
     """
     if not budgets.has_days():
         raise Conflict(
             "Users have no daily budget here: it takes USER_DAILY_BUDGET_USD or"
             " USER_DAILY_BUDGET_TOKENS in the settings"
         )
+    if not accounts.is_open(user_id):
+        raise User.missing(user_id)
     with db.atomic():
         budgets.limit_day(user_id, limits)
         return budgets.of_day(user_id)

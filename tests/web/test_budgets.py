@@ -225,6 +225,17 @@ def test_a_user_reads_the_own_day_and_an_admin_raises_it(
     assert by_admin.json == day | {"limit_usd": 50} == owner.get("/v1/usage/budget").json
 
 
+def test_a_day_of_nobody_has_no_budget(
+    admin: FlaskClient, surroundings: Callable[..., None]
+) -> None:
+    surroundings(USER_DAILY_BUDGET_USD="1")
+
+    answer = admin.put("/v1/usage/budget", json={"user_id": "usr_ownre", "budget_usd": 50})
+
+    assert (answer.status_code, answer.json["detail"]) == (404, "User usr_ownre not found")
+    assert Budget.select().count() == 0
+
+
 def test_without_a_daily_budget_a_day_has_no_limit(owner: FlaskClient, admin: FlaskClient) -> None:
     day = owner.get("/v1/usage/budget").json
     raised = admin.put("/v1/usage/budget", json={"user_id": "usr_owner", "budget_usd": 1})
