@@ -6,6 +6,9 @@ from typing import Any
 
 PAYERS = """
 ALTER TABLE runs ADD COLUMN payers JSONB NOT NULL DEFAULT '[]';
+CREATE INDEX runs_payers ON runs USING gin (payers) WHERE parent_id IS NOT NULL;
+"""
+FILLED = """
 WITH RECURSIVE lines AS (
     SELECT id, parent_id AS above, jsonb_build_array(parent_id) AS payers
     FROM runs WHERE parent_id IS NOT NULL
@@ -16,8 +19,7 @@ WITH RECURSIVE lines AS (
 ), whole AS (
     SELECT DISTINCT ON (id) id, payers FROM lines ORDER BY id, jsonb_array_length(payers) DESC
 )
-UPDATE runs SET payers = whole.payers FROM whole WHERE whole.id = runs.id;
-CREATE INDEX runs_payers ON runs USING gin (payers) WHERE parent_id IS NOT NULL;
+UPDATE runs SET payers = whole.payers FROM whole WHERE whole.id = runs.id
 """
 # Nobody could resume these. The sweep has them taken up, and what their budgets have no room for
 # fails.
@@ -30,6 +32,7 @@ WHERE state = 'paused' AND kind IN ('chat', 'pulse', 'wake')
 
 def up(migrator: Any, db: Any) -> None:
     db.execute_sql(PAYERS)
+    db.execute_sql(FILLED)
     db.execute_sql(RESUMED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections.abc import Callable
@@ -108,6 +109,21 @@ def test_a_first_limit_misses_no_call_that_is_paid_just_then(
 def elsewhere(work: Callable[[], None]) -> None:
     with base.db.connection_context():
         work()
+
+
+def test_a_migration_finds_all_who_pay_for_the_runs_there_are(database: str) -> None:
+    first = new_run()
+    second = new_run(parent_id=first.id)
+    third = new_run(parent_id=second.id)
+    orphan = new_run(parent_id="run_gone")
+    family = (first, second, third, orphan)
+    known = [run.payers for run in family]
+    Run.update(payers=[]).execute()
+
+    base.db.execute_sql(importlib.import_module("models.migrations.0029_payers").FILLED)
+
+    assert [Run.get_by_id(run.id).payers for run in family] == known
+    assert known == [[], [first.id], [second.id, first.id], ["run_gone"]]
 
 
 def test_so_many_runs_may_ask_for_one_another_in_a_row(database: str) -> None:

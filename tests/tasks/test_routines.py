@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -321,6 +322,25 @@ def test_a_pulse_whose_budget_is_reached_fails_and_its_routine_comes_up_again(
     assert invariants.breaches(0) == []
     overslept(Routine.get_by_id(made.id))
     assert len(come_up()) == 1
+
+
+def test_a_migration_has_pulses_go_on_that_a_budget_had_paused_for_ever(work: Work) -> None:
+    routine()
+    (run,) = come_up()
+    run.move(runs.PAUSED, pause_reason="budget_reached")
+    work()
+    assert Run.get_by_id(run.id).state == runs.PAUSED
+    assert "a session that nobody could resume is not paused" in [
+        breach.invariant for breach in invariants.breaches(0)
+    ]
+
+    db.execute_sql(importlib.import_module("models.migrations.0029_payers").RESUMED)
+    Step.update(updated_at=1).execute()
+    clock.sweep_requests()
+    work()
+
+    assert Run.get_by_id(run.id).state == runs.COMPLETED
+    assert [each["status"] for each in told("pulse_complete")] == [runs.COMPLETED]
 
 
 def test_what_nobody_watches_may_spend_no_more_than_any_run(

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from models import base, ledger, runs
+from models import base, budgets, ledger, runs
 from models.agents import Agent
 from models.board import Dependency, Task
+from models.llm_calls import LlmCall
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.projects import Project, ProjectAgent
@@ -37,6 +38,13 @@ name: Board
 agents: [{{id: eric, name: Eric, tools: [{tools}]}}]
 steps:
   - {{id: DO, agent: eric, input: "{{{{task_description}}}}", outputs: [plan], maxRetries: 0}}
+"""
+DELEGATING = """
+id: delegating
+name: Delegating
+agents: [{id: yukihiro, name: Yukihiro, tools: [spawn_executor]}]
+steps:
+  - {id: DO, agent: yukihiro, input: "{{task_description}}", outputs: [plan], maxRetries: 0}
 """
 Work = Callable[..., int]
 Begin = Callable[..., Run]
@@ -181,6 +189,25 @@ def test_a_task_that_an_agent_has_executed_belongs_to_the_runs_owner_and_its_bud
     assert [each["id"] for each in listed] == [executed.id]
     assert [each["run_id"] for each in history["runs"]] == [executed.id]
     assert crew.status(task) == "done"
+
+
+def test_a_run_pays_for_the_executors_of_a_task_that_its_agent_has_executed(
+    crew: Crew, begin: Begin, work: Work
+):
+    pipeline_commands.put("delegating", DELEGATING)
+    order = {"project_id": crew.id, "task_id": "T", "execution_prompt": "Look around"}
+    play = scripted("One", DO=[{"calls": [{"name": "spawn_executor", "arguments": order}]}])
+    task = crew.add("One", description=play)
+    execute = ("execute_task", {"task_id": task, "pipeline_id": "delegating"})
+    run = begin(crew.id, execute, limit_tokens=10**7)
+    work()
+    executed = Run.get_by_id(heard(run)[0]["run_id"])
+    executor = Run.get(Run.kind == runs.EXECUTOR)
+    assert {over(each).state for each in (run, executed, executor)} == {runs.COMPLETED}
+    assert executor.payers == [executed.id, run.id]
+    calls = LlmCall.select().where(LlmCall.run_id.in_([run.id, executed.id, executor.id]))
+    assert len({call.run_id for call in calls}) == 3
+    assert budgets.of_run(over(run)).spent_tokens == sum(call.total_tokens for call in calls)
 
 
 def test_an_agent_whose_run_stands_at_the_end_of_a_long_row_has_no_task_executed(

@@ -247,7 +247,7 @@ def test_a_wake_for_which_the_budget_of_whoever_woke_has_no_room_fails_and_says_
 ) -> None:
     run = begin(("wake_agent", BRIEF))
     while not woken():
-        work(1)
+        assert work(1)
     with db.atomic():
         budgets.limit(Run.locked(run.id), {"limit_tokens": 1})
     work()

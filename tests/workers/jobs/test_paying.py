@@ -190,6 +190,39 @@ def test_a_run_that_has_used_up_a_share_pauses_and_goes_on_with_a_key_of_ones_ow
     assert list(Run.get_by_id(waiting.id).key_resolution["providerSources"]) == ["openai"]
 
 
+def test_what_a_person_may_use_a_day_in_tokens_binds_real_calls_until_an_admin_raises_it(
+    say: Callable[..., Run],
+    owner: FlaskClient,
+    admin: FlaskClient,
+    provider: Provider,
+    work: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("USER_DAILY_BUDGET_TOKENS", "30000")
+    config.settings.cache_clear()
+    bring(owner)
+    provider.answers(Answer(text=('{"answer": "yes"}',), tokens=(4_000, 1_000)))
+
+    done = 0
+    while (run := say(owner)).state == runs.COMPLETED:
+        done += 1
+        assert done <= 6
+    day = owner.get("/v1/usage/budget").json
+    told = [event.data for event in events.after(run.id, 0, 100) if event.type == "budget_reached"]
+    raised = {"user_id": "usr_owner", "budget_tokens": 60_000}
+    admin.put("/v1/usage/budget", json=raised)
+    owner.post(f"/v1/runs/{run.id}/resume")
+    work()
+
+    assert done >= 2
+    assert (day["limit_tokens"], day["spent_tokens"]) == (30_000, done * 5_000)
+    assert (run.state, told[0]["scope"], told[0]["limitTokens"]) == ("paused", "user_day", 30_000)
+    assert f"Resume run {run.id} on the next day" in told[0]["raise"]
+    assert Run.get_by_id(run.id).state == runs.COMPLETED
+    after = owner.get("/v1/usage/budget").json
+    assert (after["spent_tokens"], after["reserved_tokens"]) == ((done + 1) * 5_000, 0)
+
+
 def test_a_share_that_loses_the_model_is_not_used_for_the_next_call_of_the_same_step(
     say: Callable[..., Run],
     owner: FlaskClient,
