@@ -34,7 +34,7 @@ def launch(run: Run, step: Step, delegated: Awaited) -> str:
 
 
 def _launched(run: Run, step: Step, delegated: Awaited) -> str:
-    form = _led({"agent_id": step.agent_id, **delegated.arguments}, run.meta.get("executor_model"))
+    form = _led({**delegated.arguments, "agent_id": step.agent_id}, run.meta.get("executor_model"))
     form = _bounded(form, run.meta.get("executor_timeout_sec"))
     base = delegated.base
     starts = [{"branch": "base", "commit": base.commit, "snapshot": base.snapshot}] if base else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from flask.testing import FlaskClient
@@ -154,6 +155,22 @@ def test_an_agent_makes_tasks_parts_and_changes(crew: Crew, begin: Begin, work: 
     assert columns["meaning_of_statuses"]["terminal_done"] == ["done"]
     assert "no vision yet" in vision
     assert workflow["has_policy"] is True
+
+
+def test_an_agent_writes_no_column_that_its_tool_does_not_speak_of(
+    crew: Crew, begin: Begin, work: Work
+):
+    task = crew.add("One")
+    before = crew.task(task)
+    odd = {"id": "task_mine", "run_id": "run_x", "metadata": {"git_branch": "trunk"}, "colour": 1}
+    run = begin(
+        crew.id,
+        ("update_task", {"task_id": task, "title": "Two", "assigned_agent": "finn", **odd}),
+    )
+    work()
+    (changed,) = heard(run)
+    assert changed == {"task_id": task, "changed": ["title"]}
+    assert crew.task(task) == {**before, "title": "Two", "updated_at": ANY}
 
 
 def test_an_agent_gives_back_what_is_its_own_and_nothing_else(crew: Crew, begin: Begin, work: Work):

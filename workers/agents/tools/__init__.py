@@ -167,9 +167,11 @@ def _finite(text: str) -> float:
 
 
 def _tidied(value: Any, schema: Mapping[str, Any]) -> Any:
-    """The arguments with every text in them fit for files, argv and rows.
+    """The arguments that the schema names, with every text in them fit for files, argv and rows.
 
-    JSON Schema calls 20.0 an integer, as some models write it; Python does not.
+    What a model adds of its own is left out: tools hand all of them on, to where one more would be
+    a column, or somebody's name. JSON Schema calls 20.0 an integer, as some models write it; Python
+    does not.
     """
     if isinstance(value, str):
         return tidy(value)
@@ -179,7 +181,9 @@ def _tidied(value: Any, schema: Mapping[str, Any]) -> Any:
         return [_tidied(item, schema.get("items", {})) for item in value]
     if isinstance(value, dict):
         known = schema.get("properties", {})
-        return {tidy(key): _tidied(item, known.get(key, {})) for key, item in value.items()}
+        free = "properties" not in schema or schema.get("additionalProperties", False)
+        kept = {key: item for key, item in value.items() if free or key in known}
+        return {tidy(key): _tidied(item, known.get(key, {})) for key, item in kept.items()}
     return value
 
 
