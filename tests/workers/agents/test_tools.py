@@ -6,6 +6,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import peewee
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from tests.workers.agents.conftest import MakeToolbox
 from tests.workers.agents.recital import call
 from workers.agents.tools import TABLE, Toolbox, usual
-from workers.agents.tools.base import OUTPUT_CHARS, Bench, bounded
+from workers.agents.tools.base import OUTPUT_CHARS, Awaited, Bench, bounded
 from workers.agents.tools.tree import OutOfBounds, Tree
-from workers.halting import DeadlinePassed, Halt
-from workers.llm.base import Call, Result
-from workers.sandboxes.base import Sandbox
+from workers.halting import DeadlinePassed, Halt, Stopped
+from workers.llm.base import Call, ModelError, Result
+from workers.sandboxes.base import Output, Sandbox, SandboxUnavailable
+from workers.workspaces import WorkspaceError
 
 
 def use(toolbox: Toolbox, name: str, **arguments: object) -> Result:
@@ -91,6 +93,67 @@ def test_what_no_row_can_hold_is_told_to_the_model(box: Toolbox, written: str, t
     result = box.run(Call("c", "complete", written), Halt())
     assert result.is_error and told in result.text
     assert box.verdict is None
+
+
+def test_what_a_tool_has_not_asked_for_never_reaches_it(toolbox: MakeToolbox) -> None:
+    box = toolbox(allowed=["executor_complete"])
+    more = {"tests_passed": True, "agent_id": "somebody"}
+    use(box, "executor_complete", status="success", summary=" Done. ", **more)
+    assert box.verdict is not None
+    assert box.verdict.outputs == {
+        "status": "success",
+        "summary": "Done.",
+        "files_changed": "",
+        "commit_hashes": "",
+        "deviations": "",
+        "blocked_by": "",
+    }
+
+
+def test_what_a_tool_has_not_asked_for_is_left_out_within_lists_too(toolbox: MakeToolbox) -> None:
+    about = {"title": "Write", "project_id": "p1", "task_id": "T", "execution_prompt": "Write"}
+    odd = {"key": "A", **about, "id": "1", "state": "completed", "number": 7}
+    box = toolbox(allowed=["swarm_execute"])
+    with pytest.raises(Awaited) as awaited:
+        use(box, "swarm_execute", tasks=[odd], agent_id="somebody", limit_usd=None)
+    told = awaited.value.arguments
+    assert told["tasks"] == [{"key": "A", **about}]
+    assert set(told) <= TABLE["swarm_execute"].spec.parameters["properties"].keys()
+
+
+class Faulty:
+    """A sandbox in which nothing runs: `error` is raised."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def run(self, *told: object) -> Output:
+        raise self.error
+
+
+def test_a_tool_that_breaks_is_told_to_the_agent_and_breaks_nothing_else(workspace: Path) -> None:
+    box = Toolbox(Bench(Tree(workspace), Faulty(KeyError("a bug of ours"))))
+    searched, ran = use(box, "grep", pattern="x"), use(box, "bash", command="true")
+    assert searched.is_error and ran.is_error
+    assert searched.text.startswith("grep broke (KeyError). The fault is this server's")
+    assert "had an effect is not known" in ran.text
+    assert "had an effect" not in searched.text  # it has none
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(Stopped("paused"), DeadlinePassed(), Awaited("swarm", {})),
+        *(peewee.OperationalError("gone"), peewee.InterfaceError("gone")),
+        *(SandboxUnavailable("none"), WorkspaceError("damaged"), ModelError("overloaded")),
+    ],
+)
+def test_what_is_no_fault_of_a_tool_goes_on_to_whoever_drives_the_step(
+    workspace: Path, error: Exception
+) -> None:
+    box = Toolbox(Bench(Tree(workspace), Faulty(error)))
+    with pytest.raises(type(error)):
+        use(box, "bash", command="true")
 
 
 def test_a_long_answer_keeps_its_head_and_tail(box: Toolbox, workspace: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from models import insisting
 from models.base import DEEPEST, is_deep
 from models.errors import DomainError
+from models.logs import log
 from workers.agents.tools import (
     delegation,
     executor,
@@ -26,10 +28,12 @@ from workers.agents.tools import (
     skills,
     tasks,
 )
-from workers.agents.tools.base import Bench, Effect, Tool, ToolError, Verdict, tidy
+from workers.agents.tools.base import Awaited, Bench, Effect, Tool, ToolError, Verdict, tidy
 from workers.agents.tools.tree import OutOfBounds
-from workers.halting import Halt
-from workers.llm.base import Call, Result, ToolSpec
+from workers.halting import DeadlinePassed, Halt, Stopped
+from workers.llm.base import Call, ModelError, Result, ToolSpec
+from workers.sandboxes.base import SandboxUnavailable
+from workers.workspaces import WorkspaceError
 
 BOARDS = (projects, tasks, history, pull_requests)
 GROUPS = (
@@ -45,6 +49,13 @@ TALKING = {tool.name for group in (delegation, messaging) for tool in group.TOOL
 FOR_PLANNERS = TALKING | BOARD  # and never for executors
 ONBOARDING = {tool.name for tool in onboarding.TOOLS}  # for its chats alone
 BY_NAME = FOR_PLANNERS | ONBOARDING | EXECUTOR_ENDINGS  # offered when named
+# What is no answer of a tool's, but for those who drive the step: its end, delegation, outages.
+PASSING = (
+    *(Stopped, DeadlinePassed, Awaited, *insisting.LOST),
+    *(ModelError, SandboxUnavailable, WorkspaceError),
+)
+BROKEN = "{name} broke ({error}). The fault is this server's, whose log shows it: go another way."
+UNCERTAIN = "Whether it has had an effect is not known: find out before you go on."
 
 
 def usual(*more: str) -> set[str]:
@@ -111,9 +122,10 @@ class Toolbox:
         return name in self._all and self._all[name].lifecycle
 
     def run(self, call: Call, halt: Halt) -> Result:
-        """The tool's answer, or what was wrong with the call.
+        """The tool's answer, or what was wrong with the call or the tool.
 
-        Raises what `halt` raises, and Awaited where the tool has others do the work.
+        Raises what `halt` raises, Awaited where the tool has others do the work, and what keeps
+        this worker from going on. A mistake in a tool would break each try at the step in turn.
         """
         try:
             return Result(call.id, tidy(self._bench.blotted(self._act(call, halt))))
@@ -121,9 +133,18 @@ class Toolbox:
             return Result(call.id, tidy(self._bench.blotted(str(error))), is_error=True)
         except OSError as error:
             return Result(call.id, self._bench.blotted(_in_words(error)), is_error=True)
+        except PASSING:
+            raise
+        except Exception as error:
+            log.exception("a tool broke", tool=call.name)
+            return Result(call.id, self._broken(call.name, error), is_error=True)
         finally:
             if self._bench.ear is not None:
                 self._bench.ear.ends()
+
+    def _broken(self, name: str, error: Exception) -> str:
+        told = BROKEN.format(name=name, error=type(error).__name__)
+        return told if self.effect(name) == "none" else f"{told} {UNCERTAIN}"
 
     def _act(self, call: Call, halt: Halt) -> str:
         tool = self._tools.get(call.name)

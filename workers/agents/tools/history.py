@@ -60,7 +60,7 @@ TOOLS = (
                 enum=[*STATUSES, ""],
                 default="",
             ),
-            since=number("Only made since (epoch milliseconds)", 0, minimum=0),
+            since=number("Only made since (epoch milliseconds)", 0, minimum=0, maximum=2**53),
             limit=number("At most so many", LIMIT, maximum=MOST),
             include_steps={
                 "type": "boolean",
