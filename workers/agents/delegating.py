@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models import ledger, runs, swarms
+from models.base import db
+from models.errors import DomainError
 from models.runs import Run
 from models.steps import Step
 from models.swarms import Swarm, SwarmTask
@@ -23,13 +25,20 @@ class Outcome:
     branches: tuple[Start, ...] = ()
 
 
-def launch(run: Run, step: Step, delegated: Awaited) -> str:
+def launch(run: Run, step: Step, delegated: Awaited) -> str | None:
     """Ask for the swarm or executor of an act, once however often it is tried; gives its id.
 
-    Called in the transaction that lets go of the step. They begin with the planner's files.
+    Called in the transaction that lets go of the step. They begin with the planner's files. None
+    where they cannot be had: that is the act's outcome then, as the agent hears when it goes on.
     """
-    delegate_id = _launched(run, step, delegated)
-    ledger.launched(step.id, int(delegated.asked_by.rpartition(":")[2]), delegate_id)
+    execution_id, seq = _act(delegated.asked_by)
+    try:
+        with db.atomic():
+            delegate_id = _launched(run, step, delegated)
+    except DomainError as error:
+        ledger.come_to(execution_id, seq, f"It was not begun: {error}")
+        return None
+    ledger.launched(execution_id, seq, delegate_id)
     return delegate_id
 
 
@@ -76,7 +85,14 @@ def outcome(asked_by: str, launched: str | None = None) -> Outcome | None:
         return Outcome(text, _left_by_tasks(asked_by))
     if launched and Run.find(launched) is None and Swarm.find(launched) is None:
         return Outcome("It was deleted before you heard of it: nobody knows what came of it.")
-    return None
+    refusal = ledger.word_of(*_act(asked_by))
+    return Outcome(refusal) if refusal else None
+
+
+def _act(asked_by: str) -> tuple[str, int]:
+    """The execution and the number of the act that has this name."""
+    execution_id, _, seq = asked_by.rpartition(":")
+    return execution_id, int(seq)
 
 
 def _left_by(run: Run | None) -> tuple[Start, ...]:

@@ -195,6 +195,10 @@ def delegate(run: Run, step: Step, delegated: Awaited) -> None:
         if locked is None:
             return
         waits_for = delegating.launch(locked, step, delegated)
+        if waits_for is None:  # the agent hears why at once
+            step.absolve()
+            step_tasks.requeue(step, f"its {delegated.kind} could not be begun")
+            return
         step_tasks.suspend(step, waits_for)
         about = {"stepId": step.step_id, "agentId": step.agent_id, "kind": delegated.kind}
         waiting = ("step_waiting", {**about, "waitsFor": waits_for})

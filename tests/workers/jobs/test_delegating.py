@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from models import base, budgets, events, runs, swarms
+from models.agents import Agent
 from models.invariants import breaches
 from models.outbox import Outbox
 from models.pipelines import Pipeline
@@ -191,6 +192,57 @@ def test_orders_that_cannot_be_followed_go_back_to_the_planner(
     assert first == "Invalid DAG: cycle A -> B -> A"
     assert second.startswith("'x.lock' cannot be a key")
     assert Swarm.select().count() == 0
+
+
+def test_a_planner_orders_in_no_name_but_its_own_and_writes_no_columns(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    alone = {key: value for key, value in order("A").items() if key.endswith(("_id", "_prompt"))}
+    odd = {"agent_id": "finn", "limit_usd": None, "swarm_task_key": "../x"}
+    task = {**order("B"), "id": "1", "number": 7, "state": "completed"}
+    run = plan(
+        ("spawn_executor", {**alone, **odd}),
+        swarm_of(task, agent_id="finn"),
+        swarm_of(task, agent_id="finn"),
+    )
+    work()
+    assert over(run).state == runs.COMPLETED, over(run).error
+    ordered = list(Run.select().where(Run.parent_id == run.id))
+    assert {each.agent_id for each in (*ordered, *Swarm.select())} == {"yukihiro"}
+    assert len(ordered) == 3
+    tasks = list(SwarmTask.select())
+    assert [(each.number, each.state) for each in tasks] == [(0, "completed")] * 2
+    assert "1" not in {each.id for each in tasks}
+
+
+def test_a_planner_whose_agent_has_left_the_library_hears_so_and_goes_on(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    order_ = {"project_id": "p1", "task_id": "T1", "execution_prompt": "Do it"}
+    look = ("bash", {"command": "echo still here"})
+    run = plan(swarm_of(order("A")), ("spawn_executor", order_), look)
+    Agent.delete().where(Agent.id == "yukihiro").execute()
+    work()
+    assert over(run).state == runs.COMPLETED, over(run).error
+    refused = "It was not begun: Agent yukihiro not found"
+    assert answers(run)[:3] == [refused, refused, "still here"]
+    assert not Swarm.select().exists()
+    assert not Run.select().where(Run.parent_id == run.id).exists()
+
+
+def test_a_model_whose_name_no_column_holds_goes_back_to_the_planner(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    alone = {key: value for key, value in order("A").items() if key.endswith(("_id", "_prompt"))}
+    run = plan(
+        swarm_of({**order("A"), "model": "m" * 257}),
+        ("spawn_executor", {**alone, "model_override": "m" * 257}),
+    )
+    work()
+    assert over(run).state == runs.COMPLETED, over(run).error
+    swarm, executor, *_ = answers(run)
+    assert "do not fit (tasks.0.model)" in swarm
+    assert "do not fit (model_override)" in executor
 
 
 def test_cancelling_the_planner_cancels_its_swarm_and_executors(

@@ -11,6 +11,7 @@ from workers.agents.tools.base import Awaited, Bench, Tool, ToolError, described
 from workers.halting import Halt
 
 LABEL = {"minLength": 1, "maxLength": 128}
+MODEL = {"maxLength": 256}
 SECONDS = {"minimum": 30, "maximum": 600}
 PROMPT = text(
     "The whole order: what to do, where, and how to tell that it is done. The executor knows"
@@ -56,7 +57,7 @@ TOOLS = (
             project_id=PROJECT,
             task_id=TASK,
             deviation_rules=RULES,
-            model_override=text("The model it works with; empty for its own", default=""),
+            model_override=text("The model it works with; empty for its own", default="", **MODEL),
             timeout_seconds=number("Seconds it may take", 300, **SECONDS),
         ),
         spawn_executor,
@@ -90,7 +91,7 @@ TOOLS = (
                             "uniqueItems": True,
                             "description": "The keys of the tasks that must be done before",
                         },
-                        "model": text("The model it works with"),
+                        "model": text("The model it works with", **MODEL),
                         "timeout_seconds": {
                             "type": "integer",
                             "description": "Seconds it may take, 300 unless said",
