@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from peewee import CharField, FloatField, ForeignKeyField, IntegerField, fn
@@ -30,6 +30,7 @@ WORKING, COMPLETED, FAILED, CANCELLED = "running", "completed", "failed", "cance
 STATUS = 32  # the longest status
 TITLE = 512
 LONGEST_BRANCH = 256
+LONGEST_SHARED = LONGEST_BRANCH - 70  # of one after which executors' branches are called
 MOST_TASKS = 10_000
 MOST_COLUMNS = 50
 MOST_DEPENDENCIES = 100  # of one task
@@ -302,6 +303,17 @@ def ended_runs(task_id: str) -> list[str]:
         ORDER BY started_at DESC LIMIT 100
     """
     return [run_id for (run_id,) in db.now(text, (task_id,))]
+
+
+def free_branches(task_ids: Collection[str], owner_id: str | None) -> dict[tuple[str, str], str]:
+    """The branches that these tasks have, by project and task, where somebody may work on them.
+
+    Not of those that a run is at work on: until it ends their branch is for nobody else to push to.
+    """
+    free = Task.id.in_(list(task_ids)) & Task.run_id.is_null() & Project.open_to(owner_id)
+    rows = Task.select(Task.id, Task.project, Task.metadata).join(Project).where(free)
+    named = {(task.project_id, task.id): task.branch for task in rows}
+    return {key: name for key, name in named.items() if name and len(name) <= LONGEST_SHARED}
 
 
 def left_by(task_id: str) -> list[dict[str, str]]:

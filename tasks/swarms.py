@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models import activities, branches, budgets, dag, events, idempotency, swarms
+from models import activities, board, branches, budgets, dag, events, idempotency, swarms
 from models.agents import Agent
 from models.base import NOW, database_ms, db, dumps
 from models.dag import Node
@@ -49,7 +49,7 @@ def launch(
     agent = Agent.find(form["agent_id"])
     if agent is None:
         raise Agent.missing(form["agent_id"])
-    tasks = drafted(form)
+    tasks = drafted(owner_id, form)
     with db.atomic():
         swarm = _made(owner_id, agent, form, asked_by=asked_by, **made_for)
         if key is not None:
@@ -141,17 +141,19 @@ def sweep(older_than_ms: int) -> None:
             awaken.enqueue_once(execution_id, execution_id)
 
 
-def drafted(form: Mapping[str, Any]) -> list[SwarmTask]:
+def drafted(owner_id: str | None, form: Mapping[str, Any]) -> list[SwarmTask]:
     """The rows for the tasks of a request; Invalid names everything that is wrong with them."""
+    known = board.free_branches({told["task_id"] for told in form["tasks"]}, owner_id)
     firsts: dict[str, str] = {}
     tasks: list[SwarmTask] = []
     for number, told in enumerate(form["tasks"]):
-        branch = firsts.setdefault(
-            told["task_id"], branches.task_branch(told["task_id"], told["title"])
-        )
-        ready = swarms.PENDING if told.get("dependencies") else swarms.READY
-        named = branches.executor_branch(branch, told["key"])
-        row = {**told, "branch": branches.another(named, [each.branch for each in tasks])}
+        named = branches.task_branch(told["task_id"], told["title"])
+        named = known.get((told["project_id"], told["task_id"]), named)
+        branch = branches.executor_branch(firsts.setdefault(told["task_id"], named), told["key"])
+        needs = list(dict.fromkeys(told.get("dependencies") or ()))
+        ready = swarms.PENDING if needs else swarms.READY
+        row = {**told, "dependencies": needs}
+        row["branch"] = branches.another(branch, [each.branch for each in tasks])
         tasks.append(SwarmTask(number=number, state=ready, **row))
     refuse_impossible(tasks)
     return tasks

@@ -188,6 +188,13 @@ def test_tasks_that_cannot_be_done_are_refused_with_every_reason(
     assert Swarm.select().count() == 0
 
 
+def test_a_dependency_that_is_named_twice_is_one(launch: Callable[..., Swarm], work: Work) -> None:
+    swarm = launch(task("A"), task("B", "A", "A"))
+    assert SwarmTask.of(swarm)[1].dependencies == ["A"]
+    work()
+    assert again(swarm).state == "completed", SwarmTask.of(swarm)[1].error
+
+
 def test_asking_again_gives_the_same_swarm(launch: Callable[..., Swarm]) -> None:
     one = launch(task("A"), asked_by="exec_1:4")
     assert launch(task("A"), asked_by="exec_1:4").id == one.id

@@ -15,6 +15,7 @@ from models.base import db
 from models.swarms import Swarm
 from tasks import swarms as commands
 from tests.beginning import begun
+from tests.web.boards import Crew
 from tests.web.listening import Frame, listening
 
 Work = Callable[..., int]
@@ -64,6 +65,38 @@ def test_a_swarm_is_there_when_its_post_has_answered(
     run = owner.get(f"/v1/runs/{state['tasks'][0]['run_id']}").json
     assert run["id"].startswith("pulse_exec_")
     assert (run["task_id"], run["task_branch"]) == ("T-A", "feat/T-A-make-a-A")
+
+
+def test_a_task_of_a_board_is_worked_on_and_merged_at_the_branch_it_has(
+    ask: Callable[..., Any], owner: FlaskClient, stranger: FlaskClient, work: Work
+):
+    crew = Crew(owner)
+    board_task = crew.add("Two halves", metadata={"git_branch": "feature/foo"})
+    halves = [task(key, project_id=crew.id, task_id=board_task) for key in "AB"]
+    swarm = ask(*halves).json["swarm_id"]
+    assert branches_of(owner, swarm) == ["feature/foo-A", "feature/foo-B"]
+    work()
+    state = owner.get(f"/v1/swarm/{swarm}").json
+    assert [report["branch"] for report in state["merges"]] == ["feature/foo"]
+    assert crew.task(board_task)["metadata"]["git_branch"] == "feature/foo"
+    body = {"agent_id": "yukihiro", "tasks": halves}
+    theirs = stranger.post("/v1/swarm/execute", json=body).json["swarm_id"]
+    derived = f"feat/{board_task}-make-a"  # to whom the task is but a label
+    assert branches_of(stranger, theirs) == [f"{derived}-A", f"{derived}-B"]
+
+
+def test_the_branch_of_a_task_that_a_run_is_at_work_on_is_left_to_that_run(
+    ask: Callable[..., Any], owner: FlaskClient
+):
+    crew = Crew(owner)
+    board_task = crew.add("One", metadata={"git_branch": "feature/foo"})
+    crew.post(board_task, "execute", pipelineId="bugfix")
+    swarm = ask(task("A", project_id=crew.id, task_id=board_task)).json["swarm_id"]
+    assert branches_of(owner, swarm) == [f"feat/{board_task}-make-a-A"]
+
+
+def branches_of(client: FlaskClient, swarm_id: str) -> list[str]:
+    return [each["branch"] for each in client.get(f"/v1/swarm/{swarm_id}/tasks").json]
 
 
 def test_swarms_are_listed_under_both_names_newest_first(

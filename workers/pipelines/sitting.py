@@ -93,8 +93,16 @@ class Sitting(Seat):
         return self.journal.savepoints
 
     def _origin(self) -> Origin | None:
-        """The repository that the files begin with."""
-        return origin_for(self.run.project_id, self.run.owner_id, self.run.task_branch)
+        """The repository that the files begin with, and have begun with if they have."""
+        origin = origin_for(self.run.project_id, self.run.owner_id, self.run.task_branch)
+        whole = self.run.meta.get("whole_branch")
+        if origin is None or whole is None:
+            return origin
+        opening = self.journal.opening
+        if opening is None:
+            return replace(origin, whole=whole)
+        at = opening.response.get("whole")  # others of its swarm may have gone on there since
+        return replace(origin, whole=whole, whole_at=at) if at else origin
 
     def _model(self) -> Model:
         name = self.step.model_used or ""  # chosen when the step was first begun
@@ -167,6 +175,7 @@ class Sitting(Seat):
         messages = list(assemble(briefing.brief(look, tools, model.small)))
         told = {"look": look.row(), "human_context": self.run.human_context}
         told["model"] = sealing.model_row(model)
+        told["whole"] = workspace.whole if workspace else None
         transcript.open(messages, told, letters.read)
         if self.unconfined:
             transcript.warn(UNCONFINED)

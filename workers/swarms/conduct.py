@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from models import runs, swarms
+from models import branches, runs, swarms
 from models.base import NOW
 from models.errors import DomainError
 from models.runs import Run
@@ -124,6 +124,7 @@ def _order(swarm: Swarm, task: SwarmTask, by_key: dict[str, SwarmTask]) -> dict[
         for each in needed
         if each.commit and each.snapshot
     ]
+    whole = branches.whole_branch(task.branch, task.key)
     return {
         "form": {
             **{name: getattr(task, name) for name in columns},
@@ -135,7 +136,7 @@ def _order(swarm: Swarm, task: SwarmTask, by_key: dict[str, SwarmTask]) -> dict[
         "asked_by": f"{swarm.id}:{task.key}",
         "parent_id": swarm.parent_id,
         "task_branch": task.branch,
-        "meta": {"swarm_id": swarm.id, "starts": left or swarm.starts},
+        "meta": {"swarm_id": swarm.id, "starts": left or swarm.starts, "whole_branch": whole},
     }
 
 

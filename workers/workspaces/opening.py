@@ -12,7 +12,7 @@ from workers.workspaces import folders, origins, starts, trees
 from workers.workspaces.git import WorkspaceError
 from workers.workspaces.origins import Origin
 from workers.workspaces.starts import Start
-from workers.workspaces.workspace import COMMIT, WORK, Saved, Workspace
+from workers.workspaces.workspace import COMMIT, WHOLE, WORK, Saved, Workspace
 
 CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 # The files go in and come out byte for byte, and merge as text, whatever a .gitattributes asks for.
@@ -84,9 +84,11 @@ def _origin_of(workspace: Workspace) -> list[Start]:
     """What the clone begins with, of which nothing needs to be fetched.
 
     The branch that the work is for goes first, so that what is left of it can be pushed there; the
-    project's own is merged into it, unless the two conflict.
+    one it is a part of and the project's own are merged into it, unless they conflict.
     """
-    named = {"work": workspace.named_by(WORK), "origin": workspace.head()}
+    names = {"work": WORK, "whole": WHOLE}
+    named = {name: workspace.named_by(reference) for name, reference in names.items()}
+    named["origin"] = workspace.head()
     return [Start(name, Saved(commit, "")) for name, commit in named.items() if commit]
 
 

@@ -18,7 +18,7 @@ from models.addresses import refused
 from models.config import settings
 from workers.workspaces import locks, trees
 from workers.workspaces.git import ASKED, Git, Outcome, WorkspaceError, may_name
-from workers.workspaces.workspace import BASE, WORK, Workspace
+from workers.workspaces.workspace import BASE, WHOLE, WORK, Workspace
 
 SECONDS = 600.0
 LOOK_SECONDS = 20.0
@@ -32,13 +32,17 @@ class Origin:
     """Where a project's code lives (a folder or a URL) and the branch that runs start from.
 
     Without a branch it is the one that the repository itself names. `password` opens it. `work` is
-    the branch that the run's work is for; once others can see it, it is gone on with there.
+    the branch that the run's work is for; once others can see it, it is gone on with there. `whole`
+    is the branch that `work` will be merged into: what is there (at the commit `whole_at`, if that
+    is said) is begun with as well.
     """
 
     repository: Path | str
     branch: str | None = None
     password: str | None = field(default=None, repr=False)
     work: str | None = None
+    whole: str | None = None
+    whole_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,15 @@ def clone(workspace: Workspace, origin: Origin) -> None:
     show it whole and read-only, and no run can hurt another's.
     """
     with _mirror(workspace.folder.parent.parent, workspace.tree, origin) as git:
-        work = _known(git, origin.work)
-        branch = origin.branch or own_branch(git, address_of(origin)) or work
+        work, whole = _known(git, origin.work), _known(git, origin.whole)
+        branch = origin.branch or own_branch(git, address_of(origin)) or work or whole
         if branch is not None:
             git("check-ref-format", "--branch", branch)
             _branch_off(workspace, git.git_dir, branch)
         if work is not None:
-            _take_up(workspace, git.git_dir, work)
+            _take_up(workspace, git.git_dir, work, WORK)
+        if whole is not None and whole != work:
+            _take_up(workspace, git.git_dir, whole, WHOLE, origin.whole_at)
 
 
 def look(data: Path, origin: Origin) -> Seen:
@@ -184,8 +190,12 @@ def _known(mirror: Git, work: str | None) -> str | None:
     return None if found.code else work
 
 
-def _take_up(workspace: Workspace, mirror: Path, work: str) -> None:
-    """Have the last commit of the branch that the work is for at hand, as `WORK`."""
-    refspec = f"+refs/heads/{work}:{WORK}"
+def _take_up(
+    workspace: Workspace, mirror: Path, branch: str, name: str, at: str | None = None
+) -> None:
+    """Have the last commit of a branch (or the one `at`) at hand under a name of ours."""
+    refspec = f"+refs/heads/{branch}:{name}"
     fetch = ("fetch", "--quiet", "--no-tags", "--", str(mirror), refspec)
     _transport(workspace.git, str(mirror), *fetch)
+    if at is not None:
+        workspace.point(name, at)

@@ -24,6 +24,7 @@ MESSAGE_CHARS = 64_000
 LOG_CHARS = 200
 BASE = "refs/djinn/base"
 WORK = "refs/djinn/work"  # where others see the branch that the work is for, if they do
+WHOLE = "refs/djinn/whole"  # the same of the branch that it will be merged into
 ACTS = "refs/djinn/acts"
 COMMIT = re.compile(r"[0-9a-f]{40,64}", re.ASCII)
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
@@ -90,6 +91,11 @@ class Workspace:
         """The commit that a reference of ours names, if there is one."""
         path = self.git_dir / reference
         return path.read_text().strip() if path.exists() else None
+
+    @property
+    def whole(self) -> str | None:
+        """Where the branch stood, when this was begun, that the work will be merged into."""
+        return self.named_by(WHOLE)
 
     def log(self, n: int = 10) -> list[str]:
         """The last `n` commits as `<short hash> <subject>`, newest first."""

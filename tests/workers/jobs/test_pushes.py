@@ -279,6 +279,34 @@ def test_what_several_did_for_one_task_is_merged_pushed_and_shown(todo: Hosted):
     assert (facts["git_branch"], facts["pr_number"]) == (branch, made["number"])
 
 
+def test_a_swarm_goes_on_with_the_branch_that_a_task_has_whatever_it_is_called_by_now(
+    todo: Hosted,
+):
+    task = todo.crew.add("One")
+    first, branch = todo.executed(task), todo.branch(task)
+    todo.crew.client.put(f"{todo.crew.path}/tasks/{task}", json={"title": "Two halves"})
+    todo.crew.to(task, "ready")
+    about = {"project_id": todo.crew.id, "task_id": task, "title": "Two halves"}
+    halves = [
+        {**about, "key": key, "execution_prompt": scripted(key, EXECUTE=[{"calls": [call]}])}
+        for key in ("A", "B")
+        for call in [{"name": "write", "arguments": {"path": f"{key}.txt", "content": key}}]
+    ]
+    form = {"agent_id": "yukihiro", "tasks": halves}
+    swarm = todo.crew.client.post("/v1/swarm/execute", json=form).json["swarm_id"]
+    todo.work()
+    told = todo.crew.client.get(f"/v1/swarm/{swarm}").json
+    assert told["status"] == "completed", told
+    assert [each["branch"] for each in told["tasks"]] == [f"{branch}-A", f"{branch}-B"]
+    assert set(todo.branches()) == {"trunk", branch, f"{branch}-B"}  # A is at the task's own
+    for each in (branch, f"{branch}-B"):  # B, too, began with what was there
+        assert todo.commit(first) in git(todo.bare, "rev-list", each).split()
+    files = git(todo.bare, "ls-tree", "--name-only", branch).split()
+    assert {"A.txt", "B.txt", "main.py"} <= set(files)
+    (made,) = todo.github.pulls.all
+    assert made["head"]["ref"] == branch == todo.branch(task)
+
+
 def test_who_is_done_with_a_task_has_the_folders_of_its_runs_removed(
     todo: Hosted, settings: Settings
 ):

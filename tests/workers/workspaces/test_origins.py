@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -203,6 +204,48 @@ def test_an_empty_repository_begins_with_nothing(root, blobs, tmp_path):
     assert origins.look(root.parent, Origin(empty)).commit is None
     with open_workspace(root, "run_1", None, blobs, Origin(empty)) as workspace:
         assert workspace.head() is None
+
+
+def added(project, branch, name):
+    """A person commits a file of that name to the branch."""
+    git(project, "switch", "-q", branch)
+    (project / name).write_text(name)
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", name)
+
+
+def test_a_part_of_a_branch_begins_with_what_is_there_and_goes_on_from_that(
+    root, blobs, project, tmp_path
+):
+    git(project, "branch", "foo")
+    added(project, "foo", "before.py")
+    added(project, "trunk", "since.py")
+    origin = Origin(project, "trunk", work="foo-B", whole="foo")
+    with open_workspace(root, "run_1", None, blobs, origin) as workspace:
+        names = {"main.py", "before.py", "since.py"}
+        assert {path.name for path in workspace.tree.iterdir()} >= names
+        begun, at = workspace.head(), workspace.whole
+        (workspace.tree / "mine.py").write_text("x")
+        savepoint = workspace.savepoint(blobs, None)
+    added(project, "foo", "theirs.py")  # others go on there, and the first worker is lost
+    elsewhere = tmp_path / "there" / "workspaces"
+    origin = replace(origin, whole_at=at)
+    with open_workspace(elsewhere, "run_1", None, blobs, origin) as workspace:
+        assert workspace.head() == begun
+        workspace.restore([savepoint], blobs)
+        assert (workspace.tree / "mine.py").read_text() == "x"
+
+
+def test_a_part_that_others_can_see_is_gone_on_with_and_brought_up_to_the_whole(
+    root, blobs, project
+):
+    git(project, "branch", "foo")
+    git(project, "branch", "foo-B")
+    added(project, "foo-B", "mine.py")
+    added(project, "foo", "whole.py")
+    origin = Origin(project, "trunk", work="foo-B", whole="foo")
+    with open_workspace(root, "run_1", None, blobs, origin) as workspace:
+        assert {path.name for path in workspace.tree.iterdir()} >= {"mine.py", "whole.py"}
 
 
 def test_work_that_others_left_is_merged_into_what_the_project_is_now(root, blobs, project):
