@@ -99,7 +99,9 @@ def _move_on(swarm: Swarm, tasks: Sequence[SwarmTask]) -> bool:
     for key in due.ready:
         if by_key[key].state == swarms.PENDING:
             by_key[key].move(swarms.READY)
-    started = [_started(swarm, by_key[key], by_key) for key in due.start]
+    # Starting locks the board of the task: swarms that lock several do so in one order.
+    due_tasks = sorted((by_key[key] for key in due.start), key=lambda task: task.project_id)
+    started = [_started(swarm, task, by_key) for task in due_tasks]
     return not all(started)
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
+from flask.testing import FlaskClient
 
 from models import base
 from models.outbox import Outbox
+from models.projects import Project
 from models.runs import Run
 from models.steps import Step
 from models.swarms import Swarm, SwarmTask
 from tasks import runs as run_commands
 from tasks import swarms as commands
 from tests.tasks.ordering import DIAMOND, launched, states, task
+from tests.web.boards import Crew
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as step_jobs
 from workers.jobs import swarms as jobs
@@ -53,6 +57,43 @@ def test_an_advance_that_dies_before_its_end_leaves_nothing(
     assert Run.select().count() == 0
     jobs.advance(swarm.id)
     assert Run.select().count() == 2
+
+
+def test_boards_are_locked_in_one_order_in_whatever_order_their_tasks_are(
+    owner: FlaskClient,
+) -> None:
+    """Two swarms at the same two boards would otherwise wait for each other."""
+    first, second = sorted((Crew(owner), Crew(owner)), key=lambda crew: crew.id)
+    orders = [
+        task(key, project_id=crew.id, task_id=crew.add(key))
+        for key, crew in (("A", second), ("B", first))
+    ]
+    form = {"agent_id": "yukihiro", "tasks": orders}
+    swarm_id = owner.post("/v1/swarm/execute", json=form).json["swarm_id"]
+
+    def advance() -> None:
+        with base.db.connection_context():
+            jobs.advance(swarm_id)
+
+    advancing = threading.Thread(target=advance)
+    with base.db.connection_context():
+        with base.db.atomic():
+            Project.locked(first.id)
+            advancing.start()
+            while advancing.is_alive() and not _waited_for():
+                time.sleep(0.01)
+            Project.locked(second.id)  # which is not held by whoever waits for the first one
+        advancing.join()
+        assert states(Swarm.get_by_id(swarm_id)) == {"A": "running", "B": "running"}
+
+
+def _waited_for() -> bool:
+    """Whether somebody waits for what this connection holds."""
+    waiting = """
+        SELECT count(*) FROM pg_locks
+        WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))
+    """
+    return bool(base.db.execute_sql(waiting).fetchone()[0])
 
 
 def test_lost_requests_are_asked_again(launch: Callable[..., Swarm], work: Work) -> None:
