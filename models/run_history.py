@@ -12,7 +12,7 @@ from models.standing import status_of
 from models.steps import Step
 
 SEEN = (Run.id, Run.state, Run.pipeline_id, Run.project_id, Run.task_id, Run.task_branch)
-TOLD = (Run.model_override, Run.outputs, Run.meta, Run.kind, Run.attempt)
+TOLD = (Run.model_override, Run.outputs, Run.meta, Run.kind)
 COLUMNS = (*SEEN, *TOLD, Run.created_at, Run.started_at, Run.completed_at)
 STATUSES = [*Run.state.arrows, "terminal"]
 ORDER = ("spawn_executor", "planner_agent_id", "task_id", "memory_injection", "timeout_seconds")
@@ -47,13 +47,12 @@ def _past(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _steps(found: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
     """The executions that count in each run's attempt, in order."""
-    attempts = {run.id: run.attempt for run in found}
-    mine = Step.run.in_(list(attempts)) & ~Step.superseded
+    mine = Step.run.in_([run.id for run in found]) & ~Step.superseded
+    counting = Step.select(*WORKED).join(Run).where(mine & (Step.attempt == Run.attempt))
     steps: dict[str, list[dict[str, Any]]] = {}
-    for step in Step.select(Step.attempt, *WORKED).where(mine).order_by(Step.number):
-        if step.attempt == attempts[step.run_id]:
-            told = {**step.__data__, "status": status_of(step)}
-            steps.setdefault(step.run_id, []).append(told)
+    for step in counting.order_by(Step.number):
+        told = {**step.__data__, "status": status_of(step)}
+        steps.setdefault(step.run_id, []).append(told)
     return steps
 
 

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from models.agents import Agent
 from models.base import db
+from models.projects import ProjectMember
 from models.runs import Run
 from models.steps import Step
 from tests.conftest import PROJECT
@@ -178,6 +179,24 @@ def test_who_waits_is_answered_when_the_executor_is_done(owner: FlaskClient, wor
     assert owner.get(f"/v1/spawn-executor/{run}?wait=31").status_code == 422
 
 
+def test_who_is_put_out_of_the_project_while_waiting_hears_what_a_stranger_hears(
+    owner: FlaskClient, teammate: FlaskClient
+):
+    run = spawn(owner).json["run_id"]
+    assert teammate.get(f"/v1/spawn-executor/{run}").status_code == 200
+
+    def put_out() -> None:
+        time.sleep(0.3)
+        with db.connection_context():
+            ProjectMember.delete().where(ProjectMember.user == "usr_teammate").execute()
+
+    leaving = threading.Thread(target=put_out)
+    leaving.start()
+    answer = teammate.get(f"/v1/spawn-executor/{run}?wait=2")
+    leaving.join()
+    assert (answer.status_code, answer.json["detail"]) == (404, f"Run {run} not found")
+
+
 def test_the_executors_of_a_task_are_listed_newest_first(owner: FlaskClient, stranger: FlaskClient):
     runs = [spawn(owner).json["run_id"] for _ in range(3)]
     spawn(owner, task_id="T2")
@@ -222,6 +241,9 @@ def test_the_history_has_what_runs_and_their_steps_came_to(
     assert owner.get("/v1/internal/run-history?limit=51").status_code == 422
     assert owner.get("/v1/internal/run-history?status=odd").status_code == 422
     assert stranger.get("/v1/internal/run-history").json["runs"] == []
+    owner.post(f"/v1/runs/{pipeline}/restart")
+    anew = owner.get("/v1/internal/run-history").json["runs"][1]
+    assert (anew["run_id"], anew["steps"]) == (pipeline, [])  # those of before count no more
 
 
 def test_what_a_stranger_labels_with_a_project_is_none_of_its_runs(

@@ -8,10 +8,9 @@ from typing import Any
 from marshmallow import fields, validate
 
 from models.base import db
-from models.errors import NotFound
 from models.runs import COMPLETED, EXECUTOR, OVER, PAUSED, Run
 from web.bodies import Form, Text, Whole
-from web.resources import MOST, PageForm
+from web.resources import MOST, PageForm, visible
 from web.schemas.base import Free, derived, made
 from web.schemas.budgets import BudgetForm
 from web.schemas.runs import LONGEST_TASK
@@ -107,19 +106,25 @@ def spawned(run: Run) -> dict[str, Any]:
     }
 
 
-def awaited(run: Run, seconds: float) -> dict[str, Any]:
+def awaited(run_id: str, seconds: float) -> dict[str, Any]:
     """The executor as it stands when it is over or the time is up; NotFound for another run.
 
     The database connection is somebody else's meanwhile.
     """
+    run = visible(Run, run_id)
     if run.kind != EXECUTOR:
-        raise NotFound(f"Run {run.id} not found")
+        raise Run.missing(run_id)
+    if not (run.active and seconds):
+        return _told(run)
     deadline = time.monotonic() + seconds
-    while run.active and time.monotonic() < deadline:
+    while _at_work(run_id) and time.monotonic() < deadline:
         db.close()
         time.sleep(PAUSE)
-        run = Run.find(run.id) or run
-    return _told(run)
+    return _told(visible(Run, run_id))  # who waits may see it no longer
+
+
+def _at_work(run_id: str) -> bool:
+    return any(run.active for run in Run.read("SELECT state FROM runs WHERE id = %s", run_id))
 
 
 def _told(run: Run) -> dict[str, Any]:
