@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, Self
 
-from peewee import CharField, ForeignKeyField, IntegerField, fn
+from peewee import CharField, ForeignKeyField, IntegerField
 
 from models.base import (
     CLOCK,
@@ -199,17 +199,6 @@ def asked(asked_by: str) -> Swarm | None:
     """The swarm that this act of a planner launched."""
     swarm: Swarm | None = Swarm.get_or_none(Swarm.asked_by == asked_by)
     return swarm
-
-
-def tallies(swarms: Sequence[Swarm]) -> dict[str, Counter[str]]:
-    """How many tasks of each swarm stand in each state, by the swarm's id."""
-    mine = SwarmTask.swarm.in_([swarm.id for swarm in swarms])
-    columns = (SwarmTask.swarm, SwarmTask.state)
-    rows: Any = SwarmTask.select(*columns, fn.count(SwarmTask.id)).where(mine).group_by(*columns)
-    found: dict[str, Counter[str]] = {swarm.id: Counter() for swarm in swarms}
-    for swarm_id, state, number in rows.tuples():
-        found[swarm_id][state] = number
-    return found
 
 
 def over(swarm_ids: Collection[str]) -> set[str]:

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 
 from models import dag
 from models.dag import Node
-from models.swarms import (
-    CANCELLED,
-    COMPLETED,
-    FAILED,
-    PENDING,
-    READY,
-    RUNNING,
-    SKIPPED,
-    TASK_OVER,
-)
+from models.swarms import CANCELLED, COMPLETED, FAILED, PENDING, READY, RUNNING, SKIPPED
 
 LOST = (FAILED, SKIPPED, CANCELLED)
 
@@ -26,13 +17,11 @@ class Moves:
     """What is due now, by key: `skip` tells why, `start` has the most urgent first.
 
     `ready` are tasks whose dependencies are done, whether or not there is room to start them.
-    `over` says that every task has ended, once these moves are made.
     """
 
     skip: Mapping[str, str]
     ready: tuple[str, ...]
     start: tuple[str, ...]
-    over: bool
 
 
 def moves(nodes: Sequence[Node], states: Mapping[str, str], most: int) -> Moves:
@@ -46,8 +35,7 @@ def moves(nodes: Sequence[Node], states: Mapping[str, str], most: int) -> Moves:
     left = dag.remaining(nodes)
     free = max(0, most - sum(state == RUNNING for state in states.values()))
     start = tuple(sorted(ready, key=lambda key: -left[key])[:free])  # equals in their order
-    over = all(states[node.key] in TASK_OVER or node.key in skip for node in nodes)
-    return Moves(skip, ready, start, over)
+    return Moves(skip, ready, start)
 
 
 def _done(node: Node, states: Mapping[str, str]) -> bool:
