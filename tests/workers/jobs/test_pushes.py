@@ -19,12 +19,15 @@ from models.outbox import Outbox
 from models.projects import ProjectMember
 from models.pushes import IN_HAND_MS, Push
 from models.runs import Run
+from models.steps import Step
 from tasks import pull_requests as pull_request_tasks
 from tasks import pushes as push_tasks
 from tests.processes.product import scripted
+from tests.workers.jobs.dying import die, expire
 from tests.workers.jobs.hosting import Hosted
 from tests.workers.workspaces.test_origins import git
 from workers.jobs import pushes as jobs
+from workers.jobs import runs as run_jobs
 from workers.repositories import origin_for
 
 pytestmark = pytest.mark.slow  # real pushes to a real git server
@@ -305,6 +308,40 @@ def test_a_swarm_goes_on_with_the_branch_that_a_task_has_whatever_it_is_called_b
     assert {"A.txt", "B.txt", "main.py"} <= set(files)
     (made,) = todo.github.pulls.all
     assert made["head"]["ref"] == branch == todo.branch(task)
+
+
+def test_a_part_that_is_taken_over_goes_on_although_others_have_gone_on_with_the_whole(
+    todo: Hosted,
+):
+    task = todo.crew.add("Two halves")
+    todo.executed(task)
+    branch = todo.branch(task)
+    since = git(todo.bare, "commit-tree", "-p", "trunk", "-m", "since", "trunk^{tree}")
+    git(todo.bare, "update-ref", "refs/heads/trunk", since)  # the branch has not got that
+    todo.crew.to(task, "ready")
+    about = {"project_id": todo.crew.id, "task_id": task, "title": "Two halves"}
+    halves = [
+        {**about, "key": key, "execution_prompt": scripted(key, EXECUTE=[{"calls": calls}])}
+        for key in ("A", "B")
+        for calls in [[{"name": "write", "arguments": {"path": f"{key}.txt", "content": key}}]]
+    ]
+    form = {"agent_id": "yukihiro", "tasks": halves}
+    swarm = todo.crew.client.post("/v1/swarm/execute", json=form).json["swarm_id"]
+    path = f"/v1/swarm/{swarm}"
+    while not (runs := [each["run_id"] for each in todo.crew.client.get(path).json["tasks"]])[1]:
+        todo.work(1)
+    with db.connection_context():
+        run_jobs.advance(runs[1], 1)
+        (step,) = Step.of(Run.get_by_id(runs[1]))
+        assert die(step.id, 4, "after")  # what it wrote is on record
+    todo.work()
+    assert todo.branches()[branch] == todo.commit(runs[0])  # the other one is done
+    with db.connection_context():
+        expire(step.id)
+    todo.work()
+    told = todo.crew.client.get(path).json
+    assert told["status"] == "completed", told
+    assert {"A.txt", "B.txt"} <= set(git(todo.bare, "ls-tree", "--name-only", branch).split())
 
 
 def test_who_is_done_with_a_task_has_the_folders_of_its_runs_removed(
