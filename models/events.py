@@ -159,6 +159,14 @@ def told(run_id: str, seq: int, limit: int, size: int) -> Told:
     return Told(payloads, *rows[0][:2]) if rows else Told([])
 
 
+def told_since(run_id: str, seq: int, session_id: str | None) -> bool:
+    """Whether a session has told anything after number `seq` of its run."""
+    text = """
+        SELECT EXISTS (SELECT FROM events WHERE run_id = %s AND seq > %s AND session_id = %s)
+    """
+    return bool(db.now(text, (run_id, seq, session_id)).fetchone()[0])
+
+
 def after(run_id: str, seq: int, limit: int) -> Sequence[Event]:
     """The run's events after number `seq`, in order, at most `limit`."""
     query = Event.select().where((Event.run_id == run_id) & (Event.seq > seq))

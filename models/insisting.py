@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import peewee
+from playhouse.pool import MaxConnectionsExceeded
 
 from models.base import db
 from models.logs import log
@@ -15,7 +16,12 @@ T = TypeVar("T")
 
 PATIENCE = 20.0  # seconds; a Postgres that restarts is back sooner
 PAUSE = 0.1
-LOST = (peewee.OperationalError, peewee.InterfaceError)
+LOST = (
+    peewee.OperationalError,
+    peewee.InterfaceError,
+    peewee.NotSupportedError,  # a migration has overtaken a prepared statement: it fails once
+    MaxConnectionsExceeded,
+)
 
 
 def insist(transaction: Callable[[], T], seconds: float = PATIENCE) -> T:

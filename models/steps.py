@@ -6,6 +6,7 @@ Leases use the database's clock, so a worker with a wrong clock can neither stea
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
@@ -39,7 +40,7 @@ AGENTS, EXECUTORS = "agents", "executors"  # the queues that steps are worked on
 CHATS = "chats"  # turns of chats: a person waits for them, so they wait for nobody's hands
 
 LEASE_MS = 3_000
-LATELY_MS = 60_000
+LATELY_MS = 180_000  # longer than a few workers take to come back; `processes` forgets later
 MISSED_MS = 1_600  # after which a worker has missed two beats
 MOST_TRIES = 3  # at the same act; the last of them in a process of the step's own
 MOST_TOGETHER = 4  # after so many a worker has one such step at a time: one is to blame, not two
@@ -77,6 +78,7 @@ class Step(Stateful):
     label = "Step"
     run_id: str
     under: Settings  # what it is worked on under, for whoever has claimed it
+    valid_until = 0.0  # monotonic; until when the lease is good that was claimed here
 
     id = id_field("exec_")
     run = ForeignKeyField(Run, on_delete="CASCADE", index=False)
@@ -109,8 +111,6 @@ class Step(Stateful):
     outputs = JsonField(default=dict)
     text = LongText(null=True)
     error = LongText(null=True)
-    transient = BooleanField(default=False)  # the provider is to blame
-    wait_ms = IntegerField(default=0)  # what the provider asked for before the next try
     final = BooleanField(default=False)  # no repeating would change the failure
     model_used = CharField(max_length=256, null=True)
     session_id = CharField(max_length=IDENTIFIER, null=True)
@@ -121,6 +121,7 @@ class Step(Stateful):
     lease_id = CharField(max_length=32, null=True)
     leased_until = Moment(null=True)
     tries = IntegerField(default=0)  # claims since `mark` acts were done
+    hindrances = IntegerField(default=0)  # the same, by what is outside
     mark = IntegerField(default=0)
     worked_ms = BigIntegerField(default=0)  # under the leases before this one
     created_at = Moment(default=now_ms)
@@ -152,6 +153,7 @@ class Step(Stateful):
         here, as late as may be, because all its steps queue up for it. The try is counted before
         the work; `blame` and `absolve` say what becomes of it.
         """
+        began = time.monotonic()
         busy, now = self._busy()
         if self.due_at > now:
             return False
@@ -161,6 +163,7 @@ class Step(Stateful):
         lease: Any = {"lease_id": tag() + secrets.token_hex(8), "leased_until": now + LEASE_MS}
         counted: Any = {"tries": self.tries + 1, "started_at": now}
         self.move(RUNNING, **lease, **counted, waits_for=None, **changes)
+        self.valid_until = began + LEASE_MS / 1000
         return True
 
     def _busy(self) -> tuple[int, int]:
@@ -183,16 +186,31 @@ class Step(Stateful):
 
         Those that were lost before the step went on do not count, unless it was by the same act.
         """
-        done, act, lost = db.now(POINT, (self.id,)).fetchone()
-        self.tries = max(self.tries if done == self.mark else 1, lost)
-        self.mark = done
+        act, lost = self._come_to()
+        self.tries = max(self.tries, lost)
         return f"step {self.step_id}" + (f" ({act})" if act else "")
 
     def absolve(self) -> None:
         """Take back, in memory, the try of a worker that let go of the step."""
-        done, *_ = db.now(POINT, (self.id,)).fetchone()
-        self.tries = self.tries - 1 if done == self.mark else 0
-        self.mark = done
+        self._come_to()
+        self.tries -= 1
+
+    def hinder(self) -> None:
+        """Count, in memory, that something outside was in the way where the step has come to."""
+        self.absolve()
+        self.hindrances += 1
+
+    def _come_to(self) -> tuple[str | None, int]:
+        """The latest act if it was lost, and how often; what was counted before it counts anew."""
+        done, act, lost = db.now(POINT, (self.id,)).fetchone()
+        if done != self.mark:
+            self.mark, self.tries, self.hindrances = done, 1, 0
+        return act, lost
+
+    @property
+    def counted(self) -> Mapping[str, Any]:
+        """What was counted in memory, to be written."""
+        return {"tries": self.tries, "hindrances": self.hindrances, "mark": self.mark}
 
     def poisoned(self, proven: bool) -> bool:
         """Whether it is to blame for the workers it lost at the same point.
@@ -228,14 +246,15 @@ def queue_of(run: Run) -> str:
     return {EXECUTOR: EXECUTORS, CHAT: CHATS}.get(run.kind, AGENTS)
 
 
-def renew(leases: Collection[str]) -> set[str]:
-    """Prolong the leases that are still ours; the others were cancelled, paused or taken over.
+def renew(leases: Collection[str]) -> tuple[set[str], set[str]]:
+    """The leases that are still ours, and those that were prolonged.
 
-    A step that somebody is writing to just now waits for the next time: whoever was stopped amid
-    a transaction must not cost all the others their leases.
+    The others were cancelled, paused or taken over. A step that somebody is writing to just now
+    waits for the next time: whoever was stopped amid a transaction must not cost all the others
+    their leases. It may well be given to another just now, so it is not good for longer.
     """
     if not leases:
-        return set()
+        return set(), set()
     rows = db.execute_sql(
         f"""
         WITH mine AS MATERIALIZED (
@@ -249,12 +268,14 @@ def renew(leases: Collection[str]) -> set[str]:
             FROM free, mine
             WHERE steps.id = free.id AND mine.id = free.id
                 AND steps.state = 'running' AND steps.lease_id = mine.lease_id
+            RETURNING steps.lease_id
         )
-        SELECT lease_id FROM mine
+        SELECT lease_id, lease_id IN (SELECT lease_id FROM renewed) FROM mine
         """,  # noqa: S608
         (list(leases), LEASE_MS),
     )
-    return {lease for (lease,) in rows}
+    ours = dict(rows)
+    return set(ours), {lease for lease, prolonged in ours.items() if prolonged}
 
 
 # A worker was lost when its leases ran out, and already when it has missed two beats and Postgres
@@ -274,6 +295,6 @@ def expired(limit: int = 100) -> Sequence[Step]:
 
 
 def silent(execution_id: str) -> Step | None:
-    """The step, if its worker was lost."""
-    text = f"SELECT * FROM steps WHERE id = %s AND {SILENT}"  # noqa: S608
+    """The step under its row lock, if its worker was lost: nobody can prolong its lease now."""
+    text = f"SELECT * FROM steps WHERE id = %s AND {SILENT} FOR NO KEY UPDATE"  # noqa: S608
     return next(iter(Step.raw(text, execution_id)), None)

@@ -54,7 +54,7 @@ def interrupt(run: Run, reason: str) -> None:
     """Put the step under way back in the queue unasked; the caller holds the run's lock."""
     for step in Step.select().where((Step.run == run.id) & (Step.state == steps.RUNNING)):
         step.absolve()
-        step.move(steps.QUEUED, **steps.LET_GO, tries=step.tries, mark=step.mark)
+        step.move(steps.QUEUED, **steps.LET_GO, **step.counted)
         sessions.close([step.id], sessions.CANCELLED, reason)
         release_hands([step])
 
@@ -62,20 +62,19 @@ def interrupt(run: Run, reason: str) -> None:
 def suspend(step: Step, waits_for: str) -> None:
     """Let go of a step until what it delegated to has ended; the caller holds the run's lock."""
     step.absolve()
-    counted = {"tries": step.tries, "mark": step.mark}
-    step.move(steps.WAITING, step.holding(), **steps.LET_GO, **counted, waits_for=waits_for)
+    step.move(steps.WAITING, step.holding(), **steps.LET_GO, **step.counted, waits_for=waits_for)
     sessions.close([step.id], sessions.COMPLETED)
     release_hands([step])
 
 
 def requeue(step: Step, reason: str, after_ms: int = 0) -> None:
-    """Put a step that lost its worker back in the queue; the caller holds the run's lock."""
-    counted = {"tries": step.tries, "mark": step.mark}
-    step.move(steps.QUEUED, step.holding(), **steps.LET_GO, **counted)
+    """Put a step that its worker lets go of back in the queue; the caller holds the run's lock."""
+    step.move(steps.QUEUED, step.holding(), **steps.LET_GO, **step.counted)
     sessions.close([step.id], sessions.FAILED, reason)
     if after_ms:
         step.put(due_at=database_ms() + after_ms)
         ask_for(step)
+        release_hands([step])
     else:
         execute.on(step.queue).enqueue_first(step.id)
 

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-import peewee
 from flask import Flask, Response, g, json, request
-from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from models import errors
+from models import errors, insisting
 from models.logs import log
 from models.vault import Unreadable
 
@@ -45,7 +43,7 @@ def register(app: Flask) -> None:
     """Answer everything that goes wrong in `app` with a problem document."""
     app.register_error_handler(errors.DomainError, domain_problem)
     app.register_error_handler(HTTPException, http_problem)
-    for outage in (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded):
+    for outage in insisting.LOST:
         app.register_error_handler(outage, outage_problem)
     app.register_error_handler(Unreadable, sealed_problem)
 

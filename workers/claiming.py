@@ -30,7 +30,7 @@ def take(run: Run, step: Step) -> tuple[Run, Step] | None:
     """The same for a step that was read under the lock of its run, which the caller holds."""
     if not _may_begin(run, step):
         return None
-    if step.tries >= steps.MOST_TOGETHER and keeper.suspects:
+    if step.tries >= steps.MOST_TOGETHER and keeper.alone:
         step.put(due_at=database_ms() + APART_MS)
         step_tasks.ask_for(step)
         return None

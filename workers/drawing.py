@@ -148,8 +148,8 @@ def _trouble(kind: str, event: Event, step: StepView) -> str | None:
     if kind == "warning":
         return f"warning: {event.get('message')}"
     if kind == "step_retrying":
-        seconds = float(event.get("delay") or 0)
-        return f"waits {clock(round(seconds * 1000))} before it is tried again" if seconds else None
+        seconds, why = float(event.get("delay") or 0), shortened(str(event.get("feedback")), 300)
+        return f"goes on in {clock(round(seconds * 1000))}: {why}" if seconds else None
     again = " (will be tried again)" if event.get("willRetry") else ""
     return f"failed{again}: {shortened(step.error, 300)}"
 

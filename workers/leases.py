@@ -1,4 +1,4 @@
-"""Keeping leases alive: one thread prolongs all leases of this process and stops lost work."""
+"""Keeping leases alive: one thread prolongs all leases of this process, one stops lost work."""
 
 from __future__ import annotations
 
@@ -7,43 +7,47 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import peewee
-from playhouse.pool import MaxConnectionsExceeded
-
 from models import steps
 from models.base import db
 from models.logs import log
 from workers.halting import LOST, Halt
 
 BEAT_SECONDS = 0.75
+LOOK_SECONDS = 0.25  # between looks whether a lease has run out; those need no database
 LEASE_SECONDS = steps.LEASE_MS / 1000
 DRAINING = "draining"
 PAUSE_SECONDS = 0.05
 
 
 class Keeper:
-    """The leases this process holds, those of suspects among them; `drain` calls all of it off."""
+    """The leases this process holds; `drain` calls all of it off.
+
+    `alone` are those among them whose steps are suspected, one at a time, of killing workers.
+    """
 
     def __init__(self) -> None:
-        self.suspects: set[str] = set()
+        self.alone: set[str] = set()
         self._halts: dict[str, Halt] = {}
         self._lock = threading.Lock()
         self._drained = False
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     @contextmanager
-    def holding(self, lease_id: str, seconds: float, suspect: bool = False) -> Iterator[Halt]:
-        """Keep the lease while the block runs; its halt rises when the lease is lost."""
+    def holding(
+        self, lease_id: str, seconds: float, valid_until: float, alone: bool = False
+    ) -> Iterator[Halt]:
+        """Keep the lease while the block runs; its halt rises when the lease is lost.
+
+        It is good until `valid_until` (monotonic) as it is.
+        """
         halt = Halt(seconds)
-        halt.on_further(lambda: self.suspects.discard(lease_id))
-        halt.valid_until = time.monotonic() + LEASE_SECONDS
+        halt.on_further(lambda: self.alone.discard(lease_id))
+        halt.valid_until = valid_until
         with self._lock:
             self._halts[lease_id] = halt
-            self.suspects |= {lease_id} if suspect else set()
+            self.alone |= {lease_id} if alone else set()
             drained = self._drained
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._beat, daemon=True, name="leases")
-                self._thread.start()
+            self._begin()
         if drained:
             halt.stop(DRAINING)
         try:
@@ -51,7 +55,7 @@ class Keeper:
         finally:
             with self._lock:
                 del self._halts[lease_id]
-                self.suspects.discard(lease_id)
+                self.alone.discard(lease_id)
 
     def drain(self, seconds: float = 0.0) -> None:
         """Call off whatever begins from now on, and after `seconds` what is under way.
@@ -69,14 +73,29 @@ class Keeper:
         for halt in halts:
             halt.stop(DRAINING)
 
+    def _begin(self) -> None:
+        """Have both threads at work; those of a process that this one was forked from are not."""
+        if not any(thread.is_alive() for thread in self._threads):
+            looks = (self._beat, self._watch)
+            self._threads = [
+                threading.Thread(target=look, daemon=True, name="leases") for look in looks
+            ]
+            for thread in self._threads:
+                thread.start()
+
     def _beat(self) -> None:
         while True:
             time.sleep(BEAT_SECONDS)
             try:
                 self._renew()
-            except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
-                log.warning("leases not renewed", error=str(error).strip())
-                self._stop_overdue()
+            except Exception as error:  # whatever it is, the next beat may go well
+                log.warning("leases not renewed", error=str(error).strip() or repr(error))
+
+    def _watch(self) -> None:
+        """Stop what is overdue, also while a beat waits for a database that says nothing."""
+        while True:
+            time.sleep(LOOK_SECONDS)
+            self._stop_overdue()
 
     def _renew(self) -> None:
         with self._lock:
@@ -85,9 +104,9 @@ class Keeper:
             return
         began = time.monotonic()
         with db.connection_context():
-            kept = steps.renew(held)
+            kept, prolonged = steps.renew(held)
         with self._lock:
-            for lease in kept & self._halts.keys():
+            for lease in prolonged & self._halts.keys():
                 self._halts[lease].valid_until = began + LEASE_SECONDS
         self._stop(held - kept)
 

@@ -230,7 +230,10 @@ def length_of(value: Any) -> int | None:
 
 
 def _retrying(view: View, event: Event) -> View:
-    return view.changing(_step_of(event), note=str(event.get("feedback") or ""))
+    changes: dict[str, Any] = {"note": str(event.get("feedback") or "")}
+    if event.get("delay"):  # it is put off, and goes on where it was
+        changes |= {"state": "retrying", "ended": event.get("timestamp"), "doing": ""}
+    return view.changing(_step_of(event), **changes)
 
 
 def _item(view: View, event: Event) -> View:

@@ -45,6 +45,7 @@ PARTIAL = (
     "pulse_firings_open",
     "inbox_messages_unread",
 )
+LEAVING = {"steps": {"transient", "wait_ms"}}  # older processes write them while a deploy rolls
 ABSTRACT = {Common, Stateful, Sums, Vaulted, Usage}  # no tables of their own
 OURS = ("models", "tasks", "workers", "web")
 
@@ -99,7 +100,8 @@ def test_the_migrations_make_the_schema_that_the_models_say(database: str):
     with db.connection_context():
         assert migrations.pending(db) == []
         found = str(diff_models(db, models())).splitlines()
-    assert [line for line in found if not line.endswith(PARTIAL)] == []
+    leaving = [f"drop column {table}.{name}" for table in LEAVING for name in LEAVING[table]]
+    assert [line for line in found if not line.endswith((*PARTIAL, *leaving))] == []
 
 
 def models() -> list[type[Model]]:
@@ -117,7 +119,8 @@ def test_every_column_of_the_database_is_as_its_model_says(database: str):
     for model in models():
         columns = {column.name: column for column in db.get_columns(model._meta.table_name)}
         fields = {field.column_name: field for field in model._meta.sorted_fields}
-        assert set(columns) == set(fields), model
+        leaving = LEAVING.get(model._meta.table_name, set())
+        assert set(columns) == set(fields) | leaving, model
         for name, field in fields.items():
             assert columns[name].null == field.null, f"{model.__name__}.{name}"
 

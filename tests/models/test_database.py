@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator
+from typing import Any
 
 import peewee
 import psycopg2
@@ -11,7 +12,10 @@ import pytest
 
 from models.agents import Agent
 from models.base import db
+from models.insisting import insist
 from models.outbox import CHANNEL, Outbox, ask
+
+LOOK = "SELECT * FROM shelf"
 
 
 @pytest.fixture
@@ -143,6 +147,21 @@ def test_a_plan_that_a_migration_overtook_fails_once(fresh: str) -> None:
     with pytest.raises(peewee.NotSupportedError):
         db.now(text, ("a",))
     assert db.now(text, ("a",)).fetchone() == ("a", "Anna", None)
+
+
+def test_what_insists_does_not_fail_for_it(fresh: str) -> None:
+    db.execute_sql("CREATE TABLE shelf (id TEXT); INSERT INTO shelf VALUES ('a')")
+    db.now(LOOK)
+    db.execute_sql("ALTER TABLE shelf ADD COLUMN role TEXT")
+    try:
+        assert insist(look) == ("a", None)
+    finally:
+        db.execute_sql("DROP TABLE shelf")
+
+
+def look() -> Any:
+    with db.atomic():
+        return db.now(LOOK).fetchone()
 
 
 def prepared() -> list[str]:

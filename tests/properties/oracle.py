@@ -46,14 +46,11 @@ def walk(definition: Definition, outcomes: Sequence[Outcome], caps: Caps) -> Ans
 
 def stay(step: StepSpec, todo: list[Outcome], caps: Caps) -> int | tuple[str, str | None]:
     """One visit: the retry that is due when the outcomes run out, or how the visit ended."""
-    retry = waits = strangers = 0
+    retry = strangers = 0
     lost = ("on", step.on_failure) if step.on_failure else ("broken", None)
     while todo:
         outcome = todo.pop(0)
         kind, action = judged(step, outcome)
-        if kind == "waiting" and waits < caps.transient:
-            waits += 1
-            continue
         if kind == "stranger":
             if strangers:
                 return lost
@@ -73,7 +70,7 @@ def stay(step: StepSpec, todo: list[Outcome], caps: Caps) -> int | tuple[str, st
 
 def judged(step: StepSpec, outcome: Outcome) -> tuple:
     if not outcome.succeeded:
-        return ("hopeless" if outcome.final else "waiting" if outcome.transient else "bad"), None
+        return ("hopeless" if outcome.final else "bad"), None
     known = {value.lower(): action for value, action in step.on_result.items()}
     said = {value.strip().lower() for value in outcome.outputs.values()}
     status = outcome.outputs.get("status", "").strip().lower()

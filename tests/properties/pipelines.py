@@ -18,7 +18,7 @@ from models.definitions import (
 from models.grammar_graph import continues, reachable
 from workers.pipelines.engine import Caps, Decision, Dispatch, Outcome, next_step
 
-CAPS = Caps(executions=40, visits=4, transient=2)
+CAPS = Caps(executions=40, visits=4)
 KEYS = ("result", "notes", "items", "status")
 VALUES = ("PASS", "FAIL", "Again", "on", "1.0")
 LISTS = ("[]", '["a"]', '["a", {"b": 1}]', '{"tasks": ["x", "y", "z"]}', "nonsense", "")
@@ -146,12 +146,12 @@ def has_way_on(step: StepSpec) -> bool:
 class Mood:
     """How a step behaves when it is executed."""
 
-    kind: str  # done, failed, transient, final, lacking
+    kind: str  # done, failed, final, lacking
     value: str
     items: str
 
     def outcome(self, step: StepSpec) -> Outcome:
-        if self.kind in ("failed", "transient", "final"):
+        if self.kind in ("failed", "final"):
             blame = {self.kind: True} if self.kind != "failed" else {}
             return Outcome(step.id, False, {}, "it broke", **blame)
         outputs = dict.fromkeys(step.outputs, self.value)
@@ -163,9 +163,7 @@ class Mood:
 
 moods = st.builds(
     Mood,
-    kind=st.sampled_from(
-        ("done", "done", "done", "done", "failed", "transient", "final", "lacking")
-    ),
+    kind=st.sampled_from(("done", "done", "done", "done", "failed", "failed", "final", "lacking")),
     value=st.sampled_from((*VALUES, " pass ", "odd", "")),
     items=st.sampled_from(LISTS),
 )
@@ -178,8 +176,6 @@ strange_outcomes = st.lists(
         succeeded=st.booleans(),
         outputs=st.dictionaries(st.sampled_from(KEYS), st.sampled_from((*VALUES, *LISTS))),
         error=texts,
-        transient=st.booleans(),
-        after=st.floats(min_value=0, allow_infinity=False),
         final=st.booleans(),
     ),
     max_size=20,

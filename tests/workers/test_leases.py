@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psycopg2
 import pytest
@@ -18,6 +18,7 @@ from models.steps import Step
 from tasks import runs as commands
 from tests.conftest import LEASE_MS
 from tests.patience import within
+from tests.processes.product import until
 from workers.halting import LOST, Halt, Stopped
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
@@ -55,6 +56,7 @@ def locked(database: str, step: Step) -> Iterator[None]:
     try:
         connection.cursor().execute("SELECT 1 FROM steps WHERE id = %s FOR UPDATE", (step.id,))
         yield
+        connection.rollback()
     finally:
         connection.close()
 
@@ -70,18 +72,78 @@ def test_one_locked_step_does_not_hold_up_the_leases_of_the_others(
     leases = {str(step.lease_id) for step in held}
     before = [until_of(step) for step in held]
     with locked(database, first):
-        assert within(1, lambda: steps.renew(leases)) == leases
+        assert within(1, lambda: steps.renew(leases)) == (leases, {second.lease_id})
     assert until_of(first) == before[0]
     assert until_of(second) > before[1]
-    assert steps.renew(leases) == leases
+    assert steps.renew(leases) == (leases, leases)
     assert until_of(first) > before[0]
+
+
+def test_a_lease_that_could_not_be_prolonged_is_good_for_no_longer(
+    held: list[Step], database: str
+) -> None:
+    first, second = held
+    now, keeper = time.monotonic(), Keeper()
+    with keeping(keeper, first) as one, keeping(keeper, second) as other, locked(database, first):
+        assert one.valid_until is not None and other.valid_until is not None
+        before = one.valid_until
+        assert now + LEASE_MS / 1000 > before  # from before the claim on
+        until(lambda: (other.valid_until or 0) > before, 5)
+        assert one.valid_until == before
+        until(lambda: one.stopped, 5)
+        assert not other.stopped
+
+
+def test_nothing_goes_on_past_its_lease_while_the_database_says_nothing(
+    held: list[Step], database: str
+) -> None:
+    with keeping(Keeper(), held[0]) as halt, silence(database):
+        woken = threading.Event()
+        with halt.waking(woken.set):
+            assert woken.wait(LEASE_MS / 1000 + 1)
+        assert halt.reason == LOST
+
+
+@contextmanager
+def silence(database: str) -> Iterator[None]:
+    """No statement that prolongs leases comes back while the block lasts."""
+    with psycopg2.connect(database) as connection:
+        connection.cursor().execute("LOCK TABLE steps IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.rollback()
+
+
+def keeping(keeper: Keeper, step: Step) -> AbstractContextManager[Halt]:
+    return keeper.holding(str(step.lease_id), 60, step.valid_until)
 
 
 def test_only_leases_that_are_still_ours_are_prolonged(held: list[Step]) -> None:
     first, second = held
     commands.cancel(first.run_id)
-    assert steps.renew({str(step.lease_id) for step in held}) == {second.lease_id}
-    assert steps.renew(set()) == set()
+    ours = {second.lease_id}
+    assert steps.renew({str(step.lease_id) for step in held}) == (ours, ours)
+    assert steps.renew(set()) == (set(), set())
+
+
+def test_a_lease_that_is_prolonged_at_the_last_moment_is_not_taken_away(
+    held: list[Step], database: str
+) -> None:
+    """Between the look that found it silent and the lock of its run its worker is back."""
+    step = held[0]
+    Step.update(leased_until=1).where(Step.id == step.id).execute()
+    recovering = threading.Thread(target=recover, args=(step,))
+    with psycopg2.connect(database) as connection:
+        connection.cursor().execute("SELECT 1 FROM runs WHERE id = %s FOR UPDATE", (step.run_id,))
+        recovering.start()
+        time.sleep(0.3)
+        assert steps.renew({str(step.lease_id)})[1]
+    recovering.join(20)
+    assert Step.get_by_id(step.id).lease_id == step.lease_id
+
+
+def recover(step: Step) -> None:
+    with base.db.connection_context():
+        jobs.recover(step.id)
 
 
 @pytest.mark.slow
@@ -91,7 +153,7 @@ def test_leases_are_kept_while_eight_threads_compute(held: list[Step]) -> None:
 
 def stays_held(step: Step) -> bool:
     """Whether a step's lease lasts for longer than one that is not renewed."""
-    with suppress(Stopped), Keeper().holding(str(step.lease_id), 60) as halt, computing(8):
+    with suppress(Stopped), keeping(Keeper(), step) as halt, computing(8):
         ends = time.monotonic() + LEASE_MS / 1000 + 1
         while until_of(step) > base.now_ms():
             halt.check()
@@ -135,7 +197,7 @@ def test_a_worker_that_was_not_heard_of_in_time_begins_nothing_more() -> None:
 def test_a_process_that_goes_away_lets_an_act_come_to_its_end_and_begins_no_other() -> None:
     keeper = Keeper()
     ended = threading.Event()
-    with keeper.holding("lease", 60) as halt:
+    with keeper.holding("lease", 60, time.monotonic() + 60) as halt:
         drained = threading.Thread(target=lambda: (keeper.drain(30), ended.set()))
         drained.start()
         while not halt.closing:
@@ -150,7 +212,7 @@ def test_a_process_that_goes_away_lets_an_act_come_to_its_end_and_begins_no_othe
 
 def test_an_act_that_does_not_end_in_time_is_called_off() -> None:
     keeper = Keeper()
-    with keeper.holding("lease", 60) as halt:
+    with keeper.holding("lease", 60, time.monotonic() + 60) as halt:
         keeper.drain(0.2)
         with pytest.raises(Stopped, match=DRAINING):
             halt.check()

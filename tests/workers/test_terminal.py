@@ -204,7 +204,7 @@ def test_trouble_and_the_time_it_is_given_are_lines_too() -> None:
     ]
     assert [line and line.partition("] ")[2] for line in lines] == [
         "DESIGN warning: commands run unconfined",
-        "DESIGN waits 1:30 before it is tried again",
+        "DESIGN goes on in 1:30: slow down",
         None,
     ]
 

@@ -50,11 +50,6 @@ class Journal:
         """Whether acts on record are still to be gone through."""
         return self.place < len(self.entries)
 
-    @property
-    def sealed(self) -> int:
-        """How many acts are done with."""
-        return sum(entry.sealed for entry in self.entries)
-
     def next(self, kind: str, name: str, key: str) -> Entry:
         """The act at the next place: the one on record, else a new one.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from models import ledger
+from models import events, ledger
 from models.base import db
 from models.insisting import insist
 from models.keys import Key
@@ -77,9 +77,11 @@ class Transcript:
         self.purse = Purse(model, step.id, shared_by(key))
         self._act: Entry | None = None  # the one under way
         self._asked: Asking | None = None
-        self._granted = Options()  # how the model may be asked
+        self._granted: Options | Busy | Reached = Options()  # how the model may be asked
         self._sent = False  # whether what is held back was written, if perhaps not committed
+        self._bears = False  # whether a claim or a seal of the act is among it
         self._further = False  # whether an act was done among it, which clears a suspect
+        self._before = 0  # the run's last event before what is held back was written
         self._after = 0  # the run's last event when the act under way began
         self._unknown = False  # whether nobody knows what came of the latest act
         self._writes: list[Callable[[Run], object]] = []
@@ -154,6 +156,7 @@ class Transcript:
 
     def write(self, run: Run) -> None:
         """Write what is held back in the transaction of a caller who holds run and lease."""
+        self._before = run.event_seq
         for write in self._writes:
             write(run)
         self.telling.write(run)
@@ -206,15 +209,15 @@ class Transcript:
     def _afford(self, entry: Entry, event: Asking) -> Options | Busy | Reached:
         """Claim the call and set its worst case aside; a budget that is reached pauses the run."""
         with self._held() as run:
-            if self._act is entry and self._arrived():
+            if self._arrived():
                 return self._granted
             self.write(run)
             self._after = run.event_seq
-            granted = self.purse.open(run, event)
+            granted = self._granted = self.purse.open(run, event)
             if isinstance(granted, Reached) and run.kind not in OPEN_ENDED:
                 budgets.pause(run, granted)
             elif isinstance(granted, Options):
-                self._act, self._granted = entry, granted
+                self._act, self._bears = entry, True
                 entry.claim()
         return granted
 
@@ -296,7 +299,7 @@ class Transcript:
     def _claim(self, entry: Entry) -> None:
         """Write down that the act begins, together with all that was held back."""
         self.halt.begin()
-        self._act = entry
+        self._act, self._bears = entry, True
         self._writes.append(lambda run: entry.claim())
         self.commit()
 
@@ -305,6 +308,7 @@ class Transcript:
         heard_of_loss = self._unknown and entry.kind == ledger.MODEL
         self._further = self._further or not (entry.lost or heard_of_loss)
         self._unknown = entry.lost
+        self._bears = True
         self._writes.append(lambda run: entry.seal(row, *saved))
 
     def _claimed(self) -> Entry:
@@ -319,8 +323,12 @@ class Transcript:
             self._after = run.event_seq
 
     def _arrived(self) -> bool:
-        """Whether a try was taken whose commit was not answered."""
-        return self._sent and self._act is not None and self._act.written()
+        """Whether a try was taken whose commit was not answered: the act says so, or an event."""
+        if not self._sent:
+            return False
+        if self._bears:
+            return self._claimed().written()
+        return events.told_since(self.run.id, self._before, self.step.session_id)
 
     def _forget(self) -> None:
         """What was held back is written: if an act was done, see `steps.POINT`, it came further."""
@@ -329,7 +337,7 @@ class Transcript:
         self._writes.clear()
         self.telling.told.clear()
         self.voice.written()
-        self._sent = self._further = False
+        self._sent = self._bears = self._further = False
 
     @contextmanager
     def _held(self) -> Iterator[Run]:

@@ -35,7 +35,6 @@ from workers.leases import DRAINING, keeper
 from workers.llm.base import ModelError, Throttled
 from workers.pipelines import conduct
 from workers.pipelines.chatting import Turn
-from workers.pipelines.engine import LONGEST_WAIT
 from workers.pipelines.rehearsal import Rehearsal
 from workers.pipelines.seat import Done
 from workers.pipelines.sitting import Sitting
@@ -45,8 +44,16 @@ from workers.workspaces import Busy, WorkspaceError
 SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
 PAUSE_MS = 1_000  # before a step is taken again whose cell could not live
-# How git says that its disk is full; a commit's message is a file, too.
-FULL = (os.strerror(errno.ENOSPC), "Out of diskspace", "empty commit message")
+MOST_HINDRANCES = 8  # in a row that cost a step none of its retries
+LONGEST_DELAY = 60.0  # seconds, of our own choice
+LONGEST_WAIT = 600.0  # seconds, because a provider asks for them
+# How git says that its disk is full, a commit's message being a file, too, or that it has lost
+# its files; it is given them anew.
+PASSING = (
+    os.strerror(errno.ENOSPC),
+    *("Out of diskspace", "empty commit message", "unable to write file"),
+    "Unable to read current working directory",
+)
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
 SEATS: Mapping[str, type[Sitting | Rehearsal]] = {REPLAY: Rehearsal, CHAT: Turn}
 HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
@@ -62,9 +69,9 @@ def execute(execution_id: str) -> None:
 
 def carry_out(run: Run, step: Step) -> None:
     """Let the agent work under the lease, in a cell if the step may break this worker."""
-    lease_id, left = step.lease_id or "", time_left(step, allowed(run, step))
-    alone = step.tries > steps.MOST_TOGETHER
-    with GivenBackOnError(run, step), keeper.holding(lease_id, left, alone) as halt:
+    left, alone = time_left(step, allowed(run, step)), step.tries > steps.MOST_TOGETHER
+    held = keeper.holding(step.lease_id or "", left, step.valid_until, alone)
+    with GivenBackOnError(run, step), held as halt:
         if step.tries < steps.MOST_TRIES:
             if step.tries == steps.MOST_TRIES - 1:
                 cells.prepare()  # if it is lost once more
@@ -133,17 +140,20 @@ def work(run: Run, step: Step, halt: Halt) -> None:
     except OSError as error:
         if error.errno not in DISK:
             raise
-        done = Done(f"The worker's disk: {error.strerror}", step={"transient": True})
+        done = Done(f"The worker's disk: {error.strerror}", after=0.0)
     insist(lambda: settle(run, step, done))
 
 
 @performs(step_tasks.recover)
 def recover(execution_id: str) -> None:
     """Give a step whose worker went silent to another, or fail it when that happened too often."""
-    step = steps.silent(execution_id)
-    if step is not None:
-        log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
-        give_back(step.run, step, lost=LOST)
+    with db.atomic():
+        step = Step.find(execution_id)
+        run = Run.locked(step.run_id) if step else None
+        step = steps.silent(execution_id)
+        if run is not None and step is not None:
+            log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
+            give_back(run, step, lost=LOST)
 
 
 @performs(step_tasks.awaken)
@@ -219,8 +229,24 @@ def settle(run: Run, step: Step, done: Done) -> None:
             locked.put(**done.run)
         if done.error is None:
             conduct.complete(locked, step, **done.step)
-        else:
+        elif done.after is None or locked.kind == CHAT or not put_off(locked, step, done):
             conduct.fail(locked, step, done.error, **done.step)
+
+
+def put_off(run: Run, step: Step, done: Done) -> bool:
+    """Let the step go on later from where it is, as something outside was in the way.
+
+    False when that was so too often at this point: it costs a retry, which begins anew.
+    """
+    step.hinder()
+    if step.hindrances > MOST_HINDRANCES:
+        return False
+    backoff = min(LONGEST_DELAY, 2.0 ** (step.hindrances - 1))
+    delay = max(backoff, min(LONGEST_WAIT, done.after or 0.0))
+    told = {"stepId": step.step_id, "feedback": done.error, "retry": step.retry, "delay": delay}
+    run.record(("step_retrying", told), session_id=step.session_id)
+    step_tasks.requeue(step, str(done.error), round(delay * 1000))
+    return True
 
 
 def give_back(
@@ -258,14 +284,13 @@ def hindered(error: Exception) -> Done:
     """What a step comes to that one of the HURDLES ended, with what its next try must know."""
     if isinstance(error, ModelError):
         asked = error.after if isinstance(error, Throttled) else None
-        wait_ms = round(min(asked or 0.0, LONGEST_WAIT) * 1000)
-        blame = {"transient": error.transient, "final": error.final, "wait_ms": wait_ms}
-        return Done(str(error), step=blame)
+        after = asked or 0.0 if error.transient else None
+        return Done(str(error), step={"final": error.final}, after=after)
     if isinstance(error, Busy | Unavailable):
-        return Done(f"Workspace not to be had: {error}", step={"transient": True})
+        return Done(f"Workspace not to be had: {error}", after=0.0)
     final = isinstance(error, SandboxUnavailable)
-    full = any(words in str(error) for words in FULL)
-    return Done(f"Workspace setup failed: {error}", step={"final": final, "transient": full})
+    after = 0.0 if any(words in str(error) for words in PASSING) else None
+    return Done(f"Workspace setup failed: {error}", step={"final": final}, after=after)
 
 
 class GivenBackOnError:

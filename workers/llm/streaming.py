@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from workers.halting import Halt
+from workers.halting import Halt, Stopped
 from workers.llm.base import Unavailable
 from workers.llm.lines import Lines
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+LEFT = "nobody waits for the answer any more"
 POLL = 0.25  # seconds; deadlines and asynchronous exceptions are noticed this often
 
 
@@ -36,8 +37,8 @@ def interruptible(
     seconds without a chunk, and whatever reading raised. On leaving its connection, one of the
     `lines`, is cut, even where nothing has come yet: nobody pays for what nobody reads.
     """
-    lines.may_send = halt.check
     reader = _Reader(begin, lines)
+    lines.may_send = lambda: reader.may_send(halt)
     reader.start()
     with contextlib.closing(reader), halt.waking(reader.wake):
         while True:
@@ -91,6 +92,12 @@ class _Reader(threading.Thread, Generic[T]):
                 if self._left:
                     return
                 self._chunks.put(chunk)
+
+    def may_send(self, halt: Halt) -> None:
+        """Raise unless the work goes on and somebody waits for the answer."""
+        halt.check()
+        if self._left:
+            raise Stopped(LEFT)
 
     def next(self, halt: Halt, silence: float) -> T | _Ended | _Failed:
         """The next thing read; raises when the work must end or nothing comes."""

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from models import activities, chats, replays, runs, sessions, steps
-from models.base import NOW, database_ms, db
+from models.base import NOW, db
 from models.errors import DomainError
 from models.events import Happening
 from models.inbox import SYSTEM
@@ -110,8 +110,6 @@ def _outcome(step: Step) -> Outcome:
         succeeded=step.state == steps.COMPLETED,
         outputs=step.outputs,
         error=step.error or "",
-        transient=step.transient,
-        after=step.wait_ms / 1000,
         final=step.final,
     )
 
@@ -153,7 +151,6 @@ def _dispatch(run: Run, decision: Dispatch) -> Step:
         execution=decision.execution,
         max_retries=spec.max_retries,
         priority=run.priority,
-        due_at=database_ms() + int(decision.delay * 1000) if decision.delay else 0,
         inputs=dict(decision.outputs),
         loop=asdict(decision.loop) if decision.loop else None,
         feedback=list(decision.feedback),

@@ -13,18 +13,12 @@ NoticeKind = Literal[
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one execution of a step ended; `transient` blames the provider, not the agent.
-
-    `after` are the seconds the provider asked to wait at least; `final` says that no repeating
-    would change it.
-    """
+    """How one execution of a step ended; `final` says that no repeating would change it."""
 
     step_id: str
     succeeded: bool
     outputs: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
-    transient: bool = False
-    after: float = 0.0
     final: bool = False
 
 
@@ -50,7 +44,7 @@ class LoopView:
 
 @dataclass(frozen=True)
 class Dispatch:
-    """Execute this step next, after `delay` seconds.
+    """Execute this step next.
 
     `visit` and `execution` count from 1 over the whole run, `retry` from 0 within the visit.
     `outputs` is what all earlier steps handed over, the latest value of each key.
@@ -63,7 +57,6 @@ class Dispatch:
     feedback: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     loop: LoopView | None = None
-    delay: float = 0.0
     notices: tuple[Notice, ...] = ()
 
 
@@ -93,10 +86,8 @@ class Caps:
     """Where cycling ends.
 
     `executions` per run; `visits` per step, counted anew for each item of a loop around it (a
-    list of forty items is work, not a cycle); `transient` provider failures per visit that cost
-    no retry.
+    list of forty items is work, not a cycle).
     """
 
     executions: int = 200
     visits: int = 25
-    transient: int = 8

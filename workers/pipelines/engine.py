@@ -50,8 +50,6 @@ __all__ = [
 
 CAPS = Caps()
 FAILING = ("fail", "failed", "error")
-LONGEST_DELAY = 60.0  # seconds, of our own choice
-LONGEST_WAIT = 600.0  # seconds, because a provider asks for them
 
 
 def next_step(definition: Definition, outcomes: Sequence[Outcome], caps: Caps = CAPS) -> Decision:
@@ -96,7 +94,6 @@ def decide(state: State, executions: int, caps: Caps) -> Decision:
         feedback=place.feedback,
         outputs=state.outputs,
         loop=state.loop,
-        delay=place.delay,
         notices=state.notices,
     )
 
@@ -160,17 +157,8 @@ def fault(step: StepSpec, outcome: Outcome) -> str | None:
 
 
 def after_fault(chart: Chart, state: State, place: Place, outcome: Outcome, error: str) -> State:
-    """Wait and repeat when the provider is to blame; else retry with feedback, or give up."""
+    """Retry with feedback, or give up."""
     step = chart.steps[place.step_id]
-    if outcome.transient and not outcome.succeeded:
-        backoff = min(LONGEST_DELAY, 2.0 ** min(place.transients, 10))
-        delay = max(backoff, min(LONGEST_WAIT, outcome.after))
-        place = place._replace(transients=place.transients + 1, delay=delay)
-        if place.transients <= chart.caps.transient:
-            told = {"feedback": error, "retry": place.retry, "delay": place.delay}
-            return state._replace(place=place).noticing("step_retrying", step.id, **told)
-    else:
-        place = place._replace(delay=0.0)
     if place.retry < step.max_retries and not outcome.final:
         return again(state, place, error, step.max_retries)
     return give_up(chart, state, step, error)
@@ -181,7 +169,7 @@ def again(state: State, place: Place, error: str, limit: int) -> State:
     retry = place.retry + 1
     line = f"[RETRY {retry}/{max(limit, retry)}] {error}"
     due = place._replace(retry=retry, feedback=(*place.feedback, line))
-    told = {"feedback": line, "retry": retry, "delay": place.delay}
+    told = {"feedback": line, "retry": retry}
     return state._replace(place=due).noticing("step_retrying", place.step_id, **told)
 
 
@@ -244,8 +232,7 @@ def after_no_match(chart: Chart, state: State, place: Place, step: StepSpec) -> 
     error = f"no output is one of the accepted results: {', '.join(step.on_result)}"
     if place.unmatched:
         return give_up(chart, state, step, error)
-    due = place._replace(unmatched=1, delay=0.0)
-    return again(state, due, error, step.max_retries)
+    return again(state, place._replace(unmatched=1), error, step.max_retries)
 
 
 def act(chart: Chart, state: State, place: Place, value: str) -> State:
@@ -258,7 +245,7 @@ def act(chart: Chart, state: State, place: Place, value: str) -> State:
     if action.retry:
         limit = step.max_retries if action.max_retries is None else action.max_retries
         if place.retry < limit:
-            return again(state, place._replace(delay=0.0), f"the result was {value}", limit)
+            return again(state, place, f"the result was {value}", limit)
         return give_up(chart, state, step, f"the result was {value} after {limit} retries")
     if action.continue_loop and state.frames:
         return travel(chart, move_on(chart, complete_item(state)))

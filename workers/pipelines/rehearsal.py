@@ -132,7 +132,7 @@ class Rehearsal(Seat):
     def _ended_as(self, recorded: Step, playback: Playback | None = None) -> Done:
         """The failure on record; a step that was called off ends the replay."""
         error = recorded.error or "the run was called off here"
-        kept = ("outputs", "text", "transient", "wait_ms", "final", "model_used")
+        kept = ("outputs", "text", "final", "model_used")
         step = {name: getattr(recorded, name) for name in kept} | {"origin_id": recorded.id}
         run = {"error": error} if recorded.state == steps.CANCELLED else {}
         return Done(error, step, run, playback.write if playback else lambda run: None)

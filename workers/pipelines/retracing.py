@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from models.replays import Recorded
 from workers.pipelines.decisions import Decision, Dispatch, Failed
@@ -17,7 +16,7 @@ def retraced(decision: Decision, record: Sequence[Recorded], place: int, ended: 
     due = record[place].step_id if place < len(record) else None
     if isinstance(decision, Dispatch):
         if due == decision.step_id:
-            return replace(decision, delay=0.0)  # nobody who must be given time is asked
+            return decision
         then = f"it went on with step {due}" if due else f"it ended here, {ended}"
         return _differing(decision, f"the pipeline goes on with step {decision.step_id} now", then)
     if due is None:

@@ -31,6 +31,7 @@ FAILING = frozenset({"fail", "failed", "error"})
 class Done:
     """What a sitting came to; `step` and `run` hold columns to write, `error` is None when good.
 
+    `after` is None when the step is over, else the seconds in which the same can go on.
     `unwritten` writes what the record still owes; it belongs into the transaction that settles.
     """
 
@@ -38,6 +39,7 @@ class Done:
     step: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     unwritten: Callable[[Run], None] = lambda run: None
+    after: float | None = None
 
 
 class Seat:

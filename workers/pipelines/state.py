@@ -75,14 +75,12 @@ class Frame(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The execution that is due. `unmatched` and `transients` count what spared the retries."""
+    """The execution that is due; `unmatched` is 1 after a result that nobody expected."""
 
     step_id: str
     retry: int = 0
     feedback: tuple[str, ...] = ()
-    delay: float = 0.0
     unmatched: int = 0
-    transients: int = 0
 
 
 class State(NamedTuple):

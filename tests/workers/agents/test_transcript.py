@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import peewee
 import pytest
 
-from models import events, ledger
+from models import base, budgets, events, ledger
 from models.ledger import Entry
 from models.llm_calls import LlmCall
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.runs import Run
+from models.spending import Busy, Reached
 from models.steps import Step
 from tasks import runs as commands
 from tests.workers.agents.recital import Reciter, call, calls, opening, says
@@ -62,7 +64,7 @@ class Unanswered(Transcript):
         super()._commit()
         self._lose()
 
-    def _afford(self, entry: Entry, event: Asking) -> Options:
+    def _afford(self, entry: Entry, event: Asking) -> Options | Busy | Reached:
         granted = super()._afford(entry, event)
         self._lose()
         return granted
@@ -71,6 +73,18 @@ class Unanswered(Transcript):
         self.commits += 1
         if self.commits % 2:
             raise peewee.OperationalError("the server closed the connection unexpectedly")
+
+
+class Aborted(Unanswered):
+    """Every second transaction is lost with its connection before it is taken."""
+
+    def _commit(self) -> None:
+        with base.db.atomic():
+            super()._commit()
+
+    def _afford(self, entry: Entry, event: Asking) -> Options | Busy | Reached:
+        with base.db.atomic():
+            return super()._afford(entry, event)
 
 
 @pytest.fixture
@@ -143,6 +157,55 @@ def test_a_commit_that_was_taken_and_not_answered_is_not_made_twice(step: Step) 
     assert (kinds.count("llm_call"), kinds.count("tool_call_end")) == (3, 4)
     assert [call.turn for call in LlmCall.select().order_by(LlmCall.turn)] == [1, 2, 3]
     assert all(entry.sealed and entry.tries == 1 for entry in ledger.of(step.id))
+
+
+@pytest.mark.parametrize("kind", [Transcript, Unanswered, Aborted])
+def test_what_belongs_to_no_act_is_told_once_whatever_becomes_of_its_commit(
+    step: Step, kind: type[Transcript]
+) -> None:
+    transcript, talk = sit(step, Reciter(STORY), Drawer(), kind)
+    transcript.follow(talk, Acts(), Halt())
+    transcript.commit()
+    for number in range(4):
+        transcript.warn(f"this is number {number}")
+        transcript.commit()
+    assert told(step).count("warning") == 4
+
+
+class Crowded(Drawer):
+    """While it works others set all of the run's budget aside, and let go of it in a moment."""
+
+    MUCH = "UPDATE budgets SET reserved_tokens = reserved_tokens + %s"
+
+    def run(self, asked: Call, halt: Halt) -> Result:
+        if not self.ends(asked.name):
+            base.db.execute_sql(self.MUCH, (1_000_000,))
+            threading.Timer(0.7, self.let_go).start()
+        return super().run(asked, halt)
+
+    def let_go(self) -> None:
+        with base.db.connection_context():
+            base.db.execute_sql(self.MUCH, (-1_000_000,))
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("kind", [Unanswered, Aborted])
+def test_who_waits_for_room_in_a_budget_tells_nothing_twice(
+    step: Step, kind: type[Unanswered], lost: int
+) -> None:
+    with base.db.atomic():
+        run = Run.locked(step.run_id)
+        assert run is not None
+        budgets.limit(run, {"limit_tokens": 1_000_000})
+    transcript, talk = sit(step, Reciter(STORY), Crowded(), kind)
+    assert isinstance(transcript, Unanswered)
+    transcript.commits = lost
+    transcript.follow(talk, Acts(), Halt())
+    transcript.commit()
+    kinds = told(step)
+    assert (kinds.count("llm_call"), kinds.count("tool_call_end")) == (3, 4)
+    assert [call.turn for call in LlmCall.select().order_by(LlmCall.turn)] == [1, 2, 3]
+    assert all(entry.sealed for entry in ledger.of(step.id))
 
 
 def test_a_record_that_goes_another_way_is_forgotten_from_there(step: Step) -> None:

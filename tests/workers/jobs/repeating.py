@@ -27,7 +27,7 @@ def of(run: Run) -> Run:
 
 
 KEPT = ("step_id", "agent_id", "visit", "retry", "execution", "inputs", "loop", "feedback")
-CAME = ("state", "outputs", "text", "error", "transient", "final", "commit", "model_used")
+CAME = ("state", "outputs", "text", "error", "final", "commit", "model_used")
 
 
 def story(run: Run) -> list[dict[str, Any]]:

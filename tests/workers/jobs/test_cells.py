@@ -186,9 +186,9 @@ def test_one_that_is_tried_alone_makes_room_for_the_next_once_it_has_come_furthe
         expire(suspect.id)
     provider.hanging = {1}
     with performed(suspect):
-        until(lambda: bool(keeper.suspects), 5, 0.01)
+        until(lambda: bool(keeper.alone), 5, 0.01)
         assert provider.asked.wait(20)
-        until(lambda: not keeper.suspects, 5, 0.01)
+        until(lambda: not keeper.alone, 5, 0.01)
         assert of(suspect).state == steps.RUNNING
         commands.cancel(suspect.run_id)
 

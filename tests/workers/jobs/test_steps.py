@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +23,11 @@ from models.steps import Step
 from tasks import runs as commands
 from tests.beginning import begun
 from workers import clock
-from workers.claiming import APART_MS
+from workers.claiming import APART_MS, claim
 from workers.jobs import runs as run_jobs
 from workers.jobs import steps as jobs
 from workers.leases import keeper
+from workers.llm.base import Throttled
 from workers.pipelines.seat import Done
 from workers.workspaces import WorkspaceError
 
@@ -55,6 +57,10 @@ def of(step: Step) -> Step:
 
 def kinds(step: Step) -> list[str]:
     return [event.type for event in events.after(step.run_id, 0, 1000)]
+
+
+def told(step: Step, kind: str) -> list[dict[str, Any]]:
+    return [event.data for event in events.after(step.run_id, 0, 1000) if event.type == kind]
 
 
 def test_of_twenty_workers_one_gets_the_step(step: Step) -> None:
@@ -153,7 +159,7 @@ def test_one_that_was_lost_too_often_among_others_waits_for_another_such_one(ste
     for _ in range(steps.MOST_TOGETHER):
         assert jobs.claim(step.id) is not None
         expire(step)
-    with keeper.holding("of another one", 60, suspect=True):
+    with keeper.holding("of another one", 60, time.monotonic() + 60, alone=True):
         assert jobs.claim(step.id) is None
         base.db.execute_sql("SELECT pg_sleep(%s)", ((APART_MS + 10) / 1000,))
         assert jobs.claim(step.id) is None
@@ -211,10 +217,34 @@ def test_provider_trouble_is_waited_out_without_costing_a_retry(
 ) -> None:
     trouble = '```scripted\n{"default": {"error": "unavailable"}}\n```'
     Run.update(task=trouble).where(Run.id == step.run_id).execute()
+    delays = []
+    for _ in range(jobs.MOST_HINDRANCES):
+        work(1)
+        (waiting,) = Step.of(Run.get_by_id(step.run_id))
+        assert (waiting.state, waiting.retry, waiting.tries) == (steps.QUEUED, 0, 0)
+        delays.append(told(step, "step_retrying")[-1]["delay"])
+        assert 0 < waiting.due_at - base.now_ms() <= delays[-1] * 1000
+        hurry()
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
     work(1)
     failed, again = Step.of(Run.get_by_id(step.run_id))
-    assert (again.state, again.retry) == (steps.QUEUED, 0)
-    assert again.due_at > failed.completed_at
+    assert (failed.state, again.state, again.retry) == (steps.FAILED, steps.QUEUED, 1)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(7.5, 7.5), (0.2, 1), (86_400, 600), (None, 1)])
+def test_a_provider_that_asks_for_time_is_given_it_within_reason(
+    step: Step, asked: float | None, given: float
+) -> None:
+    claimed = claim(step.id)
+    assert claimed is not None
+    jobs.settle(*claimed, jobs.hindered(Throttled("slow down", asked)))
+    assert told(step, "step_retrying")[-1]["delay"] == given
+
+
+def hurry() -> None:
+    """What waits for its next try is due now."""
+    Step.update(due_at=0).where(Step.state == steps.QUEUED).execute()
+    base.db.execute_sql("UPDATE outbox SET due_at = 0")
 
 
 def test_lost_requests_are_asked_again(step: Step, settings: Settings) -> None:
@@ -234,13 +264,15 @@ def test_lost_requests_are_asked_again(step: Step, settings: Settings) -> None:
         "fatal: could not write loose object: No space left on device",
         "fatal: sha1 file 'repo.git/index.lock' write error. Out of diskspace",
         "Aborting commit due to empty commit message.",  # the file with it was cut to nothing
+        "error: unable to write file a.md\nfatal: Could not reset index file to revision 'HEAD'.",
+        "fatal: Unable to read current working directory: No such file or directory",
     ],
 )
-def test_a_full_disk_is_waited_for_however_git_names_it(words: str) -> None:
+def test_a_disk_that_is_full_or_lost_is_waited_for_however_git_names_it(words: str) -> None:
     done = jobs.hindered(WorkspaceError(words))
-    assert done.step == {"final": False, "transient": True}
+    assert (done.step, done.after) == ({"final": False}, 0)
     assert str(done.error).endswith(words)
 
 
 def test_another_trouble_with_files_is_not() -> None:
-    assert not jobs.hindered(WorkspaceError("fatal: bad object HEAD")).step["transient"]
+    assert jobs.hindered(WorkspaceError("fatal: bad object HEAD")).after is None

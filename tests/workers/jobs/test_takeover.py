@@ -248,6 +248,41 @@ def test_a_worker_stuck_in_a_model_call_is_replaced_and_its_answer_counts_no_mor
     assert provider.turns == [0, 1, 2, 2, 3, 4]
 
 
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_a_step_whose_provider_fails_amid_its_work_goes_on_from_there(
+    begin: Callable[[str], str], provider: Author, turn: int
+) -> None:
+    Agent.update(config={"network": True}).where(Agent.id == "yukihiro").execute()
+    execution = begin(OPENAI)
+    busy = Answer(status=503, error={"type": "server_error", "message": "busy"})
+    provider.lines = (*STORY[:turn], busy, *STORY[turn + 1 :])
+    jobs.execute(execution)
+    assert (of(execution).state, of(execution).hindrances) == (steps.QUEUED, 1)
+    provider.lines = STORY
+    Step.update(due_at=0).where(Step.id == execution).execute()
+    carried_out(execution)
+    assert provider.turns == sorted([*range(TURNS), turn])
+    finished(execution)
+    assert files(execution) == FILES
+    assert history(execution) == [execution]
+
+
+def test_a_step_that_comes_further_between_its_troubles_bears_any_number_of_them(
+    begin: Callable[[str], str], provider: Author
+) -> None:
+    execution = begin(OPENAI)
+    busy = Answer(status=503, error={"type": "server_error", "message": "busy"})
+    for turn in range(TURNS):
+        provider.lines = (*STORY[:turn], busy, *STORY[turn + 1 :])
+        for time in range(1, 3):
+            jobs.execute(execution)
+            assert (of(execution).state, of(execution).hindrances) == (steps.QUEUED, time)
+            Step.update(due_at=0).where(Step.id == execution).execute()
+    provider.lines = STORY
+    carried_out(execution)
+    finished(execution)
+
+
 def test_a_command_that_may_have_changed_the_world_is_not_repeated(
     begin: Callable[[str], str], provider: Author
 ) -> None:

@@ -95,7 +95,7 @@ def test_a_failure_is_retried_with_its_error_as_feedback_until_the_retries_are_u
     run = pipeline(step("A", max_retries=2))
     due = tell(run, broke("A", "first"), broke("A", "second"))
     assert due.feedback == ("[RETRY 1/2] first", "[RETRY 2/2] second")
-    assert (due.visit, due.retry, due.execution, due.delay) == (1, 2, 3, 0)
+    assert (due.visit, due.retry, due.execution) == (1, 2, 3)
     assert kinds(due) == ["step_retrying"]
     failed = tell(run, broke("A", "first"), broke("A", "second"), broke("A", "third"))
     assert (failed.error, failed.step_id) == ("third", "A")
@@ -123,26 +123,6 @@ def test_a_status_that_the_author_routes_is_routed():
         step("C"),
     )
     assert tell(run, done("A", status="fail")).step_id == "B"
-
-
-def test_provider_trouble_waits_longer_each_time_and_costs_no_retry():
-    run = pipeline(step("A", max_retries=1))
-    trouble = [broke("A", "429", transient=True)] * 8
-    delays = [tell(run, *trouble[:n]).delay for n in range(1, 9)]
-    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert tell(run, *trouble).retry == 0
-    beyond = tell(run, *trouble, trouble[0])
-    assert (beyond.retry, beyond.delay) == (1, 60)
-    assert isinstance(tell(run, *trouble, *trouble[:2]), Failed)
-
-
-def test_a_provider_that_asks_for_time_is_given_it_within_reason():
-    run = pipeline(step("A", max_retries=0))
-    asked = [broke("A", "429", transient=True, after=after) for after in (7.5, 0.2, 86_400)]
-    delays = [tell(run, *asked[:n]).delay for n in range(1, 4)]
-    assert delays == [7.5, 2, 600]
-    (notice,) = tell(run, asked[0]).notices
-    assert notice.data["delay"] == 7.5
 
 
 def test_what_no_repeating_would_change_is_not_repeated():
