@@ -91,7 +91,8 @@ def test_passing_trouble_costs_no_retry(crew: Team, model: str, broken: Answer) 
     run = crew.run(model, broken, finish(), maxRetries=0)
 
     assert run["status"] == "completed", run["error"]
-    assert crew.steps(run) == 1
+    assert crew.steps(run) == 2
+    assert len(crew.told(run, "step_queued")) == 1  # it is the same execution that goes on
     assert len(crew.calls(run)) == 1
 
 
