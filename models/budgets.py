@@ -69,6 +69,12 @@ class Budget(Model):
         return named.rpartition(":")[0] if self.scope == "user_day" else named
 
     @property
+    def spent(self) -> bool:
+        """Whether nothing is left of it, whatever a call would take."""
+        tokens = self.limit_tokens is not None and self.spent_tokens >= self.limit_tokens
+        return tokens or (self.limit_usd is not None and self.spent_usd >= self.limit_usd)
+
+    @property
     def day(self) -> str:
         """The day of a user's budget, YYYY-MM-DD."""
         return self.key.split(":")[1] if self.scope == "share" else self.key.rpartition(":")[2]

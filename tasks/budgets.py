@@ -13,7 +13,7 @@ from models.errors import Conflict
 from models.events import Event
 from models.principals import Principal
 from models.runs import Run
-from models.spending import Reached
+from models.spending import NOTHING, Reached
 from tasks import task
 from tasks.steps import interrupt
 
@@ -26,14 +26,20 @@ def pass_on(run_id: str) -> None:
 
 
 def raise_run(principal: Principal, run_id: str, limits: Mapping[str, Any]) -> Budget:
-    """Set or take away (None) limits of a run, or of a session by its run; gives its budget."""
+    """Set or take away (None) limits of a run, or of a session by its run; gives its budget.
+
+    A run at work that has spent all of it already is stopped at once, amid whatever it does.
+    """
     with db.atomic():
         theirs = Run.limited_by(principal).where(Run.id == run_id).exists()
         run = Run.locked(run_id) if theirs else None
         if run is None:
             raise Run.missing(run_id)
         budgets.limit(run, limits)
-        return budgets.of_run(run) or Budget(run=run.id)
+        budget = budgets.of_run(run) or Budget(run=run.id)
+        if budget.spent and run.state == runs.RUNNING and run.kind not in runs.OPEN_ENDED:
+            pause(run, Reached(budget, NOTHING, None, None))
+        return budget
 
 
 def raise_swarm(swarm_id: str, limits: Mapping[str, Any]) -> Budget:

@@ -126,14 +126,22 @@ def test_a_worker_told_to_go_drains_and_its_step_goes_on_elsewhere(
     assert sorted(stage.author.turns) == sorted([*range(len(LINES)), *in_flight])
 
 
-@pytest.mark.parametrize("order", ["cancel", "pause?mode=now"])
+def tell(stage: Stage, run: str, order: str, tokens: int | None = 1) -> None:
+    """Call the run off, or limit it to less than it has spent already."""
+    if order == "budget":
+        stage.product.client.put(f"/v1/runs/{run}/budget", json={"budget_tokens": tokens})
+    else:
+        stage.product.post(f"/runs/{run}/{order}")
+
+
+@pytest.mark.parametrize("order", ["cancel", "pause?mode=now", "budget"])
 def test_a_running_command_is_stopped_within_seconds(stage: Stage, order: str) -> None:
     mark = f"6{random.randrange(10**6):06}.25"
     stage.author.lines = (Answer(calls=(call("bash", command=f"sleep {mark}", timeout=3000),)),)
     run = stage.start()
     until(lambda: stage.told(run, "tool_call_start"), 20)
     began = time.monotonic()
-    stage.product.post(f"/runs/{run}/{order}")
+    tell(stage, run, order)
     until(lambda: gone(mark), 10)
     assert time.monotonic() - began < 5
     assert len(stage.author.requests) == 1
@@ -141,15 +149,16 @@ def test_a_running_command_is_stopped_within_seconds(stage: Stage, order: str) -
         stage.product.post(f"/runs/{run}/cancel")
 
 
-@pytest.mark.parametrize("order", ["cancel", "pause?mode=now"])
+@pytest.mark.parametrize("order", ["cancel", "pause?mode=now", "budget"])
 def test_a_silent_stream_is_left_within_seconds(stage: Stage, order: str) -> None:
     stage.author.hanging = {1}
     stage.author.hung_up.clear()
     run = stage.start()
     assert stage.author.asked.wait(20)
-    stage.product.post(f"/runs/{run}/{order}")
+    tell(stage, run, order)
     assert stage.author.hung_up.wait(5)
     if stage.product.get(f"/runs/{run}")["status"] == "paused":
+        tell(stage, run, "budget", None)
         stage.product.post(f"/runs/{run}/resume")
         stage.finished(run)
         assert stage.author.turns == [0, 1, 1, 2, 3]
