@@ -76,6 +76,18 @@ INVARIANTS: Mapping[str, str] = {
         SELECT steps.id FROM steps LEFT JOIN swarms ON swarms.id = steps.waits_for
         WHERE steps.state = 'waiting' AND steps.waits_for LIKE 'swarm%%'
           AND (swarms.id IS NULL OR swarms.state IN <over> AND swarms.completed_at <late>)""",
+    "what a step had others do ends when nobody waits for it": """
+        SELECT delegate.id FROM (
+            SELECT id, meta->>'asked_by' AS asked_by, updated_at FROM runs
+            WHERE state IN ('pending', 'running', 'paused') AND kind = 'executor'
+              AND NOT meta ?| ARRAY['swarm_id', 'apart']
+            UNION ALL
+            SELECT id, asked_by, updated_at FROM swarms
+            WHERE state IN ('pending', 'running', 'merging')
+        ) AS delegate LEFT JOIN steps ON steps.id = split_part(delegate.asked_by, ':', 1)
+        WHERE delegate.asked_by IS NOT NULL
+          AND (steps.id IS NULL OR steps.state IN <over>)
+          AND coalesce(steps.completed_at, delegate.updated_at) <late>""",
     "a run that is over has no step that is not": """
         SELECT steps.id FROM steps JOIN runs ON runs.id = steps.run_id
         WHERE runs.state IN <over> AND steps.state IN ('queued', 'running', 'waiting')""",

@@ -267,17 +267,3 @@ _LEFT_OVER = """
     WHERE runs.state IN ('pending', 'running', 'paused') AND runs.kind = 'executor'
       AND swarm_tasks.state = 'cancelled' AND NOT runs.meta ? 'apart'
 """
-
-
-def overslept(limit: int = 200) -> list[str]:
-    """The ids of steps that nobody woke although the swarm they wait for has ended or is gone."""
-    rows = db.execute_sql(
-        """
-        SELECT steps.id FROM steps LEFT JOIN swarms ON swarms.id = steps.waits_for
-        WHERE steps.state = 'waiting' AND steps.waits_for LIKE 'swarm%%'
-          AND (swarms.id IS NULL OR swarms.state IN ('completed', 'failed', 'cancelled'))
-        LIMIT %s
-        """,
-        (limit,),
-    )
-    return [step_id for (step_id,) in rows]

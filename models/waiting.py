@@ -81,18 +81,43 @@ def forgotten(older_than_ms: int, limit: int = 200) -> Mapping[str, Waiting]:
 
 
 def overslept(limit: int = 200) -> list[str]:
-    """The ids of waiting steps that nobody woke although what they wait for has ended."""
+    """The ids of waiting steps that nobody woke although what they wait for is over or gone."""
     rows = db.execute_sql(
         """
         SELECT steps.id FROM steps
-            LEFT JOIN runs AS delegate ON delegate.id = steps.waits_for
-        WHERE steps.state = 'waiting' AND steps.waits_for NOT LIKE 'swarm%%'
-          AND (delegate.id IS NULL OR delegate.state IN ('completed', 'failed', 'cancelled'))
+            LEFT JOIN runs ON runs.id = steps.waits_for
+            LEFT JOIN swarms ON swarms.id = steps.waits_for
+        WHERE steps.state = 'waiting'
+          AND coalesce(runs.state, swarms.state, 'gone')
+              IN ('completed', 'failed', 'cancelled', 'gone')
         LIMIT %s
         """,
         (limit,),
     )
     return [step_id for (step_id,) in rows]
+
+
+def forsaken(limit: int = 100) -> list[str]:
+    """The ids of swarms and executors at work for a step that is over or gone: nobody waits.
+
+    An executor that a person began anew stands `apart`: it is at work for that person.
+    """
+    rows = db.execute_sql(
+        """
+        SELECT delegate.id FROM (
+            SELECT id, meta->>'asked_by' AS asked_by FROM runs
+            WHERE state IN ('pending', 'running', 'paused') AND kind = 'executor'
+              AND NOT meta ?| ARRAY['swarm_id', 'apart']
+            UNION ALL
+            SELECT id, asked_by FROM swarms WHERE state IN ('pending', 'running', 'merging')
+        ) AS delegate LEFT JOIN steps ON steps.id = split_part(delegate.asked_by, ':', 1)
+        WHERE delegate.asked_by IS NOT NULL
+          AND (steps.id IS NULL OR steps.state IN ('completed', 'failed', 'cancelled'))
+        LIMIT %s
+        """,
+        (limit,),
+    )
+    return [delegate_id for (delegate_id,) in rows]
 
 
 def idle_runs(older_than_ms: int, limit: int = 200) -> Sequence[Run]:

@@ -248,12 +248,16 @@ def left_by(executions: Sequence[Step]) -> tuple[dict[str, str], str | None]:
 
 
 def _apart(run: Run) -> dict[str, Any]:
-    """The run's further facts; an executor whose task has ended stands apart from its swarm."""
+    """The run's further facts; an executor stands apart from who asked for it and waits no more."""
     meta: dict[str, Any] = run.meta
-    done = (SwarmTask.run_id == run.id) & SwarmTask.state.in_(TASK_OVER)
-    if "swarm_id" in meta and SwarmTask.select().where(done).exists():
-        return meta | {"apart": True}
-    return meta
+    if "swarm_id" in meta:
+        done = (SwarmTask.run_id == run.id) & SwarmTask.state.in_(TASK_OVER)
+        apart = SwarmTask.select().where(done).exists()
+    else:
+        waits = (Step.waits_for == run.id) & (Step.state == steps.WAITING)
+        asked_by = (meta.get("asked_by") or "").partition(":")[0]
+        apart = bool(asked_by) and not Step.select().where(waits & (Step.id == asked_by)).exists()
+    return meta | {"apart": True} if apart else meta
 
 
 def _undo_from(run: Run, step_id: str) -> Step:

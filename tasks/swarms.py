@@ -137,8 +137,6 @@ def sweep(older_than_ms: int) -> None:
             merge.enqueue_once(swarm_id, swarm_id)
         for swarm_id in swarms.forsaken():
             stop_executors.enqueue_once(swarm_id, swarm_id)
-        for execution_id in swarms.overslept():
-            awaken.enqueue_once(execution_id, execution_id)
 
 
 def drafted(owner_id: str | None, form: Mapping[str, Any]) -> list[SwarmTask]:

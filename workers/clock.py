@@ -191,6 +191,8 @@ def sweep_requests(length: Callable[[str], int] = lambda queue: 0) -> None:
     with db.atomic():
         for execution_id in waiting.overslept():
             step_tasks.awaken.enqueue_once(execution_id, execution_id)
+        for delegate_id in waiting.forsaken():
+            step_tasks.abandon.enqueue_once(delegate_id, delegate_id)
         for run in waiting.idle_runs(UNASKED_MS):
             run_tasks.advance.enqueue_once(run.id, run.id, run.attempt)
     with suppress(redis.RedisError):  # while it is away there is nothing to be had from it

@@ -89,6 +89,8 @@ BROKEN = {
     "leased_until = 1",
     "waits for a run": "UPDATE steps SET state = 'waiting', waits_for = 'pulse_exec_gone'",
     "waits for a swarm": "UPDATE steps SET state = 'waiting', waits_for = 'swarm_gone'",
+    "what a step had others do": "UPDATE runs SET kind = 'executor', updated_at = 1, "
+    'meta = \'{{"asked_by": "exec_gone:1"}}\'',
     "a run that is over has no step": "UPDATE runs SET state = 'failed', completed_at = 1",
     "a session at work": "INSERT INTO sessions SELECT 'ses_1', 'running', 'finn', 'pipeline', "
     "NULL, '{run}', '{step}', NULL, NULL, NULL, NULL, NULL, 0, NULL, 1, 1, 1, NULL",

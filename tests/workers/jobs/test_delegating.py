@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ agents: [{id: yukihiro, name: Yukihiro, tools: [read, write, bash, spawn_executo
 steps:
   - {id: PLAN, agent: yukihiro, input: "{{task_description}}", outputs: [plan], maxRetries: 0}
 """
+PROMPT = "execution_prompt"
 Work = Callable[..., int]
 
 
@@ -59,6 +61,16 @@ def plan(database: str) -> Callable[..., Run]:
 
 def swarm_of(*tasks: dict[str, Any], **form: Any) -> tuple[str, dict[str, Any]]:
     return "swarm_execute", {"tasks": list(tasks), **form}
+
+
+def executor_for(key: str) -> tuple[str, dict[str, Any]]:
+    told = order(key)
+    return "spawn_executor", {name: told[name] for name in ("project_id", "task_id", PROMPT)}
+
+
+def waited_for() -> Any:
+    """The swarm or executor that there is."""
+    return Swarm.select().first() or Run.get(Run.kind == runs.EXECUTOR)
 
 
 def perform(work: Work, until: Callable[[], bool]) -> None:
@@ -124,8 +136,7 @@ def test_a_planner_hears_of_failures_and_decides(plan: Callable[..., Run], work:
 
 
 def test_a_planner_waits_for_one_executor_too(plan: Callable[..., Run], work: Work) -> None:
-    told = {key: value for key, value in order("A").items() if key.endswith(("_id", "_prompt"))}
-    run = plan(("spawn_executor", told), ("bash", {"command": "cat A.txt"}))
+    run = plan(executor_for("A"), ("bash", {"command": "cat A.txt"}))
     perform(work, lambda: waiting() is not None)
     work()
     assert over(run).state == runs.COMPLETED
@@ -275,10 +286,38 @@ def test_a_planner_that_nobody_woke_is_woken_by_the_sweep(
     perform(work, lambda: waiting() is not None)
     swarm_commands.cancel(Swarm.get().id)
     base.db.execute_sql("DELETE FROM outbox")
-    clock.sweep_swarms()
+    clock.sweep_requests()
     assert [row.body["task"] for row in Outbox.select()] == ["steps.awaken"]
     work()
     assert over(run).state == runs.COMPLETED
+
+
+@pytest.mark.parametrize("end", [commands.cancel, partial(commands.delete, force=True)])
+@pytest.mark.parametrize("kind", ["swarm", "executor"])
+def test_what_a_planner_waited_for_ends_with_it_though_redis_forgot_to_say_so(
+    plan: Callable[..., Run], work: Work, kind: str, end: Callable[[str], object]
+) -> None:
+    run = plan(swarm_of(order("A")) if kind == "swarm" else executor_for("A"))
+    perform(work, lambda: waiting() is not None)
+    end(run.id)
+    base.db.execute_sql("DELETE FROM outbox")
+    assert waited_for().state != "cancelled"
+    clock.sweep_requests()
+    work()
+    assert waited_for().state == "cancelled"
+    assert breaches(0) == []
+
+
+def test_an_executor_that_a_person_begins_anew_works_on_though_its_planner_is_over(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    plan(executor_for("A"))
+    work()
+    commands.restart(waited_for().id)
+    clock.sweep_requests()
+    work()
+    assert (waited_for().state, waited_for().attempt) == (runs.COMPLETED, 2)
+    assert breaches(0) == []
 
 
 def test_delegation_is_offered_only_where_a_step_names_it(work: Work) -> None:
