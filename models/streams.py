@@ -22,8 +22,13 @@ PROMPT = 0.2  # seconds a probe waits
 
 @cache
 def client(url: str) -> redis.Redis:
-    """A client for short commands; one per process and URL."""
-    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
+    """A client for short commands; one per process and URL.
+
+    It tries twice, because a kept connection may be stale, but waits only once: by itself it would
+    ask a Redis that does not answer for a minute.
+    """
+    once_more = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2, retry=once_more)
 
 
 @cache
@@ -42,11 +47,6 @@ def answers(url: str | None) -> bool:
     except redis.RedisError as error:
         log.info("redis does not answer", error=str(error))
         return False
-
-
-def blocking(url: str) -> redis.Redis:
-    """A client for reads that wait: they must not time out under the wait."""
-    return redis.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=2)
 
 
 def publish(url: str, bodies: Iterable[Mapping[str, Any]]) -> None:

@@ -77,10 +77,13 @@ class Recounting(Voice):
         if self._differs(kind):
             self._former, self._told = Reply(), {TEXT: 0, THINKING: 0}
             self._after, self._kept = self._anew, 0
+        if self._hushed():
+            return
         try:
             self._tell(kind)
         except redis.RedisError as error:
             log.warning("delta held back", error=str(error))
+            self._hush()
 
     def closing(self, reply: Answer) -> dict[str, Any]:
         """The whole reply, and where what was heard of it belongs."""
@@ -158,5 +161,6 @@ class Recounting(Voice):
             former = live_text.kept(self.redis_url, self.run.id)
         except redis.RedisError as error:
             log.warning("reply begins anew", error=str(error))
+            self._hush()
             return Reply()
         return former if former.after > utterances.ended(self.run.id) else Reply()

@@ -15,6 +15,7 @@ from workers.agents.events import Spoke
 from workers.llm.base import Reply
 
 FRAME_SECONDS = 0.05  # at most 20 frames of text a second and step
+HUSHED_SECONDS = 5.0  # how long nothing is said to a Redis that did not take the last word
 DELTAS = {"text": "agent_output", "thinking": "agent_thinking"}
 
 
@@ -28,6 +29,7 @@ class Voice:
         self._pending: list[str] = []
         self._kind = "text"
         self._sent = 0.0
+        self._hushed_until = 0.0
 
     def speak(self, event: Spoke) -> None:
         """Take a piece of text in, and send what has come together when it is time."""
@@ -36,6 +38,7 @@ class Voice:
             return
         if event.kind != self._kind:
             self.flush()
+            self._pending.clear()
             self._kind = event.kind
         self._pending.append(event.text)
         if time.monotonic() - self._sent >= FRAME_SECONDS:
@@ -43,6 +46,7 @@ class Voice:
 
     def asked(self, after: int, again: bool) -> None:
         """A reply is to begin, after event number `after`; `again` in a lost one's place."""
+        self._pending.clear()
 
     def closing(self, reply: Reply) -> dict[str, Any]:
         """What the event that ends a reply says further."""
@@ -50,6 +54,7 @@ class Voice:
 
     def replied(self, reply: Reply) -> None:
         """A reply has ended, given just now or on record."""
+        self._pending.clear()
 
     def written(self) -> None:
         """All that was told so far is durable."""
@@ -60,14 +65,28 @@ class Voice:
 
     def flush(self) -> None:
         """Send what is held back."""
-        if not self._pending or self.redis_url is None:
-            self._pending.clear()
+        url = self.redis_url
+        if not self._pending or url is None or self._hushed():
             return
         data = {"runId": self.run.id, "stepId": self.step.step_id, "chunk": "".join(self._pending)}
         self._pending.clear()
         self._sent = time.monotonic()
         body = events.loose(self.run.owner_id, DELTAS[self._kind], data, self.run.project_id)
         try:
-            streams.publish(self.redis_url, [body])
+            streams.publish(url, [body])
         except redis.RedisError as error:
             log.warning("delta lost", error=str(error))
+            self._hush()
+
+    def _hush(self) -> None:
+        """Say nothing for a while: the agent waits whenever Redis lets it wait."""
+        self._hushed_until = time.monotonic() + HUSHED_SECONDS
+
+    def _hushed(self) -> bool:
+        """Whether nobody takes what is said; who has not for a while is asked again, briefly."""
+        if self._hushed_until and time.monotonic() >= self._hushed_until:
+            if streams.answers(self.redis_url):
+                self._hushed_until = 0.0
+            else:
+                self._hush()
+        return self._hushed_until > 0

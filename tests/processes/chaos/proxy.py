@@ -34,6 +34,10 @@ class Proxy:
         self._thread.join()
         self._loop.close()
 
+    def through(self, url: str) -> str:
+        """The URL of the server behind it, by way of this proxy."""
+        return url.replace(f":{self.target}/", f":{self.port}/")
+
     def fall_silent(self) -> None:
         self._loop.call_soon_threadsafe(self._speaks.clear)
 
