@@ -134,28 +134,33 @@ class Feed:
             return self._turn is turn
 
     def _read(self, turn: object) -> None:
+        broken = False
         while self._goes_on(turn):
             if self._position is None:
                 self._pin()
             try:
-                if self._deaf and self._position and not self.holds(self._position):
+                if self._deaf and self._position and (broken or not self.holds(self._position)):
                     self.audience.hand_out([GAP])
-                self._deaf = False
+                self._deaf = broken = False
                 self._read_on(turn)
             except redis.RedisError as error:
                 log.warning("live stream interrupted", error=str(error))
                 self._deaf = True
                 time.sleep(1)
+            except Exception:  # everybody else may not go deaf of what somebody cannot read
+                log.exception("live stream broke")
+                self._deaf = broken = True
+                time.sleep(1)
 
     def _read_on(self, turn: object) -> None:
         position = {streams.KEY: written(self._position or START)}
         for _, entries in self._client().xread(position, count=READ, block=BLOCK_MS) or []:
-            items = items_of(entries)
             if not self._goes_on(turn):
                 return
+            self._position = entry_of(entries[-1][0].decode())  # read once, whatever is in them
+            items = items_of(entries)
             self._count_for(items)
             self.audience.hand_out(items)
-            self._position = items[-1].entry
         time.sleep(0)  # when the stream never runs dry, others want a turn
 
     def _count_for(self, items: list[Item]) -> None:
@@ -184,6 +189,8 @@ class Feed:
                 self._follow_projects()
             except AWAY as error:
                 log.warning("recheck skipped", error=str(error).strip())
+            except Exception:  # whose rights are taken away must not listen on because of it
+                log.exception("recheck broke")
 
     def _nudge(self, listening: list[Listener], known: dict[str | None, int]) -> None:
         """Wake who follows a run that went on without us hearing of it, or is gone, or is unsure.

@@ -25,11 +25,13 @@ class Item:
 
 NUDGE = Item((0, 0))
 GAP = Item((0, 0), {"type": "stream_gap", "run": None, "seq": None, "owner": None, "data": {}})
+KNOWN_BY = {"type", "run", "seq", "owner", "data", "at"}
 
 
 def items_of(entries: Iterable[tuple[bytes, Any]]) -> list[Item]:
-    """Stream entries as items."""
-    return [Item(entry_of(body.pop("entry")), body) for body in streams.decoded(entries)]
+    """Stream entries as items; what another version has told in other words says nothing."""
+    bodies = [(entry_of(body.pop("entry")), body) for body in streams.decoded(entries)]
+    return [Item(entry, body if body.keys() >= KNOWN_BY else None) for entry, body in bodies]
 
 
 def payload_of(body: Payload | None) -> Payload:

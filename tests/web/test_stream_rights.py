@@ -19,6 +19,8 @@ from tests.conftest import PROJECT
 from tests.processes.product import until
 from tests.web.listening import kinds, listening, messages
 from tests.web.people import Person
+from web.audience import Listener
+from web.feed import Feed
 
 Work = Callable[..., int]
 OF_THE_PROJECT = {"pipeline_id": "bugfix", "task": "x", "project_id": PROJECT}
@@ -144,6 +146,30 @@ def test_a_stream_ends_with_its_key(owner: FlaskClient, run: str, path: str, col
     with listening(owner, path.format(run=run)) as frames:
         next(frames)
         changed(ApiKey, ApiKey.id == "ak_owner", **columns)
+        assert len(list(frames)) < 9
+
+
+class Stumbling(Feed):
+    """A feed whose first look for rights breaks in a way that nobody expects."""
+
+    stumbled = False
+
+    def _dismiss_outsiders(self, listening: list[Listener]) -> None:
+        if not self.stumbled:
+            self.stumbled = True
+            raise RuntimeError("never seen before")
+        super()._dismiss_outsiders(listening)
+
+
+def test_a_look_for_rights_that_breaks_is_not_the_last_one(
+    app: Flask, owner: FlaskClient, run: str, settings: Settings
+):
+    app.extensions["feed"] = feed = Stumbling(settings.redis_url)
+    feed.recheck_seconds = 0.1
+    with listening(owner, PATHS[1].format(run=run)) as frames:
+        next(frames)
+        until(lambda: feed.stumbled)
+        changed(ApiKey, ApiKey.id == "ak_owner", is_active=False)
         assert len(list(frames)) < 9
 
 
