@@ -209,8 +209,9 @@ class Audience:
             piece = None
             try:
                 piece = group[0].stream.catch_up()
-            finally:  # a catcher that fails ends its clients' streams, who come again
-                self._caught_up(group, piece)
+            except Exception:  # ends its clients' streams, who come again; others wait for us
+                log.exception("stream broke", run=group[0].stream.topic)
+            self._caught_up(group, piece)
 
     def _next(self) -> list[Listener]:
         with self.lock:
@@ -223,8 +224,6 @@ class Audience:
 
     def _caught_up(self, group: list[Listener], piece: bytes | None) -> None:
         with self.lock:
-            if piece is None:
-                self._catchers -= 1
             for listener in reversed(group):  # the first comes last: its push leads it on
                 listener.waiting = False
                 if piece is None:

@@ -237,9 +237,17 @@ class OpenStream:
         """Never asked: nobody shares its place."""
 
     def catch_up(self) -> bytes:
-        """The channel's opening, then at most ten minutes and ten thousand entries; a batch."""
-        pieces = [] if self._opened else self._open()
+        """The channel's opening, then at most ten minutes and ten thousand entries; a batch.
+
+        Who hears only what comes has nothing to fetch: if more came than was held for it meanwhile,
+        it is told of a gap.
+        """
+        pieces: list[bytes] = []
         try:
+            if not self._opened:
+                pieces += self._open()
+            elif self._start is None:
+                pieces.append(self._gap(self.entry))
             if self._start is not None and not self.over:
                 pieces += self._replayed(self._start)
             else:
@@ -251,12 +259,13 @@ class OpenStream:
         except AWAY as error:
             log.warning("nothing to count", error=str(error).strip())
             self.behind = False
+            self.over = self.over or not self._opened  # it comes again
         return b"".join(pieces)
 
     def _open(self) -> list[bytes]:
-        self._opened = True
         with db.connection_context():
             pieces = list(self._channel.opening())
+        self._opened = True
         self.over = pieces[-1:] == [frames.END]
         return pieces
 

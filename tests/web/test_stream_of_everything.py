@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterable
 
+import peewee
+from flask import Flask
 from flask.testing import FlaskClient
 
 from models import activities, events, streams
 from models.base import db
 from models.config import Settings
+from models.principals import Principal
 from models.runs import Run
 from tests.beginning import keep_waiting
-from tests.web.listening import Frame, kinds, listening, messages
+from tests.web.listening import Frame, kinds, listening, messages, read
+from web.connections import HELD_FRAMES
+from web.feed import Feed
+from web.items import Item
+from web.stream import Channel, OpenStream
 
+ADMIN = Principal("usr_admin", "user", is_admin=True)
 Work = Callable[..., int]
 
 
@@ -101,6 +110,52 @@ def test_what_one_stream_cannot_read_silences_no_other(owner: FlaskClient, setti
         assert messages(broken) == []
         streams.publish(settings.redis_url, [plain])
         assert kinds(messages(whole, 1)) == ["run_deleted"]
+
+
+def test_an_entry_in_words_of_another_version_silences_nobody(
+    owner: FlaskClient, settings: Settings
+):
+    plain = events.loose("usr_owner", "run_deleted", {"runId": "run_1"})
+    with listening(owner, "/v1/events/stream") as frames:
+        next(frames)
+        streams.publish(settings.redis_url, [{"kind": "of another version"}, plain])
+        assert kinds(messages(frames, 1)) == ["run_deleted"]
+        streams.client(settings.redis_url).xadd(streams.KEY, {"no": "body at all"})
+        assert kinds(messages(frames, 1)) == ["stream_gap"]
+        streams.publish(settings.redis_url, [plain])
+        assert kinds(messages(frames, 1)) == ["run_deleted"]
+
+
+def test_who_hears_only_what_comes_is_told_when_more_came_than_was_held_for_it(
+    app: Flask, settings: Settings
+):
+    feed: Feed = app.extensions["feed"]
+    item = Item((1, 0), events.loose("usr_owner", "run_deleted", {"runId": "run_1"}))
+
+    def opening() -> Iterable[bytes]:
+        feed.audience.hand_out([item] * (HELD_FRAMES + 1))
+        return ()
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        feed.join(OpenStream(feed, ADMIN, None, Channel(opening=opening)), ours.detach(), b"")
+        frames = read(iter(lambda: theirs.recv(1 << 16), b""))
+        assert kinds(messages(frames, 1)) == ["stream_gap"]
+        feed.audience.hand_out([item])
+        assert kinds(messages(frames, 1)) == ["run_deleted"]
+    feed.close()
+
+
+def test_who_could_not_be_told_the_beginning_comes_again(app: Flask, database: str):
+    feed: Feed = app.extensions["feed"]
+
+    def opening() -> Iterable[bytes]:
+        raise peewee.OperationalError("Postgres is away")
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        feed.join(OpenStream(feed, ADMIN, None, Channel(opening=opening)), ours.detach(), b"")
+        assert theirs.recv(1) == b""
 
 
 def test_the_older_channels_speak_their_own_shapes(owner: FlaskClient, run: str, work: Work):
