@@ -25,6 +25,7 @@ from models import (
     skill_imports,
     spending,
     steps,
+    streams,
     tallies,
     waiting,
     wakes,
@@ -53,7 +54,10 @@ LEADER = 0x646A_696E  # the advisory lock of the leading clock
 IDLE_SECONDS = 0.5  # how long a relay sleeps when no bell rings
 STANDBY_SECONDS = 0.25  # between two looks of who stands by: meanwhile nobody hands work on
 SILENT_SECONDS = 4  # after which a leader that keeps the lock is deposed
-AWAY = (psycopg2.Error, peewee.OperationalError, peewee.InterfaceError, redis.RedisError)
+AGAIN_SECONDS = 1.0  # between two tries to reach a Redis that is away
+SWEPT_SECONDS = 1.0  # how often what was lost is looked for, and the leader speaks
+BEAT_SECONDS = 5.0
+AWAY = (psycopg2.Error, peewee.OperationalError, peewee.InterfaceError)
 UNASKED_MS = 3_000  # work that waits this long without a request is asked for again
 UNTAKEN_MS = 1_000  # the same for what workers take: requests also go to processes that stand still
 
@@ -73,9 +77,10 @@ class Clock:
         self.database_url = database_url
         self.relay = Relay(redis_url, BellBroker(redis_url))
         self.stopping = threading.Event()
+        self._away_until = 0.0  # Redis, by what we know
 
     def run(self, stopping: threading.Event) -> None:
-        """Wait to lead, lead, and wait again whenever the database or Redis went away."""
+        """Wait to lead, lead, and wait again whenever the database went away."""
         self.stopping = stopping
         with db.connection_context():
             me = processes.register("clock")
@@ -113,13 +118,13 @@ class Clock:
         cursor = connection.cursor()
         table = [
             *PERIODIC,
-            Periodic(1, lambda: sweep_requests(self.relay.broker.length)),
-            Periodic(1, lambda: cursor.execute("SELECT 'leading'")),
-            Periodic(5, lambda: processes.heartbeat(me)),
+            Periodic(SWEPT_SECONDS, lambda: sweep_requests(self._length)),
+            Periodic(SWEPT_SECONDS, lambda: cursor.execute("SELECT 'leading'")),
+            Periodic(BEAT_SECONDS, lambda: processes.heartbeat(me)),
         ]
         due = [0.0] * len(table)
         while not self.stopping.is_set():
-            passed_on = self.relay.pass_on()  # first: somebody may be waiting for it
+            passed_on = self._pass_on()  # first: somebody may be waiting for it
             now = time.monotonic()
             for place, periodic in enumerate(table):
                 if now >= due[place]:
@@ -128,11 +133,35 @@ class Clock:
             if passed_on < BATCH:  # what came since rings the bell
                 _listen(connection, max(0.0, min(IDLE_SECONDS, min(due) - time.monotonic())))
 
+    def _pass_on(self) -> int:
+        """Hand on a batch, unless Redis is away: then it waits, and all else goes on."""
+        if self._redis_is_away():
+            return 0
+        try:
+            return self.relay.pass_on()
+        except redis.RedisError as error:
+            log.warning("requests wait for Redis", error=str(error).strip())
+            self._away_until = time.monotonic() + AGAIN_SECONDS
+            return 0
+
+    def _length(self, queue: str) -> int:
+        """How many requests wait in a queue; raises RedisError, at once while Redis is away."""
+        if self._redis_is_away():
+            raise redis.ConnectionError("Redis is away")
+        return self.relay.broker.length(queue)
+
+    def _redis_is_away(self) -> bool:
+        """Whether it is; one that was is asked briefly, and not all the time."""
+        if self._away_until and time.monotonic() >= self._away_until:
+            back = streams.answers(self.relay.redis_url)
+            self._away_until = 0.0 if back else time.monotonic() + AGAIN_SECONDS
+        return self._away_until > 0
+
 
 def attempt(periodic: Periodic) -> None:
     """Do it; what goes wrong with some row must not keep everybody's requests from going out.
 
-    Raises only what says that the database or Redis is away.
+    Raises only what says that the database is away.
     """
     try:
         periodic.act()

@@ -2,18 +2,28 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from urllib.parse import urlsplit
 
 import peewee
 import psycopg2
 import pytest
 
-from models import base, processes
+from models import base, outbox, processes
 from models.errors import Conflict
+from models.outbox import Outbox
+from models.pipelines import Pipeline
+from models.principals import Principal
 from models.processes import Process
+from models.runs import Run
+from tasks import runs
 from tests.patience import within
+from tests.processes.chaos.proxy import Proxy
 from tests.processes.product import until
 from workers import clock
+
+ANNA = Principal("usr_anna", "user")
 
 
 @pytest.fixture
@@ -64,6 +74,58 @@ def test_who_stands_by_leads_a_moment_after_the_leader_is_gone(database: str, st
 
     with base.db.connection_context():
         within(0.7, succeed)
+
+
+@contextmanager
+def ticking(database: str, redis_url: str) -> Iterator[clock.Clock]:
+    """A clock that leads."""
+    made, stopping = clock.Clock(database, redis_url), threading.Event()
+    thread = threading.Thread(target=made.run, args=(stopping,))
+    thread.start()
+    try:
+        yield made
+    finally:
+        stopping.set()
+        outbox.ring()
+        thread.join()
+
+
+def test_while_redis_is_away_the_clock_does_all_else(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "BEAT_SECONDS", 0.1)
+    run = runs.start(ANNA, Pipeline.get_by_id("planning"), {"task": "Plan it"})
+    run.move("running")
+    Run.update(updated_at=1).where(Run.id == run.id).execute()
+    with ticking(database, "redis://127.0.0.1:1/0"):
+        until(lambda: "runs.advance" in {row.body.get("task") for row in Outbox.select()})
+        now = base.database_ms()
+        until(lambda: Process.get().seen_at > now)
+
+
+def test_the_clock_hands_on_what_waited_for_redis(database: str, stream: str) -> None:
+    runs.advance.enqueue("run_1", 1)
+    with Proxy(urlsplit(stream).port or 0) as cable:
+        cable.fall_silent()
+        with ticking(database, f"{cable.through(stream)}?socket_timeout=0.4") as made:
+            until(lambda: made._away_until > 0)
+            assert Outbox.select().exists()
+            cable.speak()
+            until(lambda: not Outbox.select().exists())
+
+
+def test_a_request_that_commits_wakes_the_clock(
+    database: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "PERIODIC", ())
+    for name in ("IDLE_SECONDS", "SWEPT_SECONDS", "BEAT_SECONDS"):
+        monkeypatch.setattr(clock, name, 600)  # nothing else does
+    with ticking(database, stream):
+        until(lambda: Process.select().exists())
+        for number in range(3):
+            time.sleep(0.3)  # it has gone to sleep
+            runs.advance.enqueue(f"run_{number}", 1)
+            until(lambda: not Outbox.select().exists())
 
 
 def test_a_row_that_breaks_periodic_work_does_not_stop_the_clock() -> None:
