@@ -41,9 +41,17 @@ class BellWorker(dramatiq.Worker):
         """Take nothing more, give back what nobody has begun, let end what has (at most ms)."""
         if self.consumer is not None:
             self.consumer.draining = True
-            self.consumer.give_back([item.message.body for item in iter_queue(self.work_queue)])
+            self._give_back(self.consumer)
         super().stop(timeout)
         self.ears.close()
+
+    def _give_back(self, consumer: BellConsumer) -> None:
+        """What nobody has begun; while Redis is away that waits for the end of our heartbeat."""
+        unbegun = [item.message.body for item in iter_queue(self.work_queue)]
+        try:
+            consumer.give_back(unbegun)
+        except redis.RedisError as error:
+            log.warning("jobs not given back", queue=self.queue, error=str(error).strip())
 
     def deaf(self, seconds: float = DEAF_SECONDS) -> bool:
         """Whether it has not heard of its queue for so long although Redis serves this process."""

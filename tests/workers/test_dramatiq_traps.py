@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import dramatiq
 import pytest
 import redis
 from dramatiq.middleware import Middleware
@@ -60,7 +61,7 @@ def jobs() -> Iterator[list[str]]:
     def trap(what: str) -> None:
         if what.startswith("raise"):
             raise RuntimeError(what)
-        time.sleep(30 if what == "long" else 0)
+        time.sleep({"long": 30, "longer than its limit": 2.5}.get(what, 0))
         done.append(what)
 
     TASKS["trap"] = Task("trap", QUEUE, trap)
@@ -250,9 +251,35 @@ def test_stopping_takes_seconds_and_gives_back_what_was_not_begun(
     assert asked.client.zcard(asked.heartbeats) == 1  # it still holds the long one: to be put back
 
 
-def test_no_time_limit_and_no_retries_of_dramatiq_bite_a_job(opened: Open) -> None:
+def test_stopping_while_redis_is_away_lets_jobs_come_to_their_end(
+    tmp_path: Path, jobs: list[str], database: str
+) -> None:
+    """D6: what nobody has begun comes back with the end of the heartbeat."""
+    with valkey(tmp_path) as url:
+        worker = BellWorker(BellBroker(url), QUEUE, 1)
+        worker.start()
+        with closing(BellBroker(url)) as asked:
+            ask(asked, "longer than its limit", "x", "y")
+        until(lambda: worker.work_queue.qsize() > 0)
+    worker.stop(20_000)
+    assert jobs[0] == "longer than its limit"
+
+
+def test_no_time_limit_and_no_retries_of_dramatiq_bite_a_job(
+    opened: Open, jobs: list[str], database: str
+) -> None:
     """D7: the deadline is the job's own: `keeper.holding` of workers.leases."""
-    assert opened().middleware == []
+    asked, worker = opened(), BellWorker(opened(), QUEUE, 2)
+    assert asked.middleware == worker.broker.middleware == []
+    limits = {"time_limit": 10, "max_retries": 5, "min_backoff": 1}
+    for what in ("longer than its limit", "raise it"):
+        bitten: dramatiq.Message[None] = dramatiq.Message(QUEUE, "trap", (what,), {}, limits)
+        asked.client.rpush(asked.waiting(QUEUE), bitten.encode())
+    worker.start()
+    until(lambda: jobs == ["longer than its limit"])
+    worker.stop(2000)
+    assert [row.tries for row in Failure.select()] == [1]
+    assert asked.length(QUEUE) == 0
 
 
 def test_long_jobs_are_not_hoarded_beyond_the_threads(opened: Open) -> None:
@@ -330,6 +357,23 @@ def test_a_worker_that_hears_nothing_though_redis_serves_it_is_deaf(
     asked.client.delete(asked.waiting(QUEUE))
     until(lambda: not worker.deaf(2))  # and it hears again by itself
     worker.stop(2000)
+
+
+def test_a_deaf_process_ends_and_tells_its_platform_to_begin_another(
+    opened: Open, database: str, settings: Settings
+) -> None:
+    """D13."""
+    asked = opened()
+    deaf = subprocess.Popen([DJINN, "worker", "--queues", QUEUE], start_new_session=True)
+    try:
+        until(lambda: processes.alive() == 1)
+        asked.client.delete(asked.waiting(QUEUE))
+        asked.client.set(asked.waiting(QUEUE), "a string: every fetch is an error now")
+        assert deaf.wait(120) == 1
+    finally:
+        deaf.kill()
+        deaf.wait()
+    assert processes.alive() == 0  # it has said farewell
 
 
 def test_a_failed_job_is_tried_again_and_its_row_goes_with_the_success(
