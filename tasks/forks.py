@@ -12,13 +12,18 @@ from models.events import Happening
 from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
+from tasks.occasions import FOR_EXECUTORS
+from tasks.pull_requests import WISH
 from tasks.runs import first_of_visit, kept, left_by, locked, move_on
 
 SAME = (
     *("priority", "kind", "pipeline_id", "task", "project_name", "project_id"),
     *("agent_id", "task_id", "task_branch", "workspace_type", "workspace_snapshot"),
 )
-OWN = ("note", "asked_by", "swarm_id", "swarm_task_key")  # of `meta`: what only the source owes
+TOLD = (  # of `meta`: the order; what else is there, such as a plan, only the source owes
+    *("spawn_executor", "planner_agent_id", "project_id", "task_id", "deviation_rules"),
+    *("timeout_seconds", "memory_injection", "starts", WISH, *FOR_EXECUTORS),
+)
 
 
 def fork(principal: Principal, source: Run, form: Mapping[str, Any], key: str | None = None) -> Run:
@@ -69,7 +74,7 @@ def _drafted(source: Run, form: Mapping[str, Any], shared: Sequence[Step], **col
     same = {name: getattr(source, name) for name in SAME}
     outputs, commit = left_by(shared)
     said = {name: form.get(name) or getattr(source, name) for name in _SAID}
-    meta = {name: value for name, value in source.meta.items() if name not in OWN}
+    meta = {name: source.meta[name] for name in TOLD if name in source.meta}
     known: dict[str, Any] = {"origin_id": source.id, "meta": {**meta, "forked_from": source.id}}
     known["version"] = source.version_id
     return Run(**columns, **same, **said, **known, outputs=outputs, workspace_commit=commit)

@@ -11,9 +11,10 @@ from flask.testing import FlaskClient
 from models import plans, runs, steps
 from models.board import Dependency, Task
 from models.config import settings
+from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
-from tasks import outcomes
+from tasks import forks, outcomes
 from tasks import runs as commands
 from tests.processes.product import scripted
 from tests.web.boards import Crew
@@ -72,6 +73,18 @@ def test_wherever_the_workers_of_a_planning_run_die_its_tasks_come_once(
         jobs.execute(step.id)
     assert Run.get_by_id(run.id).state == runs.COMPLETED
     assert planted(crew)[0] == count
+
+
+def test_a_fork_of_a_planning_run_plants_nothing_besides_it(planning: tuple[Crew, Run], work: Work):
+    crew, run = planning
+    step = waiting(run)
+    assert step is not None
+    jobs.execute(step.id)
+    forked = forks.fork(Principal("usr_owner", "user"), Run.get_by_id(run.id), {})
+    work()
+    assert {Run.get_by_id(each.id).state for each in (run, forked)} == {runs.COMPLETED}
+    answered = plans.answered(Run.get_by_id(run.id).outputs)
+    assert planted(crew)[0] == len(answered.tasks)
 
 
 def test_the_end_of_the_run_and_its_tasks_commit_together(
