@@ -9,6 +9,7 @@ from typing import Any
 from peewee import fn
 
 from models import inbox, routines, steps, usage
+from models.agents import Agent
 from models.base import now_ms
 from models.llm_calls import LlmCall
 from models.principals import Principal
@@ -115,10 +116,12 @@ def _visible(principal: Principal) -> Any:
 
 
 def _last_seen(principal: Principal, agent_ids: list[str]) -> dict[str, int]:
-    latest = fn.max(fn.coalesce(Session.completed_at, Session.started_at, Session.created_at))
-    rows = Session.visible_to(principal).select(Session.agent_id, latest)
-    rows = rows.where(Session.agent_id.in_(agent_ids)).group_by(Session.agent_id)
-    return dict(rows.tuples())
+    """When each was last at work: by its latest session alone, for they have thousands."""
+    moment = fn.coalesce(Session.completed_at, Session.started_at, Session.created_at)
+    mine = Session.visible_to(principal).where(Session.agent_id == Agent.id)
+    latest = mine.select(moment).order_by(Session.created_at.desc(), Session.id.desc()).limit(1)
+    rows: Any = Agent.select(Agent.id, latest).where(Agent.id.in_(agent_ids))
+    return {agent_id: at for agent_id, at in rows.tuples() if at is not None}
 
 
 def statistics(principal: Principal, agent_id: str) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
 
 from models.base import db
+from models.presence import presences
+from models.principals import Principal
 from tests.beginning import begun
 
 Work = Callable[..., int]
@@ -139,6 +142,30 @@ def test_one_agents_status_has_all_of_the_agent(owner: FlaskClient, work: Work):
     assert (told["status"], told["active_steps"], told["current_run"]) == ("idle", [], None)
     assert told["last_seen"] > 0
     assert told["name"] == "Yukihiro"
+
+
+def test_an_agent_was_last_seen_in_its_latest_session_and_no_other_is_read(
+    owner: FlaskClient, stranger: FlaskClient, caplog: pytest.LogCaptureFixture
+):
+    with db.connection_context(), caplog.at_level("DEBUG", "peewee"):
+        db.execute_sql(
+            """
+            INSERT INTO sessions (id, state, agent_id, source, owner_id, turn_count,
+                created_at, updated_at, completed_at)
+            SELECT 'ses_' || place, 'completed', 'eric', 'chat', 'usr_owner', 0,
+                place, place, place + 1
+            FROM generate_series(1, 500) AS place
+            """
+        )
+        db.execute_sql("ANALYZE sessions")
+        admin = Principal("usr_admin", "admin", is_admin=True)
+        assert presences(admin, ["eric", "finn"])["eric"].last_active == 501
+        ((sql, params),) = [each.msg for each in caplog.records if '"sessions"' in str(each.msg)]
+        plan = [line for (line,) in db.execute_sql(f"EXPLAIN ANALYZE {sql}", params)]
+    (read,) = [line for line in plan if "sessions_agent_id_created_at_id" in line]
+    assert re.search(r"rows=[01](\.5\d*)? loops=2", read.rpartition("actual")[2]), plan
+    assert owner.get("/v1/agents/eric/status").json["last_seen"] == 501
+    assert stranger.get("/v1/agents/eric/status").json["last_seen"] is None
 
 
 def test_agents_come_in_pages(owner: FlaskClient):
