@@ -46,6 +46,12 @@ def ask(
     ring()
 
 
+def ask_later(queue: str, body: Mapping[str, Any], after_ms: int) -> None:
+    """Put a request in the current transaction that is due so long after now."""
+    text = f"INSERT INTO outbox (queue, body, due_at) VALUES (%s, %s, {CLOCK} + %s)"  # noqa: S608
+    db.later(text, (queue, dumps(body), after_ms))
+
+
 def ask_again(queue: str, body: Mapping[str, Any], unique_key: str, failure: str) -> None:
     """The same for what a sweep misses, unless it has failed so often (the id of its row in
     `failures`) that it is tried on its schedule only, and then now and again."""

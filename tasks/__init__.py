@@ -16,6 +16,7 @@ from models.failures import key_of
 P = ParamSpec("P")
 
 QUEUES = ("short", "agents", "executors", "chats", "media")
+ECHO_MS = 60_000  # after which what Redis has forgotten is asked for again
 TASKS: dict[str, Task[Any]] = {}
 
 
@@ -38,6 +39,14 @@ class Task(Generic[P]):
     def enqueue_at(self, due_at: int, *args: P.args, **kwargs: P.kwargs) -> None:
         """Ask for it, to be handed out not before `due_at` (epoch milliseconds)."""
         outbox.ask(self.queue, self._body(args, kwargs), due_at=due_at)
+
+    def enqueue_twice(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Ask for it, and once more later, for what no row remembers: Redis may forget the first.
+
+        The second one waits in Postgres; whoever does it must find that it is done.
+        """
+        self.enqueue(*args, **kwargs)
+        outbox.ask_later(self.queue, self._body(args, kwargs), ECHO_MS)
 
     def enqueue_once(self, key: str, *args: P.args, **kwargs: P.kwargs) -> None:
         """Ask for it unless what was asked so with the same key is still waiting for a worker."""

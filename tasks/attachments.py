@@ -91,7 +91,7 @@ def _put_away(which: str, *told: Any) -> int:
     """Delete rows and ask that their bytes be forgotten; gives how many there were."""
     gone = attachments.take_out(which, told)
     for attachment_id, digest in gone:
-        forget.enqueue(attachment_id, digest)
+        forget.enqueue_twice(attachment_id, digest)
     return len(gone)
 
 

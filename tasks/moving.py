@@ -171,7 +171,7 @@ class Desk:
             told = {"agentId": woken, "source": "transition_trigger", "context": context}
             self.tell("pulse_triggered", **told)
             if woken in self.crew and task.run_id is None:
-                call.enqueue(woken, task.id, f"move:{secrets.token_hex(12)}")
+                call.enqueue_twice(woken, task.id, f"move:{secrets.token_hex(12)}")
         if self.board.done(target) and task.assigned_agent:
             gone = {"agentId": task.assigned_agent, "taskId": task.id}
             self.tell("task_workspace_remove_requested", **gone)

@@ -182,7 +182,7 @@ def _wrong(name: str, why: str) -> Invalid:
 def _stopped(routine: Routine) -> int:
     """Ask, whoever dies now, that what a routine asked for so far is called off; gives when."""
     now = database_ms()
-    withdraw.enqueue(routine.id, now)
+    withdraw.enqueue_twice(routine.id, now)
     return now
 
 

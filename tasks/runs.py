@@ -295,4 +295,4 @@ def discard(run_ids: list[str]) -> None:
     Step.delete().where(Step.run.in_(run_ids)).execute()
     Run.delete().where(Run.id.in_(run_ids)).execute()
     for run_id in run_ids:
-        remove_workspace.enqueue(run_id)
+        remove_workspace.enqueue_twice(run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models import accounts, activities, budgets, events
+from models import accounts, activities, budgets, events, policies, stages
 from models.agents import Agent
 from models.base import db
 from models.board import Task
@@ -61,8 +61,15 @@ def answer_board(agent_id: str, task_id: str, act: str) -> Run | None:
 def _calls(project: Project, agent_id: str, task: Task) -> bool:
     crew = (ProjectAgent.project == project.id) & (ProjectAgent.agent_id == agent_id)
     free = task.run_id is None and project.state == ACTIVE
-    free = free and accounts.is_open(project.owner_id)
+    free = free and accounts.is_open(project.owner_id) and _looked_after(task) == agent_id
     return free and bool(ProjectAgent.select().where(crew).exists())
+
+
+def _looked_after(task: Task) -> str | None:
+    """The agent that looks after what the task has come to by now."""
+    policy = policies.of_project(task.project_id)
+    rules = stages.rules_for(policy, task.work_type) if policy else []
+    return stages.agent_for(rules, task.status, task.work_type)
 
 
 def _begin(asked: Wake, run: Run) -> None:

@@ -202,6 +202,25 @@ def test_a_deleted_file_takes_its_bytes_along_and_nobody_elses(
     assert teammate.get(ONE.format(theirs["id"]) + "/content").data == b"hello"
 
 
+def test_bytes_of_a_deleted_file_are_forgotten_though_redis_forgets_to(
+    owner: FlaskClient, work: Work
+):
+    file = kept(owner)
+    later(work)  # it was stored long ago
+    owner.delete(ONE.format(file["id"]))
+    with db.connection_context(), db.atomic():
+        outbox.take(100)  # Redis was emptied with these
+    later(work)
+    assert not stored(file["id"]).exists(hashlib.sha256(b"hello").hexdigest())
+
+
+def later(work: Work) -> None:
+    """Perform all that has been asked, also what is not due yet."""
+    with db.connection_context():
+        outbox.Outbox.update(due_at=0).execute()
+    work()
+
+
 def test_bytes_whose_row_was_never_written_are_forgotten(owner: FlaskClient, work: Work):
     """The process died between storing them and writing the row: the request for it remains."""
     key, digest = "att_lost", stored("att_lost").put(b"lost")

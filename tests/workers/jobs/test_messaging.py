@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from models import budgets, invariants, ledger, replays, runs
+from models import budgets, invariants, ledger, outbox, replays, runs
 from models.activities import Activity
 from models.agents import Agent
 from models.base import db
 from models.board import Task
 from models.errors import Conflict
 from models.inbox import MOST_UNREAD, InboxMessage
+from models.outbox import Outbox
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.projects import ProjectAgent
@@ -398,3 +399,20 @@ def test_a_task_that_comes_to_where_an_agent_looks_after_it_wakes_the_agent_if_i
     crew.to(one, "test")
     work()
     assert len(woken()) == 1  # it was woken just now
+
+
+def test_an_agent_is_woken_though_redis_forgets_to_but_not_for_what_has_moved_on(
+    crew: Crew, work: Work
+) -> None:
+    one, other = (crew.add(name, workType="custom") for name in ("One", "Other"))
+    ProjectAgent(project=crew.id, agent_id="chieko").add()
+    crew.to(one, "test")
+    crew.to(other, "test")
+    crew.to(one, "review")
+    with db.atomic():
+        outbox.take(1000)  # Redis was emptied with these
+    assert work() == 0
+    Outbox.update(due_at=0).execute()
+    work()
+    (wake,) = woken()
+    assert other in wake.task
