@@ -128,10 +128,10 @@ def test_who_took_a_run_up_and_died_is_counted_once(
     assert alive.length(steps.AGENTS) == 1
 
 
-def test_a_retry_that_is_due_later_is_asked_for_then(start: Callable[..., Run], work: Work) -> None:
+def test_a_step_that_is_put_off_is_asked_for_then(start: Callable[..., Run], work: Work) -> None:
     run = start(task='```scripted\n{"default": {"error": "unavailable"}}\n```')
     work(1)
-    _, again = Step.of(of(run))
+    (again,) = Step.of(of(run))
     assert again.due_at > base.now_ms()
     commands.pause(run.id)
     Outbox.delete().execute()
