@@ -47,11 +47,11 @@ MOST_TOGETHER = 4  # after so many a worker has one such step at a time: one is 
 # Where a step has come to: the acts it has done, and the latest one where that was lost with its
 # worker: what it was, and how often the very same one has been lost. The opening is written with
 # the claim of the first act, so whoever got no further has done nothing; neither has who only wrote
-# down that an act was lost, or heard a model's answer to that.
+# down that an act was lost, or heard a model's answer to that. And what was counted so far.
 POINT = """
     WITH acts AS (
         SELECT *, lag(lost, 1, false) OVER (ORDER BY seq) AS after_lost
-        FROM ledger WHERE execution_id = %s AND seq > 0
+        FROM ledger WHERE execution_id = %(step)s AND seq > 0
     ), latest AS (
         SELECT * FROM acts WHERE seq = (SELECT max(seq) FROM acts)
             AND (lost OR sealed_at IS NULL)
@@ -60,7 +60,9 @@ POINT = """
             WHERE sealed_at IS NOT NULL AND NOT lost AND NOT (kind = 'model' AND after_lost)),
         (SELECT kind || ' ' || name FROM latest),
         (SELECT count(*) FROM acts JOIN latest USING (kind, key)
-         WHERE kind = 'tool' AND (acts.lost OR acts.sealed_at IS NULL))
+         WHERE kind = 'tool' AND (acts.lost OR acts.sealed_at IS NULL)),
+        tries, hindrances, mark
+    FROM steps WHERE id = %(step)s
 """
 
 # What letting go of a step that is not done changes. A worker that was lost may have worked until
@@ -201,10 +203,13 @@ class Step(Stateful):
         self.hindrances += 1
 
     def _come_to(self) -> tuple[str | None, int]:
-        """The latest act if it was lost, and how often; what was counted before it counts anew."""
-        done, act, lost = db.now(POINT, (self.id,)).fetchone()
-        if done != self.mark:
-            self.mark, self.tries, self.hindrances = done, 1, 0
+        """The latest act if it was lost, and how often; what was counted before it counts anew.
+
+        Counted from what the row says, however often the transaction has been tried.
+        """
+        done, act, lost, *counted, mark = db.now(POINT, {"step": self.id}).fetchone()
+        self.tries, self.hindrances = counted if done == mark else (1, 0)
+        self.mark = done
         return act, lost
 
     @property
@@ -235,6 +240,10 @@ class Step(Stateful):
         """
         rows = Run.read(text, self.run_id, self.attempt, self.id, self.lease_id)
         return next(iter(rows), None)
+
+    def copied(self) -> Self:
+        """A copy for a transaction that may be tried again: this one stays as it was read."""
+        return type(self)._as_read(dict(self.__data__))
 
     def holding(self) -> Mapping[str, Any]:
         """The guard of every write a worker makes: the step is still under our lease."""

@@ -38,6 +38,7 @@ def parsed(stream: bytes) -> list[tuple[str, str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.dictionaries(TEXT, JSON), st.integers(1, 10**9))))
 def test_frames_are_read_as_they_were_sent(sent: list[tuple[dict[str, Any], int]]) -> None:
     stream = frames.RETRY + b"".join(

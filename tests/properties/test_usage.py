@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -105,6 +106,7 @@ class Using(RuleBasedStateMachine):
         self.made.append((whose["owner_id"], whose["run_id"], tokens, cost or Decimal(0)))
 
 
+@pytest.mark.slow
 def test_whatever_becomes_of_calls_usage_adds_up(database: str) -> None:
     run_state_machine_as_test(
         Using,

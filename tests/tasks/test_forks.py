@@ -184,6 +184,7 @@ def test_failures_on_which_the_way_rests_are_shared_too(
     assert called(run) == ["VALIDATE"]
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_amid_a_loop(start: Callable[..., Run], work: Work) -> None:
     source = start("engineering")
     work()

@@ -351,6 +351,7 @@ def test_a_reply_before_has_no_part_in_the_next_one(stage: Stage) -> None:
     assert live_text.kept(stage.settings.redis_url, stage.chat).text == "One and two"
 
 
+@pytest.mark.slow
 def test_nobody_else_hears_a_chat_and_what_is_purged_ends(
     owner: FlaskClient, teammate: FlaskClient, chat: str, work: Work
 ) -> None:

@@ -179,6 +179,7 @@ def test_who_waits_is_answered_when_the_executor_is_done(owner: FlaskClient, wor
     assert owner.get(f"/v1/spawn-executor/{run}?wait=31").status_code == 422
 
 
+@pytest.mark.slow
 def test_who_is_put_out_of_the_project_while_waiting_hears_what_a_stranger_hears(
     owner: FlaskClient, teammate: FlaskClient
 ):

@@ -141,6 +141,7 @@ def _something(crew: Crew, tasks: list[str], chance: random.Random) -> None:
         kept.kept.most = chance.choice((0, kept.MOST_BYTES))  # with no room nothing is kept
 
 
+@pytest.mark.slow
 def test_a_board_is_seen_at_one_moment_however_much_is_written(crew: Crew, app: Flask):
     tasks = [crew.add(f"Task {number}") for number in range(20)]
     over = threading.Event()

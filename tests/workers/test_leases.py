@@ -79,6 +79,7 @@ def test_one_locked_step_does_not_hold_up_the_leases_of_the_others(
     assert until_of(first) > before[0]
 
 
+@pytest.mark.slow
 def test_a_lease_that_could_not_be_prolonged_is_good_for_no_longer(
     held: list[Step], database: str
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_lease_that_could_not_be_prolonged_is_good_for_no_longer(
         assert not other.stopped
 
 
+@pytest.mark.slow
 def test_nothing_goes_on_past_its_lease_while_the_database_says_nothing(
     held: list[Step], database: str
 ) -> None:

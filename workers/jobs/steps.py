@@ -201,6 +201,7 @@ def time_left(step: Step, timeout: float) -> float:
 def delegate(run: Run, step: Step, delegated: Awaited) -> None:
     """Have others do the work and let go of the worker until they are done."""
     with db.atomic():
+        step = step.copied()
         locked = step.held_run()
         if locked is None:
             return
@@ -220,6 +221,7 @@ def delegate(run: Run, step: Step, delegated: Awaited) -> None:
 def settle(run: Run, step: Step, done: Done) -> None:
     """Write what came of it and move the run on, unless the step is no longer ours."""
     with db.atomic():
+        step = step.copied()
         locked = step.held_run()
         if locked is None:
             log.info("result dropped", run=run.id, step=step.step_id)
@@ -265,6 +267,7 @@ def give_back(
     no fault of its (`lost` None), such as a worker that is going away, does not count.
     """
     with db.atomic():
+        step = step.copied()
         locked = step.held_run()
         if locked is None:
             return

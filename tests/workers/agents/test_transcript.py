@@ -188,6 +188,7 @@ class Crowded(Drawer):
             base.db.execute_sql(self.MUCH, (-1_000_000,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 @pytest.mark.parametrize("kind", [Unanswered, Aborted])
 def test_who_waits_for_room_in_a_budget_tells_nothing_twice(

@@ -53,6 +53,7 @@ def entries(url: str) -> list:
     return streams.client(url).xrange(streams.KEY)
 
 
+@pytest.mark.slow
 def test_a_redis_that_is_silent_takes_an_agents_time_once_and_hears_the_rest_later(
     voice: Voice, stream: str, cable: Proxy
 ) -> None:

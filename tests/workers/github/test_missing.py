@@ -59,6 +59,7 @@ def kept() -> set[str]:
     return {event.delivery_id for event in WebhookEvent.select()}
 
 
+@pytest.mark.slow
 def test_what_came_while_we_were_down_arrives_afterwards_once(
     github: Github, served: Callable[[], None], look: Callable[[], int], work: Callable[..., int]
 ):

@@ -193,6 +193,7 @@ def test_a_secret_that_is_taken_away_is_gone_at_the_next_step(
     assert site not in second
 
 
+@pytest.mark.slow
 def test_a_run_has_what_its_owner_may_use(
     do: Callable[..., Run], owner: FlaskClient, stranger: FlaskClient, admin: FlaskClient
 ):
@@ -222,6 +223,7 @@ def test_a_run_has_what_its_owner_may_use(
     assert answers(do(look))[0].splitlines()[0] == "-"
 
 
+@pytest.mark.slow
 def test_an_agent_with_a_network_has_a_key_to_the_api_and_one_without_has_none(
     do: Callable[..., Run], capfd: pytest.CaptureFixture[str]
 ):

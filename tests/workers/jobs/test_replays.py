@@ -73,6 +73,7 @@ def test_a_replay_repeats_tools_loops_and_reviews(
             same(replayed(source, definition), source)
 
 
+@pytest.mark.slow
 def test_a_replay_repeats_visits_retries_and_failures(
     start: Callable[..., Run], replayed: Callable[..., Run]
 ) -> None:

@@ -241,6 +241,16 @@ def test_a_provider_that_asks_for_time_is_given_it_within_reason(
     assert told(step, "step_retrying")[-1]["delay"] == given
 
 
+def test_a_transaction_that_is_tried_twice_counts_once(step: Step) -> None:
+    claimed = claim(step.id)
+    assert claimed is not None
+    with pytest.raises(peewee.OperationalError), base.db.atomic():
+        jobs.settle(*claimed, jobs.hindered(Throttled("slow down", 1)))
+        raise peewee.OperationalError("the server closed the connection unexpectedly")
+    jobs.settle(*claimed, jobs.hindered(Throttled("slow down", 1)))
+    assert (of(step).hindrances, of(step).tries) == (1, 0)
+
+
 def hurry() -> None:
     """What waits for its next try is due now."""
     Step.update(due_at=0).where(Step.state == steps.QUEUED).execute()
