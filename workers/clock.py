@@ -84,6 +84,7 @@ class Clock:
         self.stopping = stopping
         with db.connection_context():
             me = processes.register("clock")
+        log.info("clock ready")
         while not self.stopping.is_set():
             try:
                 self._lead(me)

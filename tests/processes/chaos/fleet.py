@@ -28,6 +28,7 @@ COMMANDS = {
     "clock": ["clock"],
 }
 Span = tuple[float, float]  # epoch seconds
+READY = ('"event":"worker ready"', '"event":"clock ready"')
 NOTICED = 1.0  # seconds a platform takes to notice that a process is gone
 
 
@@ -70,10 +71,10 @@ class Member:
 
 
 def _ready_at(log: Path) -> float:
-    """When a worker said that it was ready (epoch seconds)."""
+    """When a worker or a clock said that it was ready (epoch seconds)."""
     with log.open(errors="replace") as lines:
         for line in lines:
-            if '"event":"worker ready"' in line:
+            if any(words in line for words in READY):
                 return datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
     return math.inf
 

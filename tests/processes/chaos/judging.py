@@ -115,11 +115,10 @@ def waits(cursor: Any, began: float, count: int) -> Iterator[str]:
 
 
 def _stood_by(recovery: Recovery, stage: Stage) -> bool:
-    """Whether another worker was there to take over all the time, and both stores were."""
+    """Whether another worker and a clock were there to take over all the time, and both stores."""
     start, end = recovery.killed_at, recovery.claimed_at
-    return not stage.outages.touch(start, end) and not stage.fleet.nobody(
-        recovery.queue, start, end
-    )
+    missing = any(stage.fleet.nobody(kind, start, end) for kind in (recovery.queue, "clock"))
+    return not missing and not stage.outages.touch(start, end)
 
 
 def slow_recoveries(scenery: Scenery, cursor: Any) -> Iterator[str]:
