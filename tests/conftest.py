@@ -57,7 +57,7 @@ examples.register_profile(
 )
 examples.load_profile("patient")
 
-# While Postgres is younger than a lease nobody is held to have lost one, see models.steps.SILENT.
+# While Postgres is younger than a lease nobody is held to have lost one, see models.leases.SILENT.
 GROWN_UP = """SELECT pg_sleep_until(pg_postmaster_start_time() + interval '3.1 seconds')"""
 
 

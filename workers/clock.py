@@ -17,6 +17,7 @@ from models import (
     github,
     idempotency,
     inbox,
+    leases,
     mail,
     oidc,
     outbox,
@@ -24,7 +25,6 @@ from models import (
     routines,
     skill_imports,
     spending,
-    steps,
     streams,
     tallies,
     waiting,
@@ -207,7 +207,7 @@ def _listen(connection: psycopg2.extensions.connection, seconds: float) -> None:
 
 def sweep_leases() -> None:
     """Have the steps of workers that went silent recovered."""
-    for step in steps.expired():
+    for step in leases.expired():
         step_tasks.recover.enqueue_once(step.id, step.id)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from models import steps
+from models import leases, steps
 from models.base import db
 from models.logs import log
 from workers.halting import LOST, Halt
@@ -104,7 +104,7 @@ class Keeper:
             return
         began = time.monotonic()
         with db.connection_context():
-            kept, prolonged = steps.renew(held)
+            kept, prolonged = leases.renew(held)
         with self._lock:
             for lease in prolonged & self._halts.keys():
                 self._halts[lease].valid_until = began + LEASE_SECONDS

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 import pytest
 
-from models import base, budgets, events, runs, spending, steps
+from models import base, budgets, events, leases, runs, spending, steps
 from models.budgets import Budget
 from models.errors import Conflict, NotFound
 from models.invariants import breaches
@@ -128,7 +128,7 @@ class History:
         if dice.random() < 0.3:
             mine = (Step.run.in_(self.run_ids)) & (Step.state == steps.RUNNING)
             Step.update(leased_until=1).where(mine & (Step.tries < 2)).execute()
-        for step in steps.expired():
+        for step in leases.expired():
             step_jobs.recover(step.id)
         clock.sweep_requests()
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 import psycopg2
 import pytest
 
-from models import base, steps
+from models import base, leases, steps
 from models.pipelines import Pipeline
 from models.principals import Principal
 from models.runs import Run
@@ -69,13 +69,13 @@ def test_one_locked_step_does_not_hold_up_the_leases_of_the_others(
     held: list[Step], database: str
 ) -> None:
     first, second = held
-    leases = {str(step.lease_id) for step in held}
+    ours = {str(step.lease_id) for step in held}
     before = [until_of(step) for step in held]
     with locked(database, first):
-        assert within(1, lambda: steps.renew(leases)) == (leases, {second.lease_id})
+        assert within(1, lambda: leases.renew(ours)) == (ours, {second.lease_id})
     assert until_of(first) == before[0]
     assert until_of(second) > before[1]
-    assert steps.renew(leases) == (leases, leases)
+    assert leases.renew(ours) == (ours, ours)
     assert until_of(first) > before[0]
 
 
@@ -123,8 +123,8 @@ def test_only_leases_that_are_still_ours_are_prolonged(held: list[Step]) -> None
     first, second = held
     commands.cancel(first.run_id)
     ours = {second.lease_id}
-    assert steps.renew({str(step.lease_id) for step in held}) == (ours, ours)
-    assert steps.renew(set()) == (set(), set())
+    assert leases.renew({str(step.lease_id) for step in held}) == (ours, ours)
+    assert leases.renew(set()) == (set(), set())
 
 
 def test_a_lease_that_is_prolonged_at_the_last_moment_is_not_taken_away(
@@ -138,7 +138,7 @@ def test_a_lease_that_is_prolonged_at_the_last_moment_is_not_taken_away(
         connection.cursor().execute("SELECT 1 FROM runs WHERE id = %s FOR UPDATE", (step.run_id,))
         recovering.start()
         time.sleep(0.3)
-        assert steps.renew({str(step.lease_id)})[1]
+        assert leases.renew({str(step.lease_id)})[1]
     recovering.join(20)
     assert Step.get_by_id(step.id).lease_id == step.lease_id
 

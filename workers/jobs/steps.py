@@ -11,7 +11,7 @@ from types import TracebackType
 
 import structlog
 
-from models import insisting, steps
+from models import insisting, leases, steps
 from models.base import db
 from models.errors import Conflict, NotFound, Unavailable
 from models.insisting import insist
@@ -150,7 +150,7 @@ def recover(execution_id: str) -> None:
     with db.atomic():
         step = Step.find(execution_id)
         run = Run.locked(step.run_id) if step else None
-        step = steps.silent(execution_id)
+        step = leases.silent(execution_id)
         if run is not None and step is not None:
             log.warning("lease expired", run=step.run_id, step=step.step_id, tries=step.tries)
             give_back(run, step, lost=LOST)

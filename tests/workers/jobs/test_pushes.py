@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -260,8 +261,8 @@ def test_a_deleted_project_is_pushed_for_no_more(todo: Hosted):
     assert list(todo.branches()) == ["trunk"]
 
 
-def test_what_several_did_for_one_task_is_merged_pushed_and_shown(todo: Hosted):
-    task = todo.crew.add("Two halves")
+def in_halves(todo: Hosted, task: str) -> dict[str, Any]:
+    """Two executors do a task together; gives what is told of their swarm."""
     about = {"project_id": todo.crew.id, "task_id": task, "title": "Two halves"}
     halves = [
         {**about, "key": key, "execution_prompt": scripted(key, EXECUTE=[{"calls": [call]}])}
@@ -273,6 +274,13 @@ def test_what_several_did_for_one_task_is_merged_pushed_and_shown(todo: Hosted):
     todo.work()
     told = todo.crew.client.get(f"/v1/swarm/{swarm}").json
     assert told["status"] == "completed", told
+    answer: dict[str, Any] = told
+    return answer
+
+
+def test_what_several_did_for_one_task_is_merged_pushed_and_shown(todo: Hosted):
+    task = todo.crew.add("Two halves")
+    in_halves(todo, task)
     branch = f"feat/{task}-two-halves"
     files = git(todo.bare, "ls-tree", "--name-only", branch).split()
     assert {"A.txt", "B.txt", "main.py"} <= set(files)
@@ -289,17 +297,7 @@ def test_a_swarm_goes_on_with_the_branch_that_a_task_has_whatever_it_is_called_b
     first, branch = todo.executed(task), todo.branch(task)
     todo.crew.client.put(f"{todo.crew.path}/tasks/{task}", json={"title": "Two halves"})
     todo.crew.to(task, "ready")
-    about = {"project_id": todo.crew.id, "task_id": task, "title": "Two halves"}
-    halves = [
-        {**about, "key": key, "execution_prompt": scripted(key, EXECUTE=[{"calls": [call]}])}
-        for key in ("A", "B")
-        for call in [{"name": "write", "arguments": {"path": f"{key}.txt", "content": key}}]
-    ]
-    form = {"agent_id": "yukihiro", "tasks": halves}
-    swarm = todo.crew.client.post("/v1/swarm/execute", json=form).json["swarm_id"]
-    todo.work()
-    told = todo.crew.client.get(f"/v1/swarm/{swarm}").json
-    assert told["status"] == "completed", told
+    told = in_halves(todo, task)
     assert [each["branch"] for each in told["tasks"]] == [f"{branch}-A", f"{branch}-B"]
     assert set(todo.branches()) == {"trunk", branch, f"{branch}-B"}  # A is at the task's own
     for each in (branch, f"{branch}-B"):  # B, too, began with what was there
