@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import signal
+import socket
 import threading
+import time
 from pathlib import Path
 
 from models import base, logs, processes
@@ -16,7 +19,8 @@ from workers.leases import keeper
 from workers.serving import Pools, refuse_eviction
 
 GRACE_SECONDS = 8.0  # in which acts under way may come to their end
-DRAIN_MS = 18_000  # platforms kill after 30 s; we promise 20
+DRAIN_MS = 15_000
+LIMIT_SECONDS = 19.0  # platforms kill after 30 s; we promise 20
 SPARE_CONNECTIONS = 4  # beside those of the threads: leases, heartbeats
 
 
@@ -86,15 +90,18 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     log.info("worker ready", queues=queues, threads=threads)
     if {"agents", "executors", "chats"} & set(queues) and chosen.sandbox == "unsafe-local":
         log.warning("SANDBOX=unsafe-local: agents' commands run unconfined, with my rights")
+    beating = threading.Thread(target=_beat, args=(me, stopping), daemon=True)
+    beating.start()
     deaf: list[str] = []
     while not deaf and not stopping.wait(processes.HEARTBEAT_MS / 1000):
-        _beat(me)
         deaf = pools.deaf()
+    stopping.set()
     log.info("draining", deaf=deaf)
     draining = threading.Thread(target=keeper.drain, args=(GRACE_SECONDS,), name="draining")
     draining.start()
     pools.stop(DRAIN_MS)
     draining.join()
+    beating.join()  # a late heartbeat would take our leave back
     with base.db.connection_context():
         processes.leave(me)
     return 1 if deaf else 0
@@ -108,20 +115,38 @@ def load_performers() -> None:
         importlib.import_module(f"workers.jobs.{module.name}")
 
 
-def _beat(me: processes.Process) -> None:
+def _beat(me: processes.Process, stopping: threading.Event) -> None:
     import peewee
 
-    try:
-        with base.db.connection_context():
-            processes.heartbeat(me)
-    except peewee.PeeweeException as error:
-        log.warning("heartbeat missed", error=str(error).strip())
+    while not stopping.wait(processes.HEARTBEAT_MS / 1000):
+        try:
+            with base.db.connection_context():
+                processes.heartbeat(me)
+        except peewee.PeeweeException as error:
+            log.warning("heartbeat missed", error=str(error).strip())
 
 
 def _told_to_stop() -> threading.Event:
+    """What rises with SIGTERM; a process that is still there `LIMIT_SECONDS` later ends as it is.
+
+    The main thread may be waiting for a database that says nothing, and Python would have it hear
+    of the signal only afterwards: another thread listens.
+    """
     stopping = threading.Event()
+    ear, mouth = socket.socketpair()
+    mouth.setblocking(False)
+    signal.set_wakeup_fd(mouth.detach())
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: None)
+
+    def listen() -> None:
+        ear.recv(1)
+        stopping.set()
+        time.sleep(LIMIT_SECONDS)
+        log.warning("not ended in time: what was under way goes on elsewhere")
+        os._exit(1)
+
+    threading.Thread(target=listen, name="told to stop", daemon=True).start()
     return stopping
 
 

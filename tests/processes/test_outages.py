@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 import pytest
 
 from tests.patience import within
+from tests.processes.chaos.proxy import Proxy
 from tests.processes.product import COMMANDS, Product, until
 from tests.processes.servers import Server
 from workers.local.postgres import postgres
@@ -95,3 +99,26 @@ def test_without_redis_work_is_accepted_and_followed_and_done_when_it_is_back(st
         assert any("event: end" in line for line in lines)
     stage.redis.start()
     assert {running.ended(run)["status"] for run in runs[1:]} == {"completed"}
+
+
+def test_who_is_told_to_go_is_gone_in_time_although_neither_server_says_a_word(stage: Stage):
+    """A thread that waits for a server hears of no signal: another one has to."""
+    running = stage.product
+    names = ["agents-2", "clock-2"]
+    with (
+        Proxy(urlsplit(stage.postgres.url).port or 0) as postgres_cable,
+        Proxy(urlsplit(stage.redis.url).port or 0) as redis_cable,
+    ):
+        running.environment |= {
+            "DATABASE_URL": postgres_cable.through(stage.postgres.url),
+            "REDIS_URL": redis_cable.through(stage.redis.url),
+        }
+        running.terminate("clock")
+        running.start(*names)
+        until(lambda: all("ready" in running.log(name) for name in names))
+        assert running.ended(running.run("bugfix", "x"))["status"] == "completed"
+        postgres_cable.fall_silent()
+        redis_cable.fall_silent()
+        time.sleep(6)  # by now each of them waits for an answer
+        with ThreadPoolExecutor() as operators:
+            assert max(operators.map(running.terminate, names)) < 20

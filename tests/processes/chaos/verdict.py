@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 P50_GOAL, P99_GOAL = 3.0, 5.0  # seconds from a worker's death to the step's next claim
-DRAIN_GOAL = 25.0
+DRAIN_GOAL = 20.0
 MUST_BE_EMPTY = (
     *("lost", "double_runs", "duplicate_acts", "missing_acts", "acts_after_cancel"),
     *("repeated_calls", "sse_gaps", "sse_doubles", "ownerless", "complaints"),
