@@ -159,6 +159,16 @@ def joined_by(principal: Principal) -> Any:
     return ProjectMember.select(ProjectMember.project).where(ProjectMember.user == principal.id)
 
 
+def worked_on(owner_id: str | None, project_ids: Collection[str]) -> str | None:
+    """The one project that is named, if the owner of a run works on it.
+
+    Its people and agents see what belongs to it. The words of anybody else are no more than a
+    label, as are the names of several.
+    """
+    project = Project.find(*set(project_ids)) if len(set(project_ids)) == 1 else None
+    return project.id if project is not None and project.worked_on_by(owner_id) else None
+
+
 def shared(model: Any, principal: Principal) -> Any:
     """Rows of `model` that somebody may see: their own, those of their projects, all for admins.
 

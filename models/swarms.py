@@ -22,6 +22,7 @@ from models.base import (
 )
 from models.lifecycle import StateField, Stateful
 from models.principals import Principal
+from models.projects import shared
 
 PENDING, READY, RUNNING, MERGING = "pending", "ready", "running", "merging"
 COMPLETED, FAILED, CANCELLED, SKIPPED = "completed", "failed", "cancelled", "skipped"
@@ -55,6 +56,7 @@ class Swarm(Stateful):
     )
     owner_id = CharField(max_length=IDENTIFIER, null=True)
     agent_id = CharField(max_length=IDENTIFIER)
+    project_id = CharField(max_length=IDENTIFIER, null=True)  # that of all its tasks
     parent_id = CharField(max_length=IDENTIFIER, null=True)  # the planner's run
     asked_by = CharField(max_length=IDENTIFIER + 16, null=True, unique=True)
     max_concurrent = IntegerField()
@@ -75,14 +77,14 @@ class Swarm(Stateful):
         indexes = (
             (("created_at", "id"), False),
             (("owner_id", "created_at", "id"), False),
+            (("project_id", "created_at", "id"), False),
             (("parent_id",), False),
         )
 
     @classmethod
     def visible_to(cls, principal: Principal) -> Any:
-        """The only place that says who sees swarms: their owner and admins."""
-        query = cls.select()
-        return query if principal.is_admin else query.where(cls.owner_id == principal.id)
+        """The only place that says who sees swarms: owners, members of their projects, admins."""
+        return shared(cls, principal)
 
     @classmethod
     def locked(cls, swarm_id: str) -> Self | None:

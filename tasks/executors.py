@@ -11,7 +11,7 @@ from models.agents import Agent
 from models.base import db, dumps
 from models.definitions import AgentSpec, Definition, StepSpec
 from models.errors import Conflict
-from models.projects import Project
+from models.projects import worked_on
 from models.runs import COMPLETED, EXECUTOR, OVER, Run
 from tasks.outcomes import attach
 from tasks.runs import move_on
@@ -106,7 +106,7 @@ def _drafted(
         "task": prompt,
         "owner_id": owner_id,
         "agent_id": agent.id,
-        "project_id": _worked_on(owner_id, form["project_id"]),
+        "project_id": worked_on(owner_id, [form["project_id"]]),
         "task_id": task_id,
         "task_branch": branches.executor_branch(branch, form.get("swarm_task_key")),
         "model_override": form.get("model_override"),
@@ -123,15 +123,6 @@ def _drafted(
         "asked_by": asked_by,
     }
     return Run(**columns | made_for | {"meta": order | made_for.get("meta", {})})
-
-
-def _worked_on(owner_id: str | None, project_id: str) -> str | None:
-    """The project's id, if whoever asks works on it: its people and agents see its runs.
-
-    The words of anybody else are no more than a label, which the order keeps.
-    """
-    project = Project.find(project_id)
-    return project_id if project is not None and project.worked_on_by(owner_id) else None
 
 
 def _asked_for(run: Run, limits: Mapping[str, Any]) -> Run:

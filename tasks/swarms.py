@@ -10,6 +10,7 @@ from models.agents import Agent
 from models.base import NOW, database_ms, db, dumps
 from models.dag import Node
 from models.errors import Conflict, Invalid
+from models.projects import worked_on
 from models.runs import Run
 from models.swarms import Swarm, SwarmTask
 from tasks import task
@@ -102,7 +103,8 @@ def end(
 
 def tell(swarm: Swarm, kind: str, **data: Any) -> None:
     """Tell the streams of a swarm's progress."""
-    events.announce(swarm.owner_id, (kind, {"swarmId": swarm.id, **data}))
+    told = kind, {"swarmId": swarm.id, **data}
+    events.announce(swarm.owner_id, told, project_id=swarm.project_id)
 
 
 def run_ended(run: Run) -> None:
@@ -175,6 +177,7 @@ def _made(owner_id: str | None, agent: Agent, form: Mapping[str, Any], **made_fo
         id=Swarm.id.default(),
         owner_id=owner_id,
         agent_id=agent.id,
+        project_id=worked_on(owner_id, [task["project_id"] for task in form["tasks"]]),
         max_concurrent=form.get("max_concurrent") or 3,
         deviation_rules=form.get("deviation_rules") or "",
         global_timeout_seconds=seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def sleeps(seconds: int) -> dict[str, Any]:
 
 def task(key: str, *dependencies: str, does: dict[str, Any] | None = None, **more: Any) -> Any:
     prompt = scripted(f"Write {key}", EXECUTE=[does or wrote(key)])
-    about = {"title": f"Write {key}", "project_id": "p1", "task_id": f"T-{key}"}
+    about = {"title": f"Write {key}", "project_id": "p", "task_id": f"T-{key}"}
     return {
         "key": key,
         **about,
@@ -50,8 +50,16 @@ DIAMOND = (task("A"), task("B"), task("C", "A", "B"), task("D", "C"))
 
 
 def launch(running: Product, *tasks: dict[str, Any], **form: Any) -> str:
-    asked = {"agent_id": "yukihiro", "tasks": list(tasks), **form}
+    asked = {"agent_id": "yukihiro", "tasks": on_a_board(running, tasks), **form}
     return str(running.post("/swarm/execute", **asked)["swarm_id"])
+
+
+def on_a_board(running: Product, orders: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The orders, for tasks of a board of their own."""
+    project = running.post("/projects", name="Swarm")["id"]
+    names = dict.fromkeys(order["task_id"] for order in orders)
+    ids = {name: running.post(f"/projects/{project}/tasks", title=name)["id"] for name in names}
+    return [{**each, "project_id": project, "task_id": ids[each["task_id"]]} for each in orders]
 
 
 def swarm(running: Product, swarm_id: str) -> dict[str, Any]:
@@ -165,8 +173,9 @@ def test_branches_of_one_task_are_merged_and_conflicts_told(running: Product) ->
     state = ended(running, launch(running, *mine))
     assert state["status"] == "completed"
     (report,) = state["merges"]
-    assert report["merged"] == ["feat/T-write-a-A", "feat/T-write-a-B"]
-    assert report["conflicts"] == [{"branch": "feat/T-write-a-C", "files": ["A.txt"]}]
+    branch = f"feat/{state['tasks'][0]['task_id']}-write-a"
+    assert report["merged"] == [f"{branch}-A", f"{branch}-B"]
+    assert report["conflicts"] == [{"branch": f"{branch}-C", "files": ["A.txt"]}]
 
 
 @pytest.fixture

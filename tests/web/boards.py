@@ -6,6 +6,9 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
+from models.base import db
+from models.board import Column, Task
+
 
 class Crew:
     """A client at work on one project."""
@@ -48,3 +51,14 @@ class Crew:
 
     def column(self, name: str) -> dict[str, Any]:
         return next(each for each in self.board["columns"] if each["name"] == name)
+
+
+def planted(project_id: str, *task_ids: str) -> None:
+    """Tasks of these ids, on a board of one column."""
+    with db.connection_context(), db.atomic():
+        column = Column(id=f"col_{project_id}", project=project_id, name="All", position=0)
+        column.task_statuses = ["ready", "in_progress", "done", "failed"]
+        column.add()
+        about = {"project": project_id, "column": column.id, "status": "ready"}
+        for task_id in task_ids:
+            Task(id=task_id, title=task_id, **about).add()

@@ -15,6 +15,8 @@ from models.llm_calls import LlmCall
 from models.runs import Run
 from models.spending import Amount, Reached
 from tasks import budgets as commands
+from tests.conftest import PROJECT
+from tests.web.boards import planted
 
 UNTOUCHED = {"spent_usd": 0, "spent_tokens": 0, "reserved_usd": 0, "reserved_tokens": 0}
 
@@ -262,7 +264,9 @@ def test_an_executor_keeps_to_a_budget_as_other_runs_do(
     owner: FlaskClient, surroundings: Callable[..., None]
 ) -> None:
     surroundings(RUN_BUDGET_TOKENS="5000")
-    order = {"agent_id": "yukihiro", "project_id": "p", "task_id": "T", "execution_prompt": "Go"}
+    planted(PROJECT, "T")
+    order = {"agent_id": "yukihiro", "project_id": PROJECT, "task_id": "T"}
+    order |= {"execution_prompt": "Go"}
 
     def budget_of(**limits: Any) -> Any:
         spawned = owner.post("/v1/spawn-executor/execute", json={**order, **limits}).json

@@ -13,7 +13,7 @@ from models.base import db
 from models.board import TaskRun
 from models.projects import Project
 from models.runs import Run
-from tasks import board_swarms, outcomes
+from tasks import board_swarms, executors, outcomes
 from tests.web.boards import Crew
 from tests.web.test_boards import told
 
@@ -324,8 +324,12 @@ def test_a_swarm_of_a_long_board_is_drafted_in_a_few_looks(
     assert len(looks) < len(tasks)
 
 
-def test_a_strangers_executor_moves_no_task_whose_name_it_takes(crew: Crew, stranger: FlaskClient):
+def test_a_strangers_executor_moves_no_task_whose_name_it_takes(
+    crew: Crew, stranger: FlaskClient, work: Work
+):
     task = crew.add("One")
     order = {"agent_id": "finn", "project_id": crew.id, "task_id": task, "execution_prompt": "x"}
-    assert stranger.post("/v1/spawn-executor/execute", json=order).status_code == 200
+    assert stranger.post("/v1/spawn-executor/execute", json=order).status_code == 404
+    executors.spawn("usr_stranger", order)
+    work()
     assert (crew.status(task), crew.task(task)["run_history"]) == ("ready", [])

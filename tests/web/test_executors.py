@@ -15,8 +15,10 @@ from models.base import db
 from models.projects import ProjectMember
 from models.runs import Run
 from models.steps import Step
+from tasks import executors
 from tests.conftest import PROJECT
 from tests.processes.product import scripted
+from tests.web.boards import planted
 
 Work = Callable[..., int]
 ORDER = {
@@ -25,6 +27,11 @@ ORDER = {
     "task_id": "T1",
     "execution_prompt": "Mend the roof",
 }
+
+
+@pytest.fixture(autouse=True)
+def board(owner: FlaskClient) -> None:
+    planted(PROJECT, "T1", "T2")
 
 
 def spawn(client: FlaskClient, path: str = "/v1/spawn-executor/execute", **more: Any) -> Any:
@@ -247,22 +254,33 @@ def test_the_history_has_what_runs_and_their_steps_came_to(
     assert (anew["run_id"], anew["steps"]) == (pipeline, [])  # those of before count no more
 
 
-def test_what_a_stranger_labels_with_a_project_is_none_of_its_runs(
+def test_a_task_that_the_caller_does_not_see_is_404(owner: FlaskClient, stranger: FlaskClient):
+    """Whether it is there or not; its executor would do its work in files of nobody."""
+    for client, named, detail in (
+        (stranger, {}, f"Project {PROJECT} not found"),
+        (owner, {"project_id": "typo"}, "Project typo not found"),
+        (owner, {"task_id": "typo"}, "Task typo not found"),
+    ):
+        answer = spawn(client, **named)
+        assert (answer.status_code, answer.json["detail"]) == (404, detail)
+    assert Run.select().count() == 0
+
+
+def test_what_an_agent_labels_with_a_foreign_project_is_none_of_its_runs(
     owner: FlaskClient, stranger: FlaskClient, work: Work
 ):
-    """Its people and its agents read what is among them; a typo's label is no other."""
-    foreign, typo = (spawn(stranger, project_id=name).json["run_id"] for name in (PROJECT, "typo"))
+    """An agent may name what it likes; the project's people and agents read what is theirs."""
+    foreign = executors.spawn("usr_stranger", ORDER).id
     mine = spawn(owner).json["run_id"]
     work()
     history = owner.get("/v1/internal/run-history").json["runs"]
     assert [run["run_id"] for run in history] == [mine]
     assert [run["id"] for run in owner.get("/v1/runs").json] == [mine]
     assert owner.get(f"/v1/spawn-executor/{foreign}").status_code == 404
-    for run, label in ((foreign, PROJECT), (typo, "typo")):
-        assert stranger.get(f"/v1/spawn-executor/{run}").json["project_id"] == label
-        assert stranger.get(f"/v1/runs/{run}").json["project_id"] is None
-        runs = f"/v1/projects/{label}/tasks/T1/executor-runs"
-        assert stranger.get(runs).json["runs"] == []
+    assert stranger.get(f"/v1/spawn-executor/{foreign}").json["project_id"] == PROJECT
+    assert stranger.get(f"/v1/runs/{foreign}").json["project_id"] is None
+    runs = f"/v1/projects/{PROJECT}/tasks/T1/executor-runs"
+    assert stranger.get(runs).json["runs"] == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from flask.testing import FlaskClient
 
 from models import base, runs, spending, swarms
@@ -13,9 +14,22 @@ from models.runs import Run
 from models.spending import Amount, Busy, Granted
 from models.swarms import Swarm
 from tasks import swarms as commands
+from tests.conftest import PROJECT
+from tests.web.boards import planted
 from tests.web.test_budgets import UNTOUCHED, happened, refused
 
-TASK = {"key": "A", "title": "Go", "project_id": "p", "task_id": "T", "execution_prompt": "Go"}
+TASK = {
+    "key": "A",
+    "title": "Go",
+    "project_id": PROJECT,
+    "task_id": "T",
+    "execution_prompt": "Go",
+}
+
+
+@pytest.fixture(autouse=True)
+def board(owner: FlaskClient) -> None:
+    planted(PROJECT, "T", "TA", "TB")
 
 
 def reserved(run_id: str, usd: str) -> Any:

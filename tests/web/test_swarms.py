@@ -12,17 +12,19 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models.base import db
+from models.projects import Project, ProjectMember
 from models.swarms import Swarm
 from tasks import swarms as commands
 from tests.beginning import begun
-from tests.web.boards import Crew
+from tests.conftest import PROJECT
+from tests.web.boards import Crew, planted
 from tests.web.listening import Frame, listening
 
 Work = Callable[..., int]
 
 
 def task(key: str, *dependencies: str, **more: Any) -> dict[str, Any]:
-    about = {"title": f"Make {key}", "project_id": "p1", "task_id": f"T-{key}"}
+    about = {"title": f"Make {key}", "project_id": PROJECT, "task_id": f"T-{key}"}
     prompt = {"execution_prompt": f"Make {key}", "dependencies": list(dependencies)}
     return {"key": key, **about, **prompt, **more}
 
@@ -32,6 +34,8 @@ DIAMOND = [task("A"), task("B"), task("C", "A", "B"), task("D", "C")]
 
 @pytest.fixture
 def ask(owner: FlaskClient) -> Callable[..., Any]:
+    planted(PROJECT, *(each["task_id"] for each in DIAMOND))
+
     def post(*tasks: dict[str, Any], path: str = "/v1/swarm/execute", **form: Any) -> Any:
         headers = form.pop("headers", {})
         body = {"agent_id": "yukihiro", "tasks": list(tasks), **form}
@@ -68,7 +72,7 @@ def test_a_swarm_is_there_when_its_post_has_answered(
 
 
 def test_a_task_of_a_board_is_worked_on_and_merged_at_the_branch_it_has(
-    ask: Callable[..., Any], owner: FlaskClient, stranger: FlaskClient, work: Work
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
 ):
     crew = Crew(owner)
     board_task = crew.add("Two halves", metadata={"git_branch": "feature/foo"})
@@ -79,10 +83,6 @@ def test_a_task_of_a_board_is_worked_on_and_merged_at_the_branch_it_has(
     state = owner.get(f"/v1/swarm/{swarm}").json
     assert [report["branch"] for report in state["merges"]] == ["feature/foo"]
     assert crew.task(board_task)["metadata"]["git_branch"] == "feature/foo"
-    body = {"agent_id": "yukihiro", "tasks": halves}
-    theirs = stranger.post("/v1/swarm/execute", json=body).json["swarm_id"]
-    derived = f"feat/{board_task}-make-a"  # to whom the task is but a label
-    assert branches_of(stranger, theirs) == [f"{derived}-A", f"{derived}-B"]
 
 
 def test_the_branch_of_a_task_that_a_run_is_at_work_on_is_left_to_that_run(
@@ -171,6 +171,47 @@ def test_an_unknown_agent_is_404(ask: Callable[..., Any]):
     assert (answer.status_code, answer.json["detail"]) == (404, "Agent nobody not found")
 
 
+@pytest.mark.parametrize(
+    ("named", "detail"),
+    [
+        ({"project_id": "typo"}, "Project typo not found"),
+        ({"task_id": "typo"}, "Task typo not found"),
+        ({"project_id": "elsewhere"}, "Task T-B not found"),
+    ],
+)
+def test_a_task_that_is_not_there_is_404_and_begins_nothing(
+    ask: Callable[..., Any], named: dict[str, str], detail: str
+):
+    """Executors would do its work in files that belong to nobody."""
+    Project(id="elsewhere", name="Elsewhere", owner_id="usr_owner").add()
+    ProjectMember(project_id="elsewhere", user_id="usr_owner", role="owner").add()
+    answer = ask(task("A"), task("B", **named))
+    assert (answer.status_code, answer.json["detail"]) == (404, detail)
+    assert Swarm.select().count() == 0
+
+
+def test_a_swarm_is_seen_by_those_who_work_on_its_project(
+    ask: Callable[..., Any], owner: FlaskClient, teammate: FlaskClient, stranger: FlaskClient
+):
+    swarm = ask(task("A"), task("B", "A")).json["swarm_id"]
+    assert teammate.get(f"/v1/swarm/{swarm}").json == owner.get(f"/v1/swarm/{swarm}").json
+    for listed in ("/v1/swarm", f"/v1/projects/{PROJECT}/swarms"):
+        assert [each["swarm_id"] for each in teammate.get(listed).json["swarms"]] == [swarm]
+    body = {"agent_id": "yukihiro", "tasks": [task("A")]}
+    theirs = stranger.post("/v1/swarm/execute", json=body)
+    assert (theirs.status_code, theirs.json["detail"]) == (404, f"Project {PROJECT} not found")
+    crew = Crew(owner)
+    both = [task("A"), task("B", project_id=crew.id, task_id=crew.add("B"))]
+    wider = ask(*both).json["swarm_id"]  # of two projects, one of which the teammate is not in
+    assert owner.get(f"/v1/swarm/{wider}").status_code == 200
+    assert teammate.get(f"/v1/swarm/{wider}").status_code == 404
+    with listening(teammate, "/v1/events/stream") as frames:
+        _next_comment(frames)
+        assert teammate.post(f"/v1/swarm/{swarm}/cancel").status_code == 200
+        told = next(each for each in frames if each.event == "message")
+        assert (told.data["type"], told.data["swarmId"]) == ("swarm_failed", swarm)
+
+
 def test_the_same_key_and_body_give_the_same_swarm(ask: Callable[..., Any]):
     key = {"Idempotency-Key": "k1"}
     first = ask(task("A"), headers=key).json
@@ -253,7 +294,7 @@ def test_the_main_stream_names_swarms_with_underscores(
         "swarm_task_complete",
         "swarm_complete",
     ]
-    assert found[0]["projectId"] == "p1"
+    assert found[0]["projectId"] == PROJECT
     assert found[1]["legacyType"] == "swarm:task_started"
 
 

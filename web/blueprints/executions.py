@@ -128,7 +128,7 @@ class Swarms(MethodView):
     @blueprint.arguments(SwarmsForm, location="query")
     @blueprint.response(200, SwarmStates)
     def get(self, form: dict[str, Any], project_id: str) -> Any:
-        """The caller's swarms that work on the project, newest first."""
+        """The swarms that work on the project, as far as the caller may see them, newest first."""
         project = visible(Project, project_id, Project.id)
         mine = wire.swarms_of(Swarm.visible_to(g.principal).select(*LISTED), project)
         return {"swarms": states(page(only(mine, form, FILTERS), form, newest_first(Swarm)))}

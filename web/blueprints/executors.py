@@ -12,6 +12,7 @@ from tasks import executors
 from web.resources import Blueprint, listed, newest_first, only, page
 from web.schemas import executors as wire
 from web.schemas.runs import KeyForm
+from web.schemas.swarms import refuse_unknown_tasks
 
 blueprint = Blueprint("executors", "Agents that carry out one order each")
 
@@ -23,6 +24,7 @@ class Execute(MethodView):
     @blueprint.response(200, wire.Spawned)
     def post(self, header: dict[str, Any], form: dict[str, Any]) -> Any:
         """Ask for an executor; it begins as soon as a worker is free."""
+        refuse_unknown_tasks([form])
         return wire.spawned(executors.spawn(g.principal.id, form, key=header["key"]))
 
 

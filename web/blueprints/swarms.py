@@ -27,6 +27,7 @@ class Execute(MethodView):
     @blueprint.response(200, wire.Dispatched)
     def post(self, header: dict[str, Any], form: dict[str, Any]) -> Any:
         """Ask for a swarm; its tasks begin as soon as their dependencies and workers allow."""
+        wire.refuse_unknown_tasks(form["tasks"])
         return wire.dispatched(swarms.launch(g.principal.id, form, key=header["key"]))
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flask import g
 from marshmallow import fields, validate
 
 from models import branches, budgets, dag, runs, swarms
+from models.board import Task
+from models.projects import Project
 from models.runs import Run
 from models.swarms import Swarm, SwarmTask
 from web.bodies import Form, Text, Whole
-from web.resources import PageForm
+from web.resources import PageForm, visible
 from web.schemas.base import Free, derived, made
 from web.schemas.budgets import BudgetForm, BudgetView
 from web.schemas.runs import LONGEST_TASK
@@ -114,6 +117,16 @@ class SwarmForm(BudgetForm):
     global_timeout_seconds = Whole(
         load_default=1800, validate=validate.Range(60, 3600), metadata={"example": 1800}
     )
+
+
+def refuse_unknown_tasks(orders: Sequence[Mapping[str, Any]]) -> None:
+    """Raise NotFound when one names a project, or a task of it, that the caller does not see."""
+    wanted = {(order["project_id"], order["task_id"]) for order in orders}
+    named = Task.id.in_([task_id for _, task_id in wanted])
+    seen = Task.visible_to(g.principal).select(Task.project, Task.id).where(named)
+    for project_id, task_id in sorted(wanted - set(seen.tuples())):
+        visible(Project, project_id, Project.id)
+        raise Task.missing(task_id)
 
 
 class TasksForm(Form):

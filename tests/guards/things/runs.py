@@ -15,6 +15,7 @@ from tests.beginning import begun
 from tests.conftest import PROJECT
 from tests.guards.things.shipped import AGENT
 from tests.servers.github_pulls import KNOWN
+from tests.web.boards import planted
 
 TASK = {
     "key": "A",
@@ -23,7 +24,18 @@ TASK = {
     "task_id": "T1",
     "execution_prompt": "Do it",
 }
+SWARM = {"agent_id": "eric", "tasks": [TASK]}
+ORDER = {
+    "agent_id": AGENT,
+    "execution_prompt": "x",
+    "project_id": PROJECT,
+    "task_id": "T1",
+}
 BODIES: dict[str, Any] = {
+    "POST /v1/swarm/execute": SWARM,
+    "POST /v1/internal/swarm-execute": SWARM,
+    "POST /v1/spawn-executor/execute": ORDER,
+    "POST /v1/internal/spawn-executor": ORDER,
     "PUT /v1/pipelines/<pipeline_id>": {
         "yaml_content": "id: bugfix\nname: x\nagents: []\nsteps: []"
     },
@@ -40,13 +52,12 @@ def make(owner: FlaskClient, work: Callable[..., int]) -> dict[str, str]:
     work()
     refused(run)
     session, call = (each.get(each.run_id == run) for each in (Session, LlmCall))
-    asked = {"agent_id": "eric", "tasks": [TASK]}
-    swarm = owner.post("/v1/swarm/execute", json=asked).json["swarm_id"]
+    planted(PROJECT, "T1")
+    swarm = owner.post("/v1/swarm/execute", json=SWARM).json["swarm_id"]
     work()
     waiting = owner.post("/v1/runs", json=form).json["id"]
     item = begun(waiting).id
-    order = {"agent_id": AGENT, "execution_prompt": "x", "project_id": "p", "task_id": "T1"}
-    executor = owner.post("/v1/spawn-executor/execute", json=order).json["run_id"]
+    executor = owner.post("/v1/spawn-executor/execute", json=ORDER).json["run_id"]
     made = {"run_id": run, "executor_id": executor, "swarm_id": swarm, "item_id": item}
     made |= {"session_id": session.id, "call_id": call.id}
     return {**made, "step_id": "FIX", "project_id": PROJECT}

@@ -75,8 +75,6 @@ def swarm(shape: str, marker: str) -> dict[str, Any]:
         {
             "key": key,
             "title": f"{key} of {marker}",
-            "project_id": "chaos",
-            "task_id": f"{marker}-{key}",
             "execution_prompt": f"Do it: {marker}",
             "dependencies": dependencies,
             "model": NAME,

@@ -133,6 +133,8 @@ class Load:
 
     def create(self, asked: Asked) -> None:
         """Ask for the run until it is answered, always with the same key."""
+        if asked.kind == SWARM:
+            self._put_on_a_board(asked.form["tasks"])
         asked.asked_at = time.time()
         headers = {"Idempotency-Key": asked.key}
         answer = self._insist("POST", asked.path, json=asked.form, headers=headers)
@@ -147,6 +149,18 @@ class Load:
             if asked.kind != SWARM:
                 self.fresh.append(asked)
         self._plan(asked)
+
+    def _put_on_a_board(self, orders: list[dict[str, Any]]) -> None:
+        """Make a project with a task for each order of a swarm, and name them in the orders."""
+        project = self._made("/v1/projects", name=orders[0]["title"])
+        for order in orders:
+            task = self._made(f"/v1/projects/{project}/tasks", title=order["title"])
+            order |= {"project_id": project, "task_id": task}
+
+    def _made(self, path: str, **form: str) -> str:
+        """The id of what was made for the form; empty when there was no answer in time."""
+        answer = self._insist("POST", path, json=form)
+        return str(answer.json().get("id", "")) if answer is not None else ""
 
     def observe(self, states: dict[str, str]) -> None:
         """Hear how the runs stand: ended ones make room for others."""
