@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes.servers import postmaster, redis_pid
 from workers.local.machine import answers
 from workers.local.postgres import postgres
 from workers.local.running import Running, find
@@ -78,6 +79,11 @@ def using(data: Path) -> list[int]:
     return found
 
 
+def valkey_pid(home: Path) -> int:
+    port, password = (home / "port").read_text(), (home / "password").read_text()
+    return redis_pid(f"redis://:{password}@127.0.0.1:{port}/0")
+
+
 def test_one_command_runs_a_pipeline_and_leaves_nothing_running(tmp_path: Path) -> None:
     done = djinn(tmp_path, "run", "engineering", "Build a REST API for a todo app", *SCRIPTED)
     assert done.returncode == 0, done.stderr
@@ -126,6 +132,23 @@ def test_up_serves_many_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert time.monotonic() - began < 20
     assert not answers(running.url)
     assert using(tmp_path) == []
+
+
+def test_a_run_goes_on_when_our_own_servers_were_killed(tmp_path: Path) -> None:
+    """They are in the care of `up` like all else: nobody has to start them."""
+    plays = '{"default": {"chunks": 40, "delay_ms": 50}}'
+    task = f"Take your time.\n```scripted\n{plays}\n```\n"
+    with process(tmp_path, "up", "--port", "0"):
+        await_up(tmp_path)
+        with process(tmp_path, "run", "bugfix", task, "--json", *SCRIPTED) as run:
+            for line in run.stdout:
+                if json.loads(line)["type"] == "step_started":
+                    break
+            for pid in (postmaster(tmp_path / "data"), valkey_pid(tmp_path / "data/valkey")):
+                os.kill(pid, signal.SIGKILL)
+            told = events(run.stdout.read())
+            assert run.wait(30) == 0
+        assert told[-1]["type"] == "run_complete"
 
 
 def test_an_operators_servers_serve_as_well_as_ours(tmp_path: Path) -> None:

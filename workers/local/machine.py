@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.config import Settings
-from workers.local import procfile
+from workers.local import postgres, procfile, valkey
+from workers.local.charge import Charge, Say
 from workers.local.folder import CannotStart, free_port, held, is_free, last_words, secret
-from workers.local.postgres import postgres
 from workers.local.procfile import Program
 from workers.local.running import Running, announced
-from workers.local.supervisor import Say, Supervisor, run_once
-from workers.local.valkey import valkey
+from workers.local.supervisor import Supervisor, run_once
 
 READY_SECONDS = 60.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -70,7 +69,8 @@ def machine(
         env |= own_keys(settings, data)
         env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")])
         env |= _access(base, settings, say)
-        env |= _servers(settings, data, stack, say)
+        urls, servers = _servers(settings, data, stack, say)
+        env |= urls
         for program in programs:
             if program.name == RELEASE:
                 run_once(program, env, data / "logs")
@@ -79,7 +79,7 @@ def machine(
         env |= where
         env |= {"HOST": settings.host, "PORT": str(_web_port(base, settings.port, say))}
         lasting = [*model, *(program for program in programs if program.name != RELEASE)]
-        supervisor = stack.enter_context(Supervisor(lasting, env, data / "logs", say))
+        supervisor = stack.enter_context(Supervisor(lasting, env, data / "logs", say, servers))
         url = f"http://{_reachable(settings.host)}:{env['PORT']}"
         _await_all(url, where, supervisor)
         running = Running(url, token, os.getpid(), supervisor.pids)
@@ -108,18 +108,22 @@ def _access(base: Mapping[str, str], settings: Settings, say: Say) -> dict[str, 
     return {"AUTH_ENABLED": "false"}
 
 
-def _servers(settings: Settings, data: Path, stack: ExitStack, say: Say) -> dict[str, str]:
-    """Where Postgres and Redis are: the operator's, or our own, started here."""
-    urls = {}
+def _servers(
+    settings: Settings, data: Path, stack: ExitStack, say: Say
+) -> tuple[dict[str, str], list[Charge]]:
+    """Where Postgres and Redis are: the operator's, or our own, started here and to be tended."""
+    ours = {}
     if not settings.database_url:
-        began = time.monotonic()
-        urls["DATABASE_URL"] = stack.enter_context(postgres(data))
-        say(f"Postgres is ready ({time.monotonic() - began:.1f} s)")
+        ours["DATABASE_URL"] = postgres.tended(data)
     if not settings.redis_url:
+        ours["REDIS_URL"] = valkey.tended(data)
+    urls, servers = {}, []
+    for variable, starting in ours.items():
         began = time.monotonic()
-        urls["REDIS_URL"] = stack.enter_context(valkey(data))
-        say(f"Valkey is ready ({time.monotonic() - began:.1f} s)")
-    return urls
+        urls[variable], server = stack.enter_context(starting)
+        servers.append(server)
+        say(f"{server.name} is ready ({time.monotonic() - began:.1f} s)")
+    return urls, servers
 
 
 def _local_model(settings: Settings) -> tuple[list[Program], dict[str, str]]:

@@ -10,12 +10,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg2
 
 from workers.local.binaries import postgres_programs
-from workers.local.children import end, exited
+from workers.local.charge import Charge
+from workers.local.children import exited
 from workers.local.folder import CannotStart, held, last_words, secret, steady_port
 from workers.local.tether import Identity, ordinary_identity, tethered
 
@@ -33,6 +35,13 @@ def postgres(data: Path, programs: Path | None = None) -> Iterator[str]:
     `programs` is the folder of its programs, found when not given. Raises InUse, Missing,
     NoIdentity or CannotStart. The server dies with this process.
     """
+    with tended(data, programs) as (url, _):
+        yield url
+
+
+@contextmanager
+def tended(data: Path, programs: Path | None = None) -> Iterator[tuple[str, Charge]]:
+    """The same for who tends the server: it is started again on its folder and its port."""
     home = data.absolute() / "postgres"
     with held(home):
         programs = programs or postgres_programs()
@@ -43,11 +52,11 @@ def postgres(data: Path, programs: Path | None = None) -> Iterator[str]:
         if not (home / "data" / "PG_VERSION").exists():
             _create(home, programs, identity)
         _clear_stale_pid(home / "data")
-        server, url = _start(home, programs, identity, password)
+        url, server = _start(home, programs, identity, password)
         try:
-            yield url
+            yield url, server
         finally:
-            end(server, FAREWELL)
+            server.stop(FAREWELL)
 
 
 def address(data: Path) -> str:
@@ -89,18 +98,16 @@ def _locale(programs: Path) -> list[str]:
     return ["--locale=C.UTF-8"]
 
 
-def _start(
-    home: Path, programs: Path, identity: Identity, password: str
-) -> tuple[subprocess.Popen[bytes], str]:
+def _start(home: Path, programs: Path, identity: Identity, password: str) -> tuple[str, Charge]:
     for _ in range(3):  # a free port may be taken before the server gets to it
         port = steady_port(home / "port")
-        url = _url(password, port)
+        url, launch = _url(password, port), partial(_launch, home, programs, identity, port)
+        server = Charge("Postgres", home / "log", launch)
         with ExitStack() as leaving:
-            server = _launch(home, programs, identity, port)
-            leaving.callback(end, server, FAREWELL)
-            if _answers(server, url):
+            leaving.callback(server.stop, FAREWELL)
+            if _answers(server.start(), url):
                 leaving.pop_all()  # it stays
-                return server, url
+                return url, server
         (home / "port").unlink(missing_ok=True)
     raise CannotStart(f"Postgres did not start in {home}: {last_words(home / 'log')}")
 

@@ -6,57 +6,49 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from workers.local.children import end, exited
+from workers.local.charge import Charge, Say, ended
+from workers.local.children import exited
 from workers.local.folder import last_words
 from workers.local.procfile import Program
 from workers.local.tether import tethered
 
 STOP_SECONDS = 18.0  # of the twenty we promise; the servers beneath take the rest
-LONGEST_PAUSE = 30.0
-STEADY_SECONDS = 60.0  # a process that ran so long starts again at once
 LOG_LIMIT = 10 * 1024 * 1024
-
-Say = Callable[[str], None]
-
-
-@dataclass
-class Charge:
-    """One program in our care."""
-
-    program: Program
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    failures: int = 0
-    due: float = 0.0
 
 
 class Supervisor:
     """Runs `programs` while its block lasts; call `tend` a few times a second.
 
     Each program writes to `logs`/<name>.log, leads a session of its own and dies with this process.
+    The `servers` beneath run already; they are tended too, and outlast the block.
     Enter the block in a thread that lives as long as the block: children die with it.
     """
 
     def __init__(
-        self, programs: Sequence[Program], env: Mapping[str, str], logs: Path, say: Say
+        self,
+        programs: Sequence[Program],
+        env: Mapping[str, str],
+        logs: Path,
+        say: Say,
+        servers: Sequence[Charge] = (),
     ) -> None:
-        self.env = dict(env)
         self.logs = logs
         self.say = say
+        self.servers = servers
         self.patience = STOP_SECONDS
-        self.charges = [Charge(program) for program in programs]
+        self.charges = [_charge(program, env, logs) for program in programs]
 
     def __enter__(self) -> Self:
         self.logs.mkdir(parents=True, exist_ok=True)
         for charge in self.charges:
-            rotate(self.log_of(charge.program))
-            self._start(charge)
+            rotate(charge.log)
+            charge.start()
         return self
 
     def __exit__(
@@ -75,49 +67,39 @@ class Supervisor:
             time.sleep(0.02)
         for charge in self.charges:
             if charge.process is not None:
-                self._mourn(charge.program, charge.process)
-                end(charge.process)
-                charge.process = None
+                self._mourn(charge.name, charge.process)
+            charge.stop()
 
     @property
     def pids(self) -> dict[str, int]:
         """The process id of each program that is running."""
-        return {c.program.name: c.process.pid for c in self.charges if c.process is not None}
-
-    def log_of(self, program: Program) -> Path:
-        return self.logs / f"{program.name}.log"
+        return {c.name: c.process.pid for c in self.charges if c.process is not None}
 
     def tend(self) -> None:
-        """Look at every program once: notice what ended, start what is due."""
-        now = time.monotonic()
-        for charge in self.charges:
-            if charge.process is None and now >= charge.due:
-                self._start(charge)
-            elif charge.process is not None and exited(charge.process):
-                self._put_off(charge, end(charge.process), now)
+        """Look at everything once: notice what ended, start what is due."""
+        for charge in [*self.servers, *self.charges]:
+            charge.tend(self.say)
 
-    def _put_off(self, charge: Charge, code: int, now: float) -> None:
-        charge.failures = 0 if now - charge.started > STEADY_SECONDS else charge.failures + 1
-        pause = pause_after(charge.failures)
-        charge.process, charge.due = None, now + pause
-        log = self.log_of(charge.program)
-        self.say(f"{charge.program.name} {_ended(code)}; again in {pause:g} s. See {log}")
-
-    def _start(self, charge: Charge) -> None:
-        with self.log_of(charge.program).open("ab") as log:
-            charge.process = subprocess.Popen(
-                tethered(["/bin/sh", "-c", f"exec {charge.program.command}"]),
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        charge.started = time.monotonic()
-
-    def _mourn(self, program: Program, process: subprocess.Popen[bytes]) -> None:
+    def _mourn(self, name: str, process: subprocess.Popen[bytes]) -> None:
         if not exited(process):
-            self.say(f"{program.name} did not stop within {self.patience:g} s and was killed")
+            self.say(f"{name} did not stop within {self.patience:g} s and was killed")
+
+
+def _charge(program: Program, env: Mapping[str, str], logs: Path) -> Charge:
+    log = logs / f"{program.name}.log"
+    return Charge(program.name, log, partial(_launch, program, dict(env), log))
+
+
+def _launch(program: Program, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            tethered(["/bin/sh", "-c", f"exec {program.command}"]),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def run_once(program: Program, env: Mapping[str, str], logs: Path) -> None:
@@ -131,23 +113,14 @@ def run_once(program: Program, env: Mapping[str, str], logs: Path) -> None:
             argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
         ).returncode
     if code:
-        raise ProgramFailed(f"{program.name} {_ended(code)}:\n{last_words(path)}")
+        raise ProgramFailed(f"{program.name} {ended(code)}:\n{last_words(path)}")
 
 
 class ProgramFailed(Exception):
     """A program that must succeed did not."""
 
 
-def pause_after(failures: int) -> float:
-    """Seconds before a program is started again: 0, then 1, 2, 4 ... up to half a minute."""
-    return 0.0 if failures == 0 else min(LONGEST_PAUSE, 2.0 ** (failures - 1))
-
-
 def rotate(log: Path, limit: int = LOG_LIMIT) -> None:
     """Keep one older file when the log has grown large."""
     if log.exists() and log.stat().st_size > limit:
         log.replace(log.with_suffix(".log.1"))
-
-
-def _ended(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -15,7 +16,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from workers.local.binaries import valkey_program
-from workers.local.children import end, exited
+from workers.local.charge import Charge
+from workers.local.children import exited
 from workers.local.folder import CannotStart, held, last_words, secret, steady_port
 from workers.local.tether import tethered
 
@@ -30,26 +32,33 @@ def valkey(data: Path) -> Iterator[str]:
 
     Raises InUse, Missing or CannotStart. The server dies with this process.
     """
+    with tended(data) as (url, _):
+        yield url
+
+
+@contextmanager
+def tended(data: Path) -> Iterator[tuple[str, Charge]]:
+    """The same for who tends the server: it is started again on its folder and its port."""
     home = data.absolute() / "valkey"
     with held(home):
-        server, url = _start(home, valkey_program())
+        url, server = _start(home, valkey_program())
         try:
-            yield url
+            yield url, server
         finally:
-            end(server, FAREWELL)
+            server.stop(FAREWELL)
 
 
-def _start(home: Path, program: Path) -> tuple[subprocess.Popen[bytes], str]:
+def _start(home: Path, program: Path) -> tuple[str, Charge]:
     password = secret(home / "password")
     for _ in range(3):  # a free port may be taken before the server gets to it
         port = steady_port(home / "port")
         _configure(home, port, password)
+        server = Charge("Valkey", home / "log", partial(_launch, home, program))
         with ExitStack() as leaving:
-            server = _launch(home, program)
-            leaving.callback(end, server, FAREWELL)
-            if _answers(server, port, password):
+            leaving.callback(server.stop, FAREWELL)
+            if _answers(server.start(), port, password):
                 leaving.pop_all()  # it stays
-                return server, f"redis://:{password}@127.0.0.1:{port}/0"
+                return f"redis://:{password}@127.0.0.1:{port}/0", server
         (home / "port").unlink(missing_ok=True)
     raise CannotStart(f"Valkey did not start in {home}: {last_words(home / 'log')}")
 

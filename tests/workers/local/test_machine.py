@@ -12,6 +12,8 @@ import psycopg2
 import pytest
 import redis
 
+from tests.processes.servers import postmaster, redis_pid
+from tests.workers.local.test_supervisor import soon
 from workers.local.folder import CannotStart, InUse
 from workers.local.machine import answers, machine
 from workers.local.procfile import Program
@@ -44,24 +46,48 @@ def settings(tmp_path: Path, **more: str) -> dict[str, str]:
     return {**SHELL, **given, **more}
 
 
+def told(data: Path) -> dict[str, str]:
+    """The environment that the worker was given."""
+    lines = (data / "logs/worker.log").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def serve(database: str, broker: str) -> bool:
+    try:
+        psycopg2.connect(database).close()
+        with redis.Redis.from_url(broker, retry=None) as client:
+            return client.ping()
+    except (psycopg2.OperationalError, redis.ConnectionError):
+        return False
+
+
 def test_the_processes_find_servers_and_a_port(tmp_path: Path) -> None:
     said: list[str] = []
     with machine(settings(tmp_path), said.append, [RELEASE, WEB, WORKER]) as up:
         assert answers(up.running.url)
         assert find(tmp_path / "data") == up.running
-        told = dict(
-            line.split("=", 1)
-            for line in (tmp_path / "data/logs/worker.log").read_text().splitlines()
-            if "=" in line
-        )
-        psycopg2.connect(told["DATABASE_URL"]).close()
-        with redis.Redis.from_url(told["REDIS_URL"]) as client:
-            assert client.ping()
-        assert told["ENGINE_INTERNAL_TOKEN"] == up.running.api_key
-        assert told["DJINN_DATA_PATH"] == str(tmp_path / "data")
+        given = told(tmp_path / "data")
+        assert serve(given["DATABASE_URL"], given["REDIS_URL"])
+        assert given["ENGINE_INTERNAL_TOKEN"] == up.running.api_key
+        assert given["DJINN_DATA_PATH"] == str(tmp_path / "data")
     assert find(tmp_path / "data") is None
     assert not answers(up.running.url)
     assert "schema and library are up to date" in said
+
+
+def test_a_server_that_was_killed_is_started_again_where_it_was(tmp_path: Path) -> None:
+    data, said = tmp_path / "data", []
+    with machine(settings(tmp_path), said.append, [WEB, WORKER]) as up:
+        urls = told(data)["DATABASE_URL"], told(data)["REDIS_URL"]
+        for pid in (postmaster(data), redis_pid(urls[1])):
+            os.kill(pid, signal.SIGKILL)
+
+        def is_mended() -> bool:
+            noticed = [line.split()[0] for line in said if "was killed by SIGKILL" in line]
+            return sorted(set(noticed)) == ["Postgres", "Valkey"] and serve(*urls)
+
+        assert soon(is_mended, up.supervisor)
+    assert not serve(*urls)
 
 
 def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path) -> None:

@@ -11,14 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.patience import within
+from workers.local.charge import pause_after
 from workers.local.procfile import BadProcfile, Program, parse, read
-from workers.local.supervisor import (
-    ProgramFailed,
-    Supervisor,
-    pause_after,
-    rotate,
-    run_once,
-)
+from workers.local.supervisor import ProgramFailed, Supervisor, rotate, run_once
 
 ENV = {"PATH": os.defpath, "GREETING": "hello"}
 
