@@ -11,7 +11,7 @@ from workers import boot, broker
 def begun(run_id: str) -> Step:
     """The first step of a run, which waits for somebody."""
     boot.load_performers()
-    broker.perform("runs.advance", run_id, 1)
+    broker.perform("short", "runs.advance", run_id, 1)
     with db.connection_context():
         step: Step = Step.get(Step.run == run_id)
     return step

@@ -362,7 +362,7 @@ def work(settings: Settings, app: Flask) -> Callable[[int], int]:
             if queue == outbox.EVENTS:
                 streams.publish(settings.redis_url, [body])
             else:
-                broker.perform(body["task"], *body["args"], **body["kwargs"])
+                broker.perform(queue, body["task"], *body["args"], **body["kwargs"])
                 done += 1
         return done
 

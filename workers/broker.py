@@ -53,10 +53,11 @@ def performs(task: Task[Any]) -> Callable[[Performer], Performer]:
     return register
 
 
-def perform(name: str, *args: Any, **kwargs: Any) -> None:
+def perform(queue: str, name: str, *args: Any, **kwargs: Any) -> None:
     """Do one asked-for job with a database connection and its name in every log line.
 
-    What raises leaves a row in Postgres, by which it is tried again, before it is acknowledged.
+    What raises leaves a row in Postgres, by which it is tried again on the queue it came by, before
+    it is acknowledged.
     """
     with structlog.contextvars.bound_contextvars(task=name, args=args):
         try:
@@ -64,16 +65,17 @@ def perform(name: str, *args: Any, **kwargs: Any) -> None:
                 PERFORMERS[name](*args, **kwargs)
         except Exception as error:
             log.exception("job failed")
-            _write_down(name, args, kwargs, error)
+            _write_down(queue, name, args, kwargs, repr(error))
             raise
 
 
-def _write_down(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> None:
+def _write_down(
+    queue: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], reason: str
+) -> None:
     """Keep at it while Postgres is away: letting go of the job now would lose it."""
-    queue = TASKS[name].queue if name in TASKS else "short"
     while True:
         try:
-            note(queue, name, args, kwargs, repr(error))
+            note(queue, name, args, kwargs, reason)
             return
         except (peewee.PeeweeException, MaxConnectionsExceeded) as refused:
             log.warning("failure not written down yet", error=str(refused).strip())
@@ -258,7 +260,7 @@ def declare_actors(broker: BellBroker, queue: str) -> None:
 
 def _actor(broker: BellBroker, name: str, queue: str) -> dramatiq.Actor[..., None]:
     def act(*args: Any, **kwargs: Any) -> None:
-        perform(name, *args, **kwargs)
+        perform(queue, name, *args, **kwargs)
 
     made: dramatiq.Actor[..., None] = dramatiq.actor(
         actor_name=name, queue_name=queue, broker=broker

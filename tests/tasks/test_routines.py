@@ -255,7 +255,7 @@ def test_who_dies_after_switching_off_leaves_it_to_a_worker(database: str) -> No
         made.put(enabled=False)
         pulses.withdraw.enqueue(made.id, database_ms())
     for asked in Outbox.select().where(Outbox.queue == "short"):
-        broker.perform(asked.body["task"], *asked.body["args"])
+        broker.perform(asked.queue, asked.body["task"], *asked.body["args"])
     assert Run.get_by_id(run.id).state == runs.CANCELLED
 
 

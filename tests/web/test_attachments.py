@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -231,8 +232,9 @@ def test_bytes_whose_row_was_never_written_are_forgotten(owner: FlaskClient, wor
         ).fetchone()
     assert 3_500_000 < due - time.time() * 1000 < 3_700_000
     with db.connection_context():
-        broker.perform("attachments.forget", key, digest)
-        broker.perform("attachments.forget", survivor["id"], hashlib.sha256(b"hello").hexdigest())
+        forget = partial(broker.perform, "media", "attachments.forget")
+        forget(key, digest)
+        forget(survivor["id"], hashlib.sha256(b"hello").hexdigest())
     assert not stored(key).exists(digest)
     assert owner.get(ONE.format(survivor["id"]) + "/content").data == b"hello"
 

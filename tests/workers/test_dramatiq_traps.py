@@ -126,7 +126,7 @@ def test_a_retry_is_a_row_so_a_refusing_redis_cannot_lose_it(
     """D2: of Dramatiq's middleware, which swallows a retry that Redis refuses, nothing is left."""
     assert not any(isinstance(each, Middleware) for each in BellBroker("redis://x/0").middleware)
     with pytest.raises(RuntimeError):
-        broker.perform("trap", "raise it")
+        broker.perform(QUEUE, "trap", "raise it")
     (row,) = Failure.select()
     assert (row.task, row.tries, row.arguments) == ("trap", 1, {"args": ["raise it"], "kwargs": {}})
     assert row.due_at > row.failed_at
@@ -175,7 +175,7 @@ def test_a_poisonous_job_is_given_up_after_some_tries_and_its_row_stays(
     """D5, D14."""
     for _ in range(failures.MOST_TRIES):
         with pytest.raises(RuntimeError):
-            broker.perform("trap", "raise it")
+            broker.perform(QUEUE, "trap", "raise it")
     (row,) = Failure.select()
     assert (row.tries, row.due_at) == (failures.MOST_TRIES, None)
     assert failures.due() == []
@@ -214,7 +214,7 @@ def test_what_fails_again_and_again_is_not_asked_for_by_sweeps_besides(
         trap.enqueue_once("k", "raise it")
         assert base.db.execute_sql("DELETE FROM outbox").rowcount == 1
         with pytest.raises(RuntimeError):
-            broker.perform("trap", "raise it")
+            broker.perform(QUEUE, "trap", "raise it")
     trap.enqueue_once("k", "raise it")
     trap.enqueue_once("l", "another")
     assert base.db.execute_sql("DELETE FROM outbox").rowcount == 1
@@ -388,6 +388,21 @@ def test_a_failed_job_is_tried_again_and_its_row_goes_with_the_success(
     assert work() == 1
     assert jobs == ["fine now"]
     assert Failure.select().count() == 0
+
+
+def test_a_failed_job_is_tried_again_on_the_queue_where_it_failed(
+    opened: Open, jobs: list[str], database: str
+) -> None:
+    """D14: what executors failed at is not for the hands of agents."""
+    worker = BellWorker(opened(), "executors", 1)
+    worker.start()
+    ask(opened(), "raise it", queue="executors")
+    until(lambda: Failure.select().count() == 1)
+    worker.stop(2000)
+    Failure.update(due_at=0).execute()
+    failure_tasks.ask_again()
+    with base.db.atomic():
+        assert [queue for queue, _ in outbox.take(10)] == ["executors"]
 
 
 def test_a_redis_that_evicts_requests_is_refused(stream: str) -> None:
