@@ -19,7 +19,7 @@ from typing import Self
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField
 
 from models.accounts import LONGEST_EMAIL, LONGEST_NAME
-from models.base import LongText, Moment, database_ms, id_field, now_ms
+from models.base import LongText, Moment, database_ms, db, id_field, now_ms
 from models.errors import Malformed
 from models.lifecycle import StateField, Stateful
 from models.vault import Sealed, Vaulted
@@ -27,6 +27,7 @@ from models.waitlist import Entry
 
 WAITING, SENDING, SENT, FAILED = "waiting", "sending", "sent", "failed"
 OPEN = (WAITING, SENDING)
+SENDER = 0x646A_6D61  # the advisory lock of whoever takes a letter
 LEASE_MS = 120_000  # longer than any conversation with a mail server may take
 FIRST_WAIT_MS, LONGEST_WAIT_MS, MOST_TRIES = 30_000, 3_600_000, 12  # about six hours
 KEPT_MS = 30 * 24 * 3_600_000
@@ -100,10 +101,24 @@ class Letter(Stateful, Vaulted):
 
     @classmethod
     def due(cls) -> Self | None:
-        """The letter that has waited longest of those that may be claimed now."""
-        found = cls.select().where(cls.state.in_(OPEN), cls.due_at <= database_ms())
+        """The letter that has waited longest of those that may be claimed now.
+
+        None while another one is being sent: a mail server that says nothing keeps one of us.
+        """
+        now = database_ms()
+        if cls.select().where(cls.state == SENDING, cls.due_at > now).exists():
+            return None
+        found = cls.select().where(cls.state.in_(OPEN), cls.due_at <= now)
         letter: Self | None = found.order_by(cls.due_at, cls.created_at, cls.id).first()
         return letter
+
+    @classmethod
+    def taken(cls) -> Self | None:
+        """The letter that is due, claimed; None where there is nothing to do now."""
+        with db.atomic():
+            db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (SENDER,))
+            letter = cls.due()
+            return letter.claim() if letter is not None else None
 
     def claim(self) -> Self:
         """Take it, for a while; Conflict when somebody else has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ class MailServer:
     answers: list[str] = field(default_factory=list)  # to the next letters; then it takes them
     refuses_recipients: str = ""
     knows: tuple[str, str] | None = None
+    pause: float = 0.0  # seconds before it answers to a letter
+    now: int = 0  # how many wait for such an answer
+    most: int = 0  # the most that ever did at once
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, _: Any):
         if self.refuses_recipients:
@@ -43,6 +47,10 @@ class MailServer:
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(self.pause)
+        self.now -= 1
         said = self.answers.pop(0) if self.answers else TAKEN
         if said == TAKEN:
             self.letters.append(message_from_bytes(envelope.content, policy=default))

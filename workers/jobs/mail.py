@@ -19,12 +19,8 @@ from workers.broker import performs
 @performs(mail.deliver)
 def deliver() -> None:
     """Deliver the letter that is due, and ask for the next one."""
-    letter = Letter.due()
-    if letter is None:
-        return
-    try:
-        letter.claim()
-    except Conflict:  # another worker was quicker; it asks for the next one
+    letter = Letter.taken()
+    if letter is None:  # or another is on its way: whoever sends it asks for the next one
         return
     try:
         _send(letter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from models.mail import FAILED, SENDING, SENT, WAITING, EmailSettings, Letter
 from models.notifications import Notification
 from tasks import mail as commands
 from tests.servers.mail import MailServer, certificate, mail_server
+from workers import broker
 
 Work = Callable[..., int]
 LOGIN = ("djinn", "correct horse battery staple")
@@ -65,6 +67,18 @@ def test_many_letters_leave_one_after_the_other(post: MailServer, work: Work):
         send(f"{number}@example.org")
     assert work() == 5
     assert sorted(letter["To"][0] for letter in post.letters) == [*"01234"]
+
+
+def test_a_slow_mail_server_keeps_one_worker_however_many_are_asked(post: MailServer, work: Work):
+    post.pause = 0.5
+    for number in range(3):
+        send(f"{number}@example.org")
+    with ThreadPoolExecutor() as threads:
+        for _ in range(3):
+            threads.submit(broker.perform, "short", "mail.deliver")
+    work()
+    assert len(post.letters) == 3
+    assert post.most == 1
 
 
 def test_what_is_refused_for_now_is_the_same_letter_later(post: MailServer, work: Work):
