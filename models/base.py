@@ -32,6 +32,12 @@ SESSION = {
     "client_connection_check_interval": 500,
 }
 
+LINK: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "tcp_user_timeout": 10_000,  # ms; a server that vanished without a word is given up
+}
+
 IDENTIFIER = 128  # the longest id that a client may name
 DEEPEST = 100  # levels of lists and objects in what others send
 
@@ -46,11 +52,9 @@ def connect(url: str, connections: int = 20) -> None:
         max_connections=connections,
         stale_timeout=300,
         timeout=10,
-        connect_timeout=5,
         application_name=f"djinnbot {tag()}",  # by which the sweep sees that this process lives
-        keepalives_idle=30,
-        tcp_user_timeout=10_000,  # ms; a server that vanished without a word is given up
         options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+        **LINK,
     )
 
 

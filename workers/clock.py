@@ -31,7 +31,7 @@ from models import (
     wakes,
     webhooks,
 )
-from models.base import db
+from models.base import LINK, db
 from models.logs import log
 from tasks import attachments as attachment_tasks
 from tasks import chats as chat_tasks
@@ -57,7 +57,6 @@ SILENT_SECONDS = 4  # after which a leader that keeps the lock is deposed
 AGAIN_SECONDS = 1.0  # between two tries to reach a Redis that is away
 SWEPT_SECONDS = 1.0  # how often what was lost is looked for, and the leader speaks
 BEAT_SECONDS = 5.0
-AWAY = (psycopg2.Error, peewee.OperationalError, peewee.InterfaceError)
 UNASKED_MS = 3_000  # work that waits this long without a request is asked for again
 UNTAKEN_MS = 1_000  # the same for what workers take: requests also go to processes that stand still
 
@@ -95,7 +94,7 @@ class Clock:
             processes.leave(me)
 
     def _lead(self, me: processes.Process) -> None:
-        connection = psycopg2.connect(self.database_url, connect_timeout=5)
+        connection = psycopg2.connect(self.database_url, **LINK)
         try:
             connection.autocommit = True
             cursor = connection.cursor()
@@ -166,10 +165,17 @@ def attempt(periodic: Periodic) -> None:
     """
     try:
         periodic.act()
-    except AWAY:
-        raise
-    except Exception:
+    except Exception as error:
+        if _is_away(error):
+            raise
         log.exception("periodic work failed")
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether this says that the database is; a lock that is not to be had, for one, does not."""
+    if isinstance(error, peewee.OperationalError):
+        return bool(db.connection().closed)
+    return isinstance(error, (psycopg2.Error, peewee.InterfaceError))
 
 
 def _leads(cursor: psycopg2.extensions.cursor) -> bool:

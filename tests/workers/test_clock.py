@@ -137,5 +137,51 @@ def test_a_row_that_breaks_periodic_work_does_not_stop_the_clock() -> None:
 
     for of_the_row in (Conflict(), ValueError("a strange moment"), peewee.DataError("too large")):
         clock.attempt(broken_by(of_the_row))
-    with pytest.raises(peewee.OperationalError):
-        clock.attempt(broken_by(peewee.OperationalError("the server is away")))
+    with pytest.raises(peewee.InterfaceError):
+        clock.attempt(broken_by(peewee.InterfaceError("the connection is closed")))
+
+
+def test_a_database_that_is_away_is_heard_of_amid_periodic_work(database: str) -> None:
+    hang_up = "SELECT pg_terminate_backend(pg_backend_pid())"
+    with base.db.connection_context(), pytest.raises(peewee.OperationalError):
+        clock.attempt(clock.Periodic(1, lambda: base.db.execute_sql(hang_up)))
+
+
+def test_a_lock_that_another_holds_keeps_one_duty_waiting_and_the_clock_leads_on(
+    database: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaders: list[object] = []
+
+    def wait_in_vain() -> None:
+        base.db.execute_sql("SET lock_timeout TO 20; DELETE FROM letters")
+
+    def look() -> None:
+        held = """
+            SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+            WHERE locktype = 'advisory' AND objid = %s AND granted AND datname = current_database()
+        """
+        leaders.append(base.db.execute_sql(held, (clock.LEADER,)).fetchone())
+
+    duties = (clock.Periodic(600, wait_in_vain), clock.Periodic(0, look))
+    monkeypatch.setattr(clock, "PERIODIC", duties)
+    with closing(psycopg2.connect(database)) as holder:
+        holder.cursor().execute("LOCK TABLE letters")
+        with ticking(database, stream):
+            until(lambda: len(leaders) > 1)
+    assert len(set(leaders)) == 1
+
+
+def test_a_clock_gives_a_database_up_that_vanished_without_a_word(
+    database: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing on this machine vanishes so: what libpq was told has to do."""
+    links = []
+
+    def look(made: clock.Clock, connection: psycopg2.extensions.connection, me: object) -> None:
+        links.append(connection.info.dsn_parameters)
+        made.stopping.set()
+
+    monkeypatch.setattr(clock.Clock, "_work", look)
+    with ticking(database, stream):
+        until(lambda: bool(links))
+    assert links[0]["tcp_user_timeout"] == "10000"
