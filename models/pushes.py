@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Self
 
 from peewee import CharField, ForeignKeyField, IntegerField
@@ -14,6 +15,7 @@ from models.base import (
     Moment,
     Touched,
     database_ms,
+    db,
     id_field,
     now_ms,
 )
@@ -21,7 +23,7 @@ from models.board import LONGEST_BRANCH
 from models.lifecycle import StateField, Stateful
 from models.principals import Principal
 from models.projects import Project
-from models.runs import Run
+from models.runs import ACTIVE, Run
 
 QUEUED, PUSHED, REFUSED = "queued", "pushed", "refused"
 IN_HAND_MS = 25 * 60 * 1000  # how long whoever takes a push may be at it
@@ -99,6 +101,19 @@ _TAKE = f"""
     UPDATE pushes SET tries = tries + 1, due_at = {CLOCK} + %s, updated_at = {CLOCK}
     WHERE id = %s AND state = 'queued' RETURNING *
 """  # noqa: S608
+
+
+_NEEDED = """
+    SELECT id FROM runs WHERE id = ANY(%s) AND (state = ANY(%s) OR NOT EXISTS (
+        SELECT FROM pushes WHERE run_id = runs.id AND pushes.state = 'pushed'
+            AND commit = workspace_commit))
+"""
+
+
+def needing_files(run_ids: Collection[str]) -> set[str]:
+    """Those of these runs that are not over, or whose work nobody else can reach."""
+    rows = db.now(_NEEDED, (list(run_ids), list(ACTIVE)))
+    return {run_id for (run_id,) in rows}
 
 
 def overdue() -> list[str]:

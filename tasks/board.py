@@ -158,7 +158,7 @@ def leave_workspace(task: Task, agent_id: str | None) -> None:
     with db.atomic():
         desk = Desk(task.project_id)
         for run_id in board.ended_runs(task.id):
-            runs.remove_workspace.enqueue(run_id)
+            runs.remove_workspace.enqueue_twice(run_id)
         desk.tell("task_workspace_remove_requested", agentId=agent_id, taskId=task.id)
 
 

@@ -80,7 +80,7 @@ def pause(run: Run, reached: Reached) -> None:
     run.record((REACHED, {"stepId": run.current_step or "", **told(run, reached)}))
     run.announce_state()
     if run.kind == runs.EXECUTOR and run.parent_id is not None:
-        pass_on.enqueue(run.id)
+        pass_on.enqueue_twice(run.id)
 
 
 def tell_planner(run_id: str) -> None:

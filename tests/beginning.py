@@ -17,6 +17,13 @@ def begun(run_id: str) -> Step:
     return step
 
 
+def lose_what_was_asked() -> None:
+    """As when Redis was emptied; what is asked for twice is due for the second time."""
+    with db.connection_context():
+        Outbox.delete().where(Outbox.due_at == 0).execute()
+        Outbox.update(due_at=0).execute()
+
+
 def keep_waiting() -> None:
     """Lose what agents and executors have been asked so far."""
     with db.connection_context():

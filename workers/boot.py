@@ -22,6 +22,7 @@ GRACE_SECONDS = 8.0  # in which acts under way may come to their end
 DRAIN_MS = 15_000
 LIMIT_SECONDS = 19.0  # platforms kill after 30 s; we promise 20
 SPARE_CONNECTIONS = 4  # beside those of the threads: leases, heartbeats
+TIDY_SECONDS = 60.0
 
 
 def connect(least: int = 0) -> Settings:
@@ -88,8 +89,10 @@ def worker(queues: list[str], threads: int | None = None) -> int:
         me = processes.register("worker", queues)
     pools.start()
     log.info("worker ready", queues=queues, threads=threads)
-    if {"agents", "executors", "chats"} & set(queues) and chosen.sandbox == "unsafe-local":
-        log.warning("SANDBOX=unsafe-local: agents' commands run unconfined, with my rights")
+    if {"agents", "executors", "chats"} & set(queues):
+        threading.Thread(target=_tidy, args=(stopping,), daemon=True).start()
+        if chosen.sandbox == "unsafe-local":
+            log.warning("SANDBOX=unsafe-local: agents' commands run unconfined, with my rights")
     beating = threading.Thread(target=_beat, args=(me, stopping), daemon=True)
     beating.start()
     deaf: list[str] = []
@@ -124,6 +127,18 @@ def _beat(me: processes.Process, stopping: threading.Event) -> None:
                 processes.heartbeat(me)
         except peewee.PeeweeException as error:
             log.warning("heartbeat missed", error=str(error).strip())
+
+
+def _tidy(stopping: threading.Event) -> None:
+    import peewee
+
+    from workers.jobs.runs import tidy
+
+    while not stopping.wait(TIDY_SECONDS):
+        try:
+            tidy()
+        except peewee.PeeweeException as error:
+            log.warning("folders not tidied", error=str(error).strip())
 
 
 def _told_to_stop() -> threading.Event:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from models import pushes
 from models.base import database_ms, db
 from models.config import settings
+from models.logs import log
 from models.runs import Run
 from tasks import runs
 from tasks.steps import ask_for
@@ -12,6 +14,7 @@ from workers.broker import performs
 from workers.claiming import take
 from workers.jobs.steps import carry_out
 from workers.pipelines import conduct
+from workers.workspaces import folders
 
 AGAIN_MS = 30_000
 
@@ -58,3 +61,19 @@ def remove_workspace(run_id: str) -> None:
         workspaces.remove(settings().data / "workspaces", run_id)
     except workspaces.Busy:  # a cancelled step has not let go of it yet
         runs.remove_workspace.enqueue_at(database_ms() + AGAIN_MS, run_id)
+
+
+def tidy() -> None:
+    """Delete what this machine keeps of runs that are gone, or over and pushed.
+
+    Whoever pushes or deletes them need not be where they were at work.
+    """
+    root = settings().data / "workspaces"
+    kept = folders.names(root)
+    with db.connection_context():
+        idle = kept - pushes.needing_files(kept)
+    for run_id in idle:
+        try:
+            workspaces.remove(root, run_id)
+        except (workspaces.WorkspaceError, OSError) as error:
+            log.info("folder not removed yet", run=run_id, error=str(error))

@@ -39,6 +39,11 @@ def of_run(root: Path, run_id: str) -> list[Path]:
     return [first, *sorted(others)]
 
 
+def names(root: Path) -> set[str]:
+    """The runs (and the pushes and merges under way, or left by the dead) with folders here."""
+    return {found.stem.partition("~")[0] for found in root.glob("*.lock")}
+
+
 def remove(folder: Path) -> None:
     """Delete the folder and its lock's file; raises Busy when another process holds it."""
     lock = locks.acquire(lock_of(folder), PATIENCE)

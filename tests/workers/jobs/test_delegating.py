@@ -23,7 +23,7 @@ from tasks import budgets as budget_commands
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
 from tasks import swarms as swarm_commands
-from tests.beginning import keep_waiting
+from tests.beginning import keep_waiting, lose_what_was_asked
 from tests.processes.product import scripted
 from workers import clock
 
@@ -171,6 +171,20 @@ def test_a_planner_whose_executor_has_no_budget_left_says_so_and_goes_on_when_th
     work()
     assert over(run).state == runs.COMPLETED
     assert breaches(0) == []
+
+
+def test_a_planner_hears_of_a_paused_executor_although_redis_forgot_the_word(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    run = plan(executor_for("A"))
+    perform(work, lambda: waiting() is not None)
+    limited(run, 1)
+    paused = Run.select().where((Run.kind == runs.EXECUTOR) & (Run.state == runs.PAUSED))
+    perform(work, paused.exists)
+    lose_what_was_asked()
+    work()
+    (heard,) = happened(run, budget_commands.REACHED)
+    assert heard["pausedRunId"] == paused.get().id
 
 
 def limited(run: Run, tokens: int | None) -> None:

@@ -23,6 +23,7 @@ from models.runs import Run
 from models.steps import Step
 from tasks import pull_requests as pull_request_tasks
 from tasks import pushes as push_tasks
+from tests.beginning import lose_what_was_asked
 from tests.processes.product import scripted
 from tests.workers.jobs.dying import die, expire
 from tests.workers.jobs.hosting import Hosted
@@ -100,6 +101,24 @@ def test_a_push_that_is_refused_is_told_on_the_task_and_its_files_stay(
     todo.work()
     assert todo.crew.task(task)["metadata"]["push"]["state"] == "pushed"
     assert not folder(settings, run).exists()
+
+
+def test_files_go_from_the_machine_that_has_them_whoever_pushes_or_deletes(
+    todo: Hosted, settings: Settings
+):
+    hook = todo.hook("pre-receive", "exit 1")
+    first, second = [todo.executed(todo.crew.add(title)) for title in ("One", "Two")]
+    run_jobs.tidy()
+    assert folder(settings, first).exists()  # it has what nobody else can reach
+    hook.unlink()
+    with db.connection_context():
+        push_tasks.again(todo.push(first))
+    jobs.push(todo.push(first).id)  # another machine looks for the folder
+    todo.crew.client.delete(f"/v1/runs/{second}")
+    lose_what_was_asked()
+    run_jobs.tidy()
+    assert not folder(settings, first).exists()
+    assert not folder(settings, second).exists()
 
 
 def test_only_what_was_refused_is_pushed_again_and_once(todo: Hosted):
@@ -353,6 +372,7 @@ def test_who_is_done_with_a_task_has_the_folders_of_its_runs_removed(
     assert answer["worktree_path"] == str(folder(settings, run) / "tree")
     removed = todo.crew.client.delete(path, query_string={"agent_id": "yukihiro"}).json
     assert removed["status"] == "remove_requested"
+    lose_what_was_asked()
     todo.work()
     assert not folder(settings, run).exists()
     answer = todo.crew.client.post(path, json={"agentId": "yukihiro"}).json
