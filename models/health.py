@@ -8,7 +8,7 @@ import peewee
 from peewee import SQL, fn
 from playhouse.pool import MaxConnectionsExceeded
 
-from models import outbox, processes, runs, streams
+from models import processes, runs, streams, waiting
 from models.agents import Agent
 from models.base import db, now_ms
 from models.config import Settings
@@ -40,7 +40,7 @@ def figures() -> dict[str, Any] | None:
             "completed_runs_last_hour": count,
             "avg_duration": spoken(average),
             "workers": processes.alive("worker"),
-            "queue_depth": outbox.Outbox.select().count(),
+            "queue_depth": sum(late.number for late in waiting.forgotten(0).values()),
         }
     except UNREACHABLE as error:
         log.info("database does not answer", error=str(error).strip())

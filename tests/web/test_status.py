@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
-from models import processes
+from models import outbox, processes
 from models.base import db
 from models.config import Settings
 from models.health import figures, spoken
+from models.outbox import Outbox
 from models.runs import Run
 from tests.patience import within
 from web import create_app
@@ -25,8 +26,16 @@ def test_status_is_public_and_counts(nobody: FlaskClient, owner: FlaskClient):
     assert told["redis_connected"] and told["database_connected"]
     assert (told["total_pipelines"], told["total_agents"]) == (8, 11)
     assert told["workers"] == 1
-    assert told["queue_depth"] > 0
+    assert told["queue_depth"] == 1
     assert told["avg_duration"] == "0s"
+
+
+def test_a_run_that_waits_for_a_worker_is_counted_wherever_its_request_is(owner: FlaskClient):
+    owner.post("/v1/runs", json={"pipeline_id": "bugfix", "task": "x"})
+    with db.connection_context():
+        Outbox.delete().execute()  # Redis has it now
+        outbox.ask_later("short", {"task": "in a minute"}, 60_000)
+        assert figures()["queue_depth"] == 1
 
 
 def test_status_is_remembered_for_a_moment(
