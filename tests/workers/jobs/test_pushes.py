@@ -21,6 +21,7 @@ from models.projects import ProjectMember
 from models.pushes import IN_HAND_MS, Push
 from models.runs import Run
 from models.steps import Step
+from tasks import executors
 from tasks import pull_requests as pull_request_tasks
 from tasks import pushes as push_tasks
 from tests.beginning import lose_what_was_asked
@@ -245,10 +246,8 @@ def test_a_run_that_only_bears_the_label_of_a_project_gets_and_brings_nothing(
     todo: Hosted, stranger: FlaskClient, teammate: FlaskClient
 ):
     order = {"agent_id": "yukihiro", "project_id": todo.crew.id, "task_id": "T1"}
-    run = stranger.post(
-        "/v1/spawn-executor/execute", json={**order, "execution_prompt": "Look around"}
-    ).json["run_id"]
     with db.connection_context():
+        run = executors.spawn("usr_stranger", {**order, "execution_prompt": "Look around"}).id
         about = Run.get_by_id(run)
         assert origin_for(about.project_id, about.owner_id) is None
         assert origin_for(todo.crew.id, about.owner_id) is None
