@@ -49,7 +49,8 @@ def note(
         )
         INSERT INTO outbox (queue, body, due_at)
         SELECT %(queue)s, jsonb_build_object(
-            'run', %(run)s, 'seq', NULL, 'owner', %(owner)s, 'project', NULL,
+            'run', %(run)s, 'seq', NULL, 'owner', %(owner)s,
+            'project', (SELECT project_id FROM runs WHERE id = %(run)s),
             'type', 'activity', 'at', %(at)s, 'data', jsonb_build_object(
                 'agentId', %(agent)s, 'id', id::text, 'activityType', type,
                 'data', {outbox.STREAMED})), 0

@@ -73,6 +73,21 @@ def test_a_member_hears_it_again_from_the_past(teammate: FlaskClient, ours: str,
 
 
 def test_who_joins_hears_of_the_project_without_connecting_anew(
+@pytest.mark.parametrize(
+    ("path", "first"),
+    [("/v1/events/activity/yukihiro", 2), ("/v1/events/sessions", 0), ("/v1/events/events", 0)],
+)
+def test_a_member_hears_what_agents_do_in_the_project(
+    owner: FlaskClient, teammate: FlaskClient, work: Work, path: str, first: int
+):
+    with listening(teammate, path) as frames:
+        for _ in range(1 + first):
+            next(frames)
+        owner.post("/v1/runs", json=OF_THE_PROJECT)
+        work()
+        assert messages(frames, 1)[0].data["agentId"] == "yukihiro"
+
+
     stranger: FlaskClient, owner: FlaskClient, ours: str, settings: Settings, app: Flask
 ):
     with listening(stranger, "/v1/events/stream") as frames:
