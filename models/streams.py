@@ -15,9 +15,21 @@ from models.base import encoded
 from models.logs import log
 
 KEY = "djinn:events"
+TOLD = "djinn:told"  # what was published once: as many digests as there are entries
 KEPT = 10_000  # entries, about
 FIELD = b"e"
 PROMPT = 0.2  # seconds a probe waits
+PUBLISH_ONCE = """
+local kept, field = tonumber(ARGV[1]), ARGV[2]
+for place = 3, #ARGV do
+    local digest = redis.sha1hex(ARGV[place])
+    if not redis.call('zscore', KEYS[2], digest) then
+        local entry = redis.call('xadd', KEYS[1], 'maxlen', '~', kept, '*', field, ARGV[place])
+        redis.call('zadd', KEYS[2], string.match(entry, '%d+'), digest)
+    end
+end
+redis.call('zremrangebyrank', KEYS[2], 0, -kept - 1)
+"""
 
 
 @cache
@@ -55,6 +67,12 @@ def publish(url: str, bodies: Iterable[Mapping[str, Any]]) -> None:
     for body in bodies:
         append(pipeline, body)
     pipeline.execute()
+
+
+def publish_once(url: str, bodies: Iterable[Mapping[str, Any]]) -> None:
+    """Append those bodies that are not there yet: one that comes again has been sent again."""
+    told: list[int | bytes] = [KEPT, FIELD, *map(encoded, bodies)]
+    client(url).register_script(PUBLISH_ONCE)([KEY, TOLD], told)
 
 
 def append(pipeline: Any, body: Mapping[str, Any]) -> None:

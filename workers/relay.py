@@ -1,7 +1,7 @@
 """The relay: hands what committed to the broker and the streams, in order.
 
 Rows are deleted in the transaction that saw them sent. A crash in between sends some twice, never
-none; jobs are idempotent and stream readers know the numbers, so twice does no harm.
+none; jobs are idempotent and the streams know what they were told, so twice does no harm.
 """
 
 from __future__ import annotations
@@ -38,4 +38,4 @@ class Relay:
         for queue, asked in bodies.items():
             self.broker.send(queue, asked)
         if happened:
-            streams.publish(self.redis_url, happened)
+            streams.publish_once(self.redis_url, happened)

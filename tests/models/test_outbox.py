@@ -104,6 +104,31 @@ def test_events_go_to_the_stream_and_jobs_to_the_broker(database: str, stream: s
     assert (body["type"], body["owner"], body["seq"]) == ("run_deleted", "usr_anna", None)
 
 
+def test_a_relay_that_dies_before_it_commits_tells_the_streams_nothing_twice(
+    database: str, stream: str
+) -> None:
+    relay = Relay(stream, BellBroker(stream))
+    events.announce("usr_anna", ("run_deleted", {"runId": "run_1"}))
+    with pytest.raises(RuntimeError), base.db.atomic():
+        assert relay.pass_on() == 1
+        raise RuntimeError("the process dies here")
+    events.announce("usr_anna", ("run_deleted", {"runId": "run_2"}))
+    assert relay.pass_on() == 2
+    told = streams.decoded(streams.client(stream).xrange(streams.KEY))
+    assert [body["run"] for body in told] == ["run_1", "run_2"]
+
+
+def test_the_streams_remember_no_more_than_they_keep(
+    stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "KEPT", 2)
+    for number in (1, 2, 3, 2, 1):
+        streams.publish_once(stream, [{"n": number}])
+    told = streams.decoded(streams.client(stream).xrange(streams.KEY))
+    assert [body["n"] for body in told] == [1, 2, 3, 1]
+    assert streams.client(stream).zcard(streams.TOLD) == 2
+
+
 def test_no_number_and_no_nesting_that_is_told_holds_up_the_rest(
     database: str, stream: str
 ) -> None:
