@@ -13,7 +13,7 @@ import select
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, Protocol
 
 from gevent import monkey
@@ -22,7 +22,7 @@ from models.logs import log
 from models.principals import Principal
 from web import frames
 from web.connections import HELD_FRAMES, Connection
-from web.items import Item
+from web.items import Item, Topic
 
 CATCHERS = 4  # who are behind are served so many at a time
 TICK_SECONDS = 0.1
@@ -32,9 +32,10 @@ FAREWELL = frames.comment("the server restarts; connect again with Last-Event-ID
 
 
 class Stream(Protocol):
-    """What one client follows and how far it has got; what follows everything also `sees`."""
+    """What one client follows and how far it has got."""
 
     topic: str | None  # a run, or everything
+    topics: Collection[Topic]  # what it hears of; once it has joined, only `follow` changes them
     principal: Principal
     seq: int  # the last numbered event that was sent
     behind: bool  # it needs what only Postgres or Redis can tell
@@ -79,7 +80,7 @@ class Audience:
     def __init__(self) -> None:
         self.beat_seconds = 15.0  # how often a client hears that it is still connected
         self.lock = threading.Lock()
-        self.topics: dict[str | None, set[Listener]] = {}
+        self._by_topic: dict[Topic, set[Listener]] = {}
         self._by_fd: dict[int, Listener] = {}
         self._epoll: Any = None
         self._beating: deque[Listener] = deque()
@@ -93,7 +94,7 @@ class Audience:
         """Follow from this moment on, beginning with `opening` and what the stream has missed."""
         with self.lock:
             connection = listener.connection
-            self.topics.setdefault(listener.stream.topic, set()).add(listener)
+            self._enter(listener)
             self._by_fd[connection.fd] = listener
             if self._epoll is None:
                 self._epoll = monkey.get_original("select", "epoll")()
@@ -112,23 +113,28 @@ class Audience:
         with self.lock:
             return list(self._by_fd.values())
 
-    def open_streams(self) -> list[Any]:
-        """Those of everything."""
+    def hearing(self, topics: Iterable[Topic]) -> set[Listener]:
+        """Who hears of any of these."""
         with self.lock:
-            return [one.stream for one in self.topics.get(None, ())]
+            return self._hearing(topics)
+
+    def follow(self, listener: Listener, topics: Collection[Topic]) -> None:
+        """Have one hear of these topics from now on."""
+        with self.lock:
+            if listener.here:
+                self._forget(listener)
+                listener.stream.topics = topics
+                self._enter(listener)
 
     def hand_out(self, items: Iterable[Item]) -> None:
         """Let everybody hear who follows."""
         with self.lock:
-            touched: dict[Listener, None] = {}
-            everything = self.topics.get(None, ())
+            touched: set[Listener] = set()
             for item in items:
-                for listener in everything:
+                hearing = self._hearing(item.topics)
+                for listener in hearing:
                     self._hear(listener, item)
-                    touched[listener] = None
-                for listener in self.topics.get(item.topic, ()) if item.topic else ():
-                    self._hear(listener, item)
-                    touched[listener] = None
+                touched |= hearing
             for listener in touched:
                 self._push(listener)
 
@@ -147,6 +153,19 @@ class Audience:
                     listener.connection.send(word)
                     listener.connection.flush()
                     self._leave(listener)
+
+    def _enter(self, listener: Listener) -> None:
+        for topic in listener.stream.topics:
+            self._by_topic.setdefault(topic, set()).add(listener)
+
+    def _forget(self, listener: Listener) -> None:
+        for topic in listener.stream.topics:
+            self._by_topic[topic].discard(listener)
+            if not self._by_topic[topic]:
+                del self._by_topic[topic]
+
+    def _hearing(self, topics: Iterable[Topic]) -> set[Listener]:
+        return set[Listener]().union(*(self._by_topic.get(topic, ()) for topic in topics))
 
     def _hear(self, listener: Listener, item: Item) -> None:
         stream = listener.stream
@@ -288,12 +307,9 @@ class Audience:
     def _leave(self, listener: Listener) -> None:
         if not listener.here:
             return
-        topic, fd = listener.stream.topic, listener.connection.fd
-        self.topics[topic].discard(listener)
-        if not self.topics[topic]:
-            del self.topics[topic]
-        del self._by_fd[fd]
-        self._epoll.unregister(fd)
+        self._forget(listener)
+        del self._by_fd[listener.connection.fd]
+        self._epoll.unregister(listener.connection.fd)
         listener.connection.close()
         listener.held = []
 

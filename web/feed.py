@@ -19,7 +19,7 @@ from models.principals import Principal
 from models.projects import memberships, outsiders
 from models.runs import Run
 from web.audience import FAREWELL, Audience, Listener, Stream
-from web.items import GAP, NUDGE, Item, items_of
+from web.items import GAP, NUDGE, OPEN, Item, items_of, shown
 from web.positions import START, Entry, entry_of, written
 
 MOST = 10_000  # listeners in one process
@@ -165,12 +165,10 @@ class Feed:
 
     def _count_for(self, items: list[Item]) -> None:
         """Some events tell their readers how many runs are running."""
-        bodies = [item.body for item in items if item.body and item.body["type"] in COUNTED]
-        if not bodies:
-            return
-        told = [one for one in self.audience.open_streams() if any(map(one.sees, bodies))]
+        counted = [item for item in items if item.body and item.body["type"] in COUNTED]
+        hearing = self.audience.hearing({topic for item in counted for topic in item.topics})
         try:
-            self.count_for([one.principal for one in told])
+            self.count_for([one.stream.principal for one in hearing if not one.stream.topic])
         except AWAY as error:
             log.warning("runs not counted", error=str(error).strip())
 
@@ -231,11 +229,14 @@ class Feed:
 
     def _follow_projects(self) -> None:
         """Streams of everything show the projects that their callers work on by now."""
-        opened = self.audience.open_streams()
+        opened = self.audience.hearing([OPEN])
         with db.connection_context():
-            joined = memberships(list({one.principal.id for one in opened}))
+            joined = memberships(list({one.stream.principal.id for one in opened}))
         for one in opened:
-            one.projects = joined.get(one.principal.id, frozenset())
+            who = one.stream.principal
+            topics = shown(who, joined.get(who.id, ()))
+            if topics != one.stream.topics:
+                self.audience.follow(one, topics)
 
 
 def swarm_of(listener: Listener) -> str:

@@ -5,7 +5,7 @@ How to declare a stream of your own: `of_everything(form, Channel(...))`; see `C
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from web import frames
 from web.feed import AWAY, COUNTED, Feed
 from web.handover import Streaming
 from web.history import legacy_names, named
-from web.items import GAP, Item, Payload, payload_of
+from web.items import GAP, RUN, Item, Payload, Topic, payload_of, shown
 from web.positions import START, Entry, RunPosition, entry_position, run_position, written
 
 BATCH = 1_000  # events fetched at a time
@@ -93,6 +93,7 @@ class RunStream:
         self.feed = source
         self.principal = principal
         self.topic: str | None = run.id
+        self.topics: Collection[Topic] = ((RUN, run.id),)
         self.legacy = False
         self.follow = False  # stays after the end
         self.seq: int = run.event_seq if start.seq is None else start.seq
@@ -164,7 +165,7 @@ class RunStream:
         except redis.RedisError as error:
             log.info("replay without text", error=str(error))
             return []
-        return [item for item in items if item.topic == self.topic]
+        return [item for item in items if (RUN, self.topic) in item.topics]
 
     def _batch(self) -> bytes:
         """The next events that Postgres has beyond `seq`; finds whether more, or nothing, comes."""
@@ -201,6 +202,7 @@ class OpenStream:
         self.feed = source
         self.principal = principal
         self.topic: str | None = None
+        self.topics = shown(principal, memberships([principal.id]).get(principal.id, ()))
         self.legacy = False
         self.seq = 0  # nothing here is numbered
         self.entry: Entry = START
@@ -210,7 +212,6 @@ class OpenStream:
         self._channel = channel
         self._opened = False
         self._start = start  # where a replay begins; None: from now on
-        self.projects = memberships([principal.id]).get(principal.id, frozenset())
 
     def deliver(self, item: Item) -> bytes:
         """The frame for one item, if the caller may see it and wants it."""
@@ -222,12 +223,7 @@ class OpenStream:
         if item.entry <= self.entry:
             return b""
         self.entry = item.entry
-        return self._framed(body, written(item.entry)) if self.sees(body) else b""
-
-    def sees(self, body: Payload) -> bool:
-        """Whether it is the caller's, or of a project they work on; admins see everything."""
-        mine = body["owner"] == self.principal.id or body.get("project") in self.projects
-        return mine or self.principal.is_admin
+        return self._framed(body, written(item.entry)) if self._sees(item) else b""
 
     def place(self) -> Hashable:
         """Nobody else's."""
@@ -261,6 +257,10 @@ class OpenStream:
             self.behind = False
             self.over = self.over or not self._opened  # it comes again
         return b"".join(pieces)
+
+    def _sees(self, item: Item) -> bool:
+        """Whether it is the caller's, or of a project they work on; admins see everything."""
+        return any(topic in self.topics for topic in item.topics)
 
     def _open(self) -> list[bytes]:
         with db.connection_context():

@@ -19,6 +19,7 @@ from tests.conftest import PROJECT
 from tests.processes.product import until
 from tests.web.listening import kinds, listening, messages
 from tests.web.people import Person
+from web import items
 from web.audience import Listener
 from web.feed import Feed
 
@@ -72,7 +73,6 @@ def test_a_member_hears_it_again_from_the_past(teammate: FlaskClient, ours: str,
         assert messages(frames, 1)[0].data["runId"] == ours
 
 
-def test_who_joins_hears_of_the_project_without_connecting_anew(
 @pytest.mark.parametrize(
     ("path", "first"),
     [("/v1/events/activity/yukihiro", 2), ("/v1/events/sessions", 0), ("/v1/events/events", 0)],
@@ -88,14 +88,15 @@ def test_a_member_hears_what_agents_do_in_the_project(
         assert messages(frames, 1)[0].data["agentId"] == "yukihiro"
 
 
+def test_who_joins_hears_of_the_project_without_connecting_anew(
     stranger: FlaskClient, owner: FlaskClient, ours: str, settings: Settings, app: Flask
 ):
     with listening(stranger, "/v1/events/stream") as frames:
         next(frames)
         with db.connection_context():
             ProjectMember(project_id=PROJECT, user_id="usr_stranger").add()
-        (stream,) = app.extensions["feed"].audience.open_streams()
-        until(lambda: PROJECT in stream.projects)
+        (listener,) = app.extensions["feed"].audience.listeners()
+        until(lambda: (items.PROJECT, PROJECT) in listener.stream.topics)
         told = events.loose("usr_owner", "agent_message", {"runId": ours}, PROJECT)
         streams.publish(settings.redis_url, [told])
         assert kinds(messages(frames, 1)) == ["agent_message"]
@@ -113,9 +114,9 @@ def test_who_leaves_hears_no_more_of_the_project(
 ):
     with listening(teammate, "/v1/events/stream") as frames:
         next(frames)
-        (stream,) = app.extensions["feed"].audience.open_streams()
+        (listener,) = app.extensions["feed"].audience.listeners()
         leave()
-        until(lambda: not stream.projects)
+        until(lambda: (items.PROJECT, PROJECT) not in listener.stream.topics)
         mine = events.loose("usr_teammate", "agent_message", {"message": "mine"})
         theirs = events.loose("usr_owner", "agent_message", {"runId": ours}, PROJECT)
         streams.publish(settings.redis_url, [theirs, mine])
