@@ -134,26 +134,26 @@ class Feed:
             return self._turn is turn
 
     def _read(self, turn: object) -> None:
-        broken = False
+        unheard = self._position is None  # what happened since the first one listens
         while self._goes_on(turn):
-            if self._position is None:
-                self._pin()
             try:
-                if self._deaf and self._position and (broken or not self.holds(self._position)):
+                if self._position is None:
+                    self._position = self.newest()
+                if unheard or (self._deaf and not self.holds(self._position)):
                     self.audience.hand_out([GAP])
-                self._deaf = broken = False
-                self._read_on(turn)
+                self._deaf = unheard = False
+                self._read_on(turn, self._position)
             except redis.RedisError as error:
                 log.warning("live stream interrupted", error=str(error))
                 self._deaf = True
                 time.sleep(1)
             except Exception:  # everybody else may not go deaf of what somebody cannot read
                 log.exception("live stream broke")
-                self._deaf = broken = True
+                self._deaf = unheard = True
                 time.sleep(1)
 
-    def _read_on(self, turn: object) -> None:
-        position = {streams.KEY: written(self._position or START)}
+    def _read_on(self, turn: object, since: Entry) -> None:
+        position = {streams.KEY: written(since)}
         for _, entries in self._client().xread(position, count=READ, block=BLOCK_MS) or []:
             if not self._goes_on(turn):
                 return
@@ -167,6 +167,8 @@ class Feed:
         """Some events tell their readers how many runs are running."""
         counted = [item for item in items if item.body and item.body["type"] in COUNTED]
         hearing = self.audience.hearing({topic for item in counted for topic in item.topics})
+            if len(entries) == READ and not self.holds(since):  # so late that some were gone
+                self.audience.hand_out([GAP])
         try:
             self.count_for([one.stream.principal for one in hearing if not one.stream.topic])
         except AWAY as error:

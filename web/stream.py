@@ -270,14 +270,14 @@ class OpenStream:
         return pieces
 
     def _replayed(self, start: Entry) -> list[bytes]:
-        """A batch; older positions are told of a gap."""
+        """A batch; it begins with a gap where what came before is too old or is gone."""
         pieces = []
         earliest = (now_ms() - REPLAYED_MS, 0)
-        if self.entry == START and start != START:
-            if start < earliest or not self.feed.holds(start):
-                pieces.append(self._gap(start))
-            self.entry = max(start, earliest)
-        items = self.feed.since(max(self.entry, earliest), BATCH)
+        since = max(self.entry, start)
+        self.entry = max(since, earliest)
+        items = self.feed.since(self.entry, BATCH)
+        if since != START and (since < earliest or not self.feed.holds(since)):
+            pieces.append(self._gap(since))
         if items and self._channel.shape is None:
             self.feed.count_for([self.principal])
         pieces += [self.deliver(item) for item in items]

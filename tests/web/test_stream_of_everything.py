@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import peewee
+import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -15,11 +17,13 @@ from models.config import Settings
 from models.principals import Principal
 from models.runs import Run
 from tests.beginning import keep_waiting
+from tests.processes.product import until
 from tests.web.listening import Frame, kinds, listening, messages, read
 from web.connections import HELD_FRAMES
-from web.feed import Feed
+from web.feed import READ, Feed
 from web.items import Item
-from web.stream import Channel, OpenStream
+from web.positions import START, Entry
+from web.stream import BATCH, Channel, OpenStream
 
 ADMIN = Principal("usr_admin", "user", is_admin=True)
 Work = Callable[..., int]
@@ -95,6 +99,59 @@ def test_a_position_that_is_too_old_is_told_of_a_gap(owner: FlaskClient, run: st
         gap = messages(frames, 1)[0]
     assert gap.data["type"] == "stream_gap"
     assert gap.data["from"] == "1600000000000-0"
+
+
+def deleted(*names: str) -> list[dict[str, Any]]:
+    return [events.loose("usr_owner", "run_deleted", {"runId": name}) for name in names]
+
+
+def test_what_is_trimmed_between_two_batches_of_a_replay_is_a_gap(database: str, stream: str):
+    streams.publish(stream, deleted("run_1") * (BATCH + 2))
+    replay = OpenStream(Feed(stream), ADMIN, START, Channel())
+    db.close()
+    assert replay.catch_up().count(b"run_deleted") == BATCH
+    streams.client(stream).xtrim(streams.KEY, maxlen=1, approximate=False)
+    assert kinds(list(read(iter([replay.catch_up()])))) == ["stream_gap", "run_deleted"]
+
+
+def test_who_is_told_too_late_by_a_busy_server_is_told_of_the_gap(
+    app: Flask, owner: FlaskClient, settings: Settings
+):
+    audience = app.extensions["feed"].audience
+    told = deleted(*map(str, range(3 * READ)))
+    with listening(owner, "/v1/events/stream") as frames:
+        (listener,) = audience.listeners()
+        until(lambda: listener.held is None)
+        with audience.lock:  # whoever reads the stream cannot hand on what it has read
+            streams.publish(settings.redis_url, told)
+            streams.client(settings.redis_url).xtrim(streams.KEY, maxlen=READ, approximate=False)
+        heard = messages(frames, 1)
+        while heard[-1].data.get("runId") != told[-1]["run"]:
+            heard += messages(frames, 1)
+    assert "stream_gap" in kinds(heard)
+
+
+class Hesitant(Feed):
+    """A feed whose Redis does not say how far it has got, the first two times."""
+
+    refusals = 2
+
+    def newest(self) -> Entry:
+        if self.refusals:
+            self.refusals -= 1
+            raise redis.ConnectionError("Redis is away")
+        return super().newest()
+
+
+def test_who_begins_to_listen_amid_an_outage_hears_of_a_gap_and_of_nothing_old(
+    app: Flask, owner: FlaskClient, settings: Settings
+):
+    app.extensions["feed"] = Hesitant(settings.redis_url)
+    streams.publish(settings.redis_url, deleted("old"))
+    with listening(owner, "/v1/events/stream") as frames:
+        assert kinds(messages(frames, 1)) == ["stream_gap"]
+        streams.publish(settings.redis_url, deleted("new"))
+        assert messages(frames, 1)[0].data["runId"] == "new"
 
 
 def test_what_one_stream_cannot_read_silences_no_other(owner: FlaskClient, settings: Settings):
