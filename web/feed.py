@@ -13,7 +13,7 @@ from playhouse.pool import MaxConnectionsExceeded
 
 from models import callers, runs, streams, swarms
 from models.base import db
-from models.errors import Unavailable
+from models.errors import TooMany, Unavailable
 from models.logs import log
 from models.principals import Principal
 from models.projects import memberships, outsiders
@@ -23,6 +23,8 @@ from web.items import GAP, NUDGE, OPEN, Item, items_of, shown
 from web.positions import START, Entry, entry_of, written
 
 MOST = 10_000  # listeners in one process
+MOST_EACH = 200  # of them, of one person or agent
+AGAIN_SECONDS = 10  # until one of theirs may have ended
 BLOCK_MS = 1_000
 READ = 500  # entries in one turn
 ASKED = 500  # runs in one question
@@ -50,10 +52,18 @@ class Feed:
         self._known: dict[str | None, int] = {}  # numbers of runs at the last recheck
         self._counts: dict[str | None, tuple[float, int]] = {}
 
-    def admit(self) -> None:
-        """Refuse whom this process has no room for."""
+    def admit(self, principal: Principal) -> None:
+        """Refuse whom this process has no room for; nobody takes the places of all others.
+
+        Services, and everybody where accounts are off, may have as many as there is room for.
+        """
         if len(self.audience) >= MOST:
             raise Unavailable("As many streams are open here as this process can hold")
+        if principal.kind in ("user", "agent"):
+            callers = [one.stream.principal.id for one in self.audience.listeners()]
+            if callers.count(principal.id) >= MOST_EACH:
+                told = f"You have {MOST_EACH} streams open here, which is the most"
+                raise TooMany(told, after=AGAIN_SECONDS)
 
     def join(self, stream: Stream, fd: int, opening: bytes) -> None:
         """Tell a client the stream, from now on, over a socket that is ours from now on."""
@@ -157,6 +167,8 @@ class Feed:
         for _, entries in self._client().xread(position, count=READ, block=BLOCK_MS) or []:
             if not self._goes_on(turn):
                 return
+            if len(entries) == READ and not self.holds(since):  # so late that some were gone
+                self.audience.hand_out([GAP])
             self._position = entry_of(entries[-1][0].decode())  # read once, whatever is in them
             items = items_of(entries)
             self._count_for(items)
@@ -167,8 +179,6 @@ class Feed:
         """Some events tell their readers how many runs are running."""
         counted = [item for item in items if item.body and item.body["type"] in COUNTED]
         hearing = self.audience.hearing({topic for item in counted for topic in item.topics})
-            if len(entries) == READ and not self.holds(since):  # so late that some were gone
-                self.audience.hand_out([GAP])
         try:
             self.count_for([one.stream.principal for one in hearing if not one.stream.topic])
         except AWAY as error:

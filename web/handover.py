@@ -21,7 +21,7 @@ OPENING = frames.RETRY + frames.comment("connected")
 
 
 class Streaming(Response):
-    """Server-sent events that proxies do not hold back; raises Unavailable when we are full.
+    """Server-sent events that proxies do not hold back; raises what `Feed.admit` does.
 
     The body ends where the connection does. A stream costs its process one object and one socket,
     no greenlet: at 5,000 clients that decides.
@@ -30,7 +30,7 @@ class Streaming(Response):
     automatically_set_content_length = False  # the body seems empty: clients would stop at once
 
     def __init__(self, feed: Feed, stream: Stream) -> None:
-        feed.admit()
+        feed.admit(stream.principal)
         super().__init__(mimetype="text/event-stream")
         self.headers["Cache-Control"] = "no-cache"
         self.headers["X-Accel-Buffering"] = "no"
