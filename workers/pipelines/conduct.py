@@ -115,17 +115,29 @@ def _outcome(step: Step) -> Outcome:
 
 
 def _go_on(run: Run, step: Step, decision: Decision, executions: Sequence[Step]) -> None:
+    _tell(run, decision.notices)
     following = _follow(run, decision, executions) if run.state == runs.RUNNING else None
     if following is not None:
         ask_for(following)
     release_hands([step])
 
 
+def _tell(run: Run, notices: Sequence[Notice]) -> None:
+    """Say what an outcome brought about: once, as it comes, however often one goes on from it.
+
+    What a pipeline has to say to an agent is left in its inbox, if there is such an agent; a replay
+    only says that it was said.
+    """
+    if notices:
+        run.record(*[_told(notice) for notice in notices])
+    for notice in notices:
+        if notice.kind == "agent_message" and run.kind != runs.REPLAY:
+            with suppress(DomainError):
+                inbox.send(run, SYSTEM, notice.data["to"], notice.data["message"])
+
+
 def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> Step | None:
     """Act on the decision; gives the step that waits for somebody now."""
-    if decision.notices:
-        run.record(*[_told(notice) for notice in decision.notices])
-        _deliver(run, decision.notices)
     if isinstance(decision, Dispatch):
         return _dispatch(run, decision)
     if isinstance(decision, Finished):
@@ -211,14 +223,6 @@ def _close(run: Run, step: Step, state: str) -> None:
         work = ("work_failed", {**about, "error": step.error})
         ended = ("session_failed", {**session, "error": step.error})
     activities.note(step.agent_id, run.owner_id, run.id, work, ended)
-
-
-def _deliver(run: Run, notices: Sequence[Notice]) -> None:
-    """Leave what a pipeline has to say to an agent in its inbox, if there is such an agent."""
-    for notice in notices:
-        if notice.kind == "agent_message":
-            with suppress(DomainError):
-                inbox.send(run, SYSTEM, notice.data["to"], notice.data["message"])
 
 
 def _of(step: Step) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from models.agents import Agent
 from models.base import db
 from models.board import Task
 from models.errors import Conflict
+from models.events import Event
 from models.inbox import MOST_UNREAD, InboxMessage
 from models.outbox import Outbox
 from models.pipelines import Pipeline
@@ -28,7 +29,9 @@ from models.wakes import Wake
 from tasks import inbox
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
+from tasks.forks import fork
 from tasks.replays import replay
+from tests.beginning import begun
 from tests.processes.product import scripted
 from tests.web.boards import Crew
 from tests.workers.jobs.dying import die, expire
@@ -363,17 +366,80 @@ def test_wherever_a_worker_dies_an_agent_is_woken_once(begin: Begin, work: Work)
     assert len(woken()) == InboxMessage.select().count() == 1
 
 
-def test_a_pipeline_that_notifies_an_agent_leaves_a_message(work: Work, database: str) -> None:
+@pytest.fixture
+def notify(database: str) -> Begin:
+    """Starts a run in which the pipeline has something to say to finn before finn's step."""
     text = PIPELINE.replace(
         "onComplete: HEAR}",
         "onResult: {RED: {notify: {agent: finn, message: Look at it}, goto: HEAR}}}",
     )
-    pipeline_commands.put("talk", text)
-    form = {"task": scripted("Talk", SAY=[{"outputs": {"plan": "RED"}}])}
-    commands.start(OWNER, Pipeline.get_by_id("talk"), form)
+    with db.connection_context():
+        pipeline_commands.put("talk", text)
+
+    def start() -> Run:
+        form = {"task": scripted("Talk", SAY=[{"outputs": {"plan": "RED"}}])}
+        return commands.start(OWNER, Pipeline.get_by_id("talk"), form)
+
+    return start
+
+
+def notified() -> list[str]:
+    """The runs whose history tells that somebody was notified, in order."""
+    told = Event.select(Event.run_id).where(Event.type == "agent_message")
+    return [event.run_id for event in told.order_by(Event.created_at)]
+
+
+def test_a_pipeline_that_notifies_an_agent_leaves_a_message(notify: Begin, work: Work) -> None:
+    notify()
     work()
     assert "From system" in prompts("finn")[0]
     assert "Look at it" in prompts("finn")[0]
+
+
+def test_what_a_pipeline_has_to_say_of_a_step_it_says_once_however_often_one_goes_on_from_there(
+    notify: Begin, work: Work
+) -> None:
+    run = notify()
+    work()
+    commands.restart_step(run.id, "HEAR")
+    work()
+    fork(OWNER, Run.get_by_id(run.id), {"from_step": "HEAR"})
+    work()
+    assert {each.state for each in Run.select()} == {runs.COMPLETED}
+    assert len(prompts("finn")) == 3
+    assert notified() == [run.id]
+    assert InboxMessage.select().count() == 1
+    commands.restart_step(run.id, "SAY")  # which comes to something anew
+    work()
+    assert notified() == [run.id, run.id]
+    assert InboxMessage.select().count() == 2
+
+
+def test_what_a_pipeline_has_to_say_while_its_run_is_paused_it_says_once(
+    notify: Begin, work: Work
+) -> None:
+    run = notify()
+    claimed = jobs.claim(begun(run.id).id)
+    assert claimed is not None
+    commands.pause(run.id)
+    jobs.carry_out(*claimed)
+    commands.resume(run.id)
+    work()
+    assert Run.get_by_id(run.id).state == runs.COMPLETED
+    assert notified() == [run.id]
+    assert InboxMessage.select().count() == 1
+
+
+def test_a_replay_tells_that_somebody_was_notified_and_notifies_nobody(
+    notify: Begin, work: Work
+) -> None:
+    run = notify()
+    work()
+    repeated = replay(OWNER, Run.get_by_id(run.id), {})
+    work()
+    assert Run.get_by_id(repeated.id).state == runs.COMPLETED
+    assert notified() == [run.id, repeated.id]
+    assert InboxMessage.select().count() == 1
 
 
 @pytest.fixture
