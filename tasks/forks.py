@@ -13,16 +13,15 @@ from models.principals import Principal
 from models.runs import Run
 from models.steps import Step
 from tasks.occasions import FOR_EXECUTORS
-from tasks.pull_requests import WISH
 from tasks.runs import first_of_visit, kept, left_by, locked, move_on
 
-SAME = (
+SAME = (  # not the task nor its branch: the source brings its work there
     *("priority", "kind", "pipeline_id", "task", "project_name", "project_id"),
-    *("agent_id", "task_id", "task_branch", "workspace_type", "workspace_snapshot"),
+    *("agent_id", "workspace_type", "workspace_snapshot"),
 )
 TOLD = (  # of `meta`: the order; what else is there, such as a plan, only the source owes
     *("spawn_executor", "planner_agent_id", "project_id", "task_id", "deviation_rules"),
-    *("timeout_seconds", "memory_injection", "starts", WISH, *FOR_EXECUTORS),
+    *("timeout_seconds", "memory_injection", "starts", *FOR_EXECUTORS),
 )
 
 
@@ -30,8 +29,8 @@ def fork(principal: Principal, source: Run, form: Mapping[str, Any], key: str | 
     """Make a run that goes on from `form["from_step"]` of another one, and ask for it.
 
     The step (or the execution) begins its latest visit anew; by default it is the last one worked
-    on. It may spend as much as the other one, unless the form says otherwise. Conflict for a
-    replay, NotFound for a step that was not worked on.
+    on. It may spend as much as the other one, unless the form says otherwise, and its work is for
+    a branch of its own. Conflict for a replay, NotFound for a step that was not worked on.
     """
     run_id = runs.id_like(source)
     with db.atomic():

@@ -239,10 +239,14 @@ def test_a_fork_belongs_to_whoever_asked_for_it(start: Callable[..., Run], work:
 def test_what_only_the_source_owes_stays_with_it(start: Callable[..., Run], work: Work) -> None:
     source = start()
     work()
-    order = {"deviation_rules": "none", "starts": [], "pull_request": {"title": "Mend it"}}
+    order = {"deviation_rules": "none", "starts": []}
     owed = {"plans_project": "p", "asked_by": "exec_1:4", "firing_id": "pf_1", "new": "unheard of"}
-    Run.update(meta=order | owed).where(Run.id == source.id).execute()
-    assert fork(of(source)).meta == {**order, "forked_from": source.id}
+    owed |= {"pull_request": {"title": "Mend it"}}
+    task = {"task_id": "T1", "task_branch": "feat/T1"}
+    Run.update(meta=order | owed, **task).where(Run.id == source.id).execute()
+    run = fork(of(source))
+    assert run.meta == {**order, "forked_from": source.id}
+    assert (run.task_id, run.task_branch) == (None, None)
 
 
 def test_the_same_key_forks_once(start: Callable[..., Run], work: Work) -> None:

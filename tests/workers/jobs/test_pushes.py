@@ -360,6 +360,29 @@ def test_a_part_that_is_taken_over_goes_on_although_others_have_gone_on_with_the
     assert {"A.txt", "B.txt"} <= set(git(todo.bare, "ls-tree", "--name-only", branch).split())
 
 
+def test_the_branch_of_a_task_is_its_runs_and_a_fork_has_one_of_its_own(todo: Hosted):
+    task = todo.crew.add("One")
+    run = todo.crew.post(task, "execute", pipelineId="bugfix").json["run_id"]
+    while todo.crew.client.get(f"/v1/runs/{run}").json["current_step"] != "VALIDATE":
+        assert todo.work(1)
+    todo.crew.client.post(f"/v1/runs/{run}/pause")
+    early = todo.crew.client.post(f"/v1/runs/{run}/fork").json["id"]
+    todo.work()
+    assert todo.push(early).state == "pushed"
+    assert "push" not in todo.crew.task(task)["metadata"]
+    todo.crew.client.post(f"/v1/runs/{run}/resume")
+    todo.work()
+    assert todo.push(run).state == "pushed", todo.push(run).error
+    late = todo.crew.client.post(f"/v1/runs/{run}/fork").json["id"]
+    todo.work()
+    branch = todo.branch(task)
+    works = {branch: run, f"run/{early}": early, f"run/{late}": late}
+    there = {name: todo.commit(each) for name, each in works.items()}
+    assert todo.branches() == {"trunk": todo.branches()["trunk"], **there}
+    assert todo.crew.task(task)["metadata"]["push"]["branch"] == branch
+    assert todo.crew.client.get(f"{todo.crew.path}/tasks/{task}/push").json["run_id"] == run
+
+
 def test_who_is_done_with_a_task_has_the_folders_of_its_runs_removed(
     todo: Hosted, settings: Settings
 ):
