@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.runs import Run
@@ -18,10 +18,21 @@ class Recorded(NamedTuple):
     step_id: str
 
 
+class Ended(NamedTuple):
+    """How the run on record ended; `outputs` is None where nobody wrote them down."""
+
+    state: str
+    error: str | None = None
+    outputs: Mapping[str, str] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.state} ({self.error})" if self.error else self.state
+
+
 def meta_of(source: Run, executions: Sequence[Step], definition: str) -> dict[str, Any]:
     """What the `meta` of a replay says of the run it repeats."""
     record = [Recorded(step.id, step.step_id) for step in executions]
-    ended = {"state": source.state, "error": source.error}
+    ended = Ended(source.state, source.error, source.outputs)._asdict()
     return {"replay": {"definition": definition, "record": record, **ended}}
 
 
@@ -35,7 +46,7 @@ def is_pinned(run: Run) -> bool:
     return bool(run.meta["replay"]["definition"] == PINNED)
 
 
-def ended(run: Run) -> str:
+def ended(run: Run) -> Ended:
     """How the run that it repeats ended."""
-    state, error = run.meta["replay"]["state"], run.meta["replay"]["error"]
-    return f"{state} ({error})" if error else str(state)
+    told = run.meta["replay"]
+    return Ended(told["state"], told["error"], told.get("outputs"))

@@ -130,12 +130,11 @@ class Rehearsal(Seat):
         return Look.of(entry.response["look"]), tools, model.small
 
     def _ended_as(self, recorded: Step, playback: Playback | None = None) -> Done:
-        """The failure on record; a step that was called off ends the replay."""
-        error = recorded.error or "the run was called off here"
+        """The failure on record, or that the step was called off there."""
         kept = ("outputs", "text", "final", "model_used")
         step = {name: getattr(recorded, name) for name in kept} | {"origin_id": recorded.id}
-        run = {"error": error} if recorded.state == steps.CANCELLED else {}
-        return Done(error, step, run, playback.write if playback else lambda run: None)
+        unwritten = playback.write if playback else lambda run: None
+        return Done(str(recorded.error), step, unwritten=unwritten)
 
     def _as_recorded(self, done: Done, recorded: Step) -> Done:
         """A good end, if it is the one on record; the files are those of then."""

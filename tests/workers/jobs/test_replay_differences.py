@@ -86,7 +86,8 @@ def test_a_pipeline_that_goes_another_way_is_found_out(
     source = start("two")
     pipeline_commands.put("two", one)
     assert replayed(source).error == (
-        "The replay differs: the pipeline ends here now; on record it went on with step MORE"
+        "The replay differs: the pipeline ends here now, completed; on record it went on with"
+        " step MORE"
     )
     pipeline_commands.put("two", two.replace("id: DO", "id: DID"))
     assert replayed(source).error == (
@@ -99,6 +100,56 @@ def test_a_pipeline_that_goes_another_way_is_found_out(
     assert replayed(shorter).error == (
         "The replay differs: the pipeline goes on with step MORE now; on record it ended here,"
         " completed"
+    )
+
+
+LISTED = """
+id: listed
+name: Listed
+agents: [{id: yukihiro, name: Yukihiro}]
+steps:
+  - {id: LIST, agent: yukihiro, input: "List", outputs: [items], onComplete: EACH}
+  - id: EACH
+    agent: yukihiro
+    input: "Cut {{current_item}}"
+    maxRetries: 0
+    loop: {over: items, onItemFail: fail}
+"""
+JUDGED = ONE.replace("maxRetries: 1", "onResult: {BAD: {retry: true, maxRetries: 0}}")
+
+
+@pytest.mark.parametrize(
+    ("name", "strict", "was", "is_now"),
+    [
+        ("one", JUDGED, "{retry: true, maxRetries: 0}", "{}"),
+        ("listed", LISTED, "onItemFail: fail", "onItemFail: continue"),
+    ],
+)
+def test_a_pipeline_that_ends_otherwise_is_found_out(
+    start: Callable[..., Run],
+    replayed: Callable[..., Run],
+    name: str,
+    strict: str,
+    was: str,
+    is_now: str,
+) -> None:
+    listing = [{"outputs": {"items": '["wood"]'}}]
+    plays = {"DO": [{"outputs": {"answer": "BAD"}}], "LIST": listing, "EACH": [{"fail": "no axe"}]}
+    lenient = strict.replace(was, is_now)
+    pipeline_commands.put(name, strict)
+    failed = start(name, **plays)
+    pipeline_commands.put(name, lenient)
+    completed = start(name, **plays)
+    assert (failed.state, completed.state) == (runs.FAILED, runs.COMPLETED)
+    assert replayed(failed).error == (
+        "The replay differs: the pipeline ends here now, completed; on record it ended here, failed"
+        f" ({failed.error})"
+    )
+    same(replayed(failed, replays.PINNED), failed)
+    pipeline_commands.put(name, strict)
+    assert replayed(completed).error == (
+        f"The replay differs: the pipeline ends here now, failed ({failed.error}); on record it"
+        " ended here, completed"
     )
 
 

@@ -23,6 +23,7 @@ from tests.servers.author import Author
 from tests.servers.provider import Answer
 from tests.workers.jobs.dying import call, die, expire
 from tests.workers.jobs.repeating import ANNA, ONE, TWICE, of, same, story
+from workers.jobs import steps as jobs
 
 Work = Callable[..., int]
 SHAPED = """
@@ -209,6 +210,23 @@ def test_a_cancelled_run_is_repeated_up_to_there(
     assert (repeated.state, repeated.error) == (runs.FAILED, "Cancelled by a person")
     assert story(repeated)[0] == story(source)[0]
     assert [step.state for step in Step.of(repeated)] == [steps.COMPLETED, steps.FAILED]
+
+
+def test_a_run_that_was_cancelled_before_a_step_began_is_repeated_up_to_there(
+    start: Callable[..., Run], replayed: Callable[..., Run], work: Work
+) -> None:
+    new, paused = [
+        commands.start(ANNA, Pipeline.get_by_id("bugfix"), {"task": "x"}) for _ in range(2)
+    ]
+    claimed = jobs.claim(begun(paused.id).id)
+    assert claimed is not None
+    commands.pause(paused.id)
+    jobs.carry_out(*claimed)
+    for source in (new, paused):
+        commands.cancel(source.id)
+        repeated = replayed(source)
+        assert (repeated.state, repeated.error) == (runs.FAILED, "Cancelled by a person")
+        assert story(repeated) == story(source)
 
 
 def test_the_replay_of_a_fork_goes_by_the_record_of_the_original(
