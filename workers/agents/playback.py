@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models import ledger
@@ -78,11 +78,15 @@ def toolbox_of(
 
 
 class Playback:
-    """Answers a conversation act by act from the entries of one execution, the opening apart."""
+    """Answers a conversation act by act from the entries of one execution, the opening apart.
 
-    def __init__(self, step: Step, entries: Sequence[Entry]) -> None:
+    `thinks_alike` takes it that the model is to think as much as it did.
+    """
+
+    def __init__(self, step: Step, entries: Sequence[Entry], thinks_alike: bool) -> None:
         self.step = step
         self.entries = entries
+        self.thinks_alike = thinks_alike
         self.place = 1
         self.said = ""
         self.telling = Telling(step)
@@ -133,6 +137,9 @@ class Playback:
 
     def _answer(self, asking: Asking) -> Known:
         entry = self._next(ledger.MODEL, "asks the model")
+        if self.thinks_alike:
+            level = entry.request["thinking_level"]
+            asking = replace(asking, options=replace(asking.options, thinking_level=level))
         if entry.key != sealing.question_key(asking):
             raise Differs(differences.questions(entry.request, sealing.question_row(asking)))
         return sealing.answer_of(entry.response)

@@ -52,7 +52,7 @@ class Rehearsal(Seat):
         model = Recorded(**entries[0].response["model"])
         toolbox = self._toolbox(model)
         messages = self._opening(model, toolbox, recorded, entries[0])
-        playback = Playback(self.step, entries)
+        playback = Playback(self.step, entries, self._thinks_alike)
         try:
             ending = playback.follow(self._talk(model, toolbox, messages, halt))
         except (RanOut, ModelError) as trouble:
@@ -110,6 +110,11 @@ class Rehearsal(Seat):
         name = model_name(settings, self.run, self.spec, self.agent)
         if not self._forked(recorded) and name != recorded.model_used:
             raise Differs(f"the model differs: {differences.values(recorded.model_used, name)}")
+
+    @property
+    def _thinks_alike(self) -> bool:
+        """Whether nothing that the replay goes by says how much the model thinks."""
+        return replays.is_pinned(self.run) or self._thinking_level is None
 
     def _forked(self, recorded: Step) -> bool:
         """Whether another run did this, perhaps with a model of its own."""

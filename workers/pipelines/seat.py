@@ -81,17 +81,20 @@ class Seat:
         return answer_in_shape(model, shape, messages, limits, halt)
 
     def _limits(self) -> Limits:
-        usual = self.settings.thinking_level
-        level = self.spec.thinking_level or self.agent.config.get("thinking_level") or usual
         return Limits(
             max_turns=self.spec.max_turns,
             max_output_tokens=self.spec.max_output_tokens,
             temperature=self.spec.temperature if self._structured else None,
-            thinking_level=level,
+            thinking_level=self._thinking_level or self.settings.thinking_level,
             declared=declared_outputs(self.spec),
             silence=self.settings.model_silence,
             open_ended=self.run.kind in OPEN_ENDED,
         )
+
+    @property
+    def _thinking_level(self) -> str | None:
+        """How much the step or its agent has the model think; None leaves it to the server."""
+        return self.spec.thinking_level or self.agent.config.get("thinking_level")
 
     @property
     def _allowed(self) -> Collection[str] | None:

@@ -12,10 +12,13 @@ from models.agents import Agent
 from models.ledger import Entry
 from models.pipelines import Pipeline
 from models.runs import Run
+from models.settings import GlobalSetting
 from models.steps import Step
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
 from tasks.replays import replay
+from tests.beginning import begun
+from tests.workers.jobs.dying import die, expire
 from tests.workers.jobs.repeating import ANNA, MORE, ONE, of, same
 
 Work = Callable[..., int]
@@ -186,6 +189,33 @@ def test_a_changed_model_is_found_out_but_not_the_servers_default(
     )
     monkeypatch.undo()
     config.settings.cache_clear()
+
+
+def test_a_changed_thinking_level_is_found_out_but_not_the_servers_default(
+    database: str, replayed: Callable[..., Run], work: Work
+) -> None:
+    think(None)
+    source = commands.start(ANNA, Pipeline.get_by_id("bugfix"), {"task": "x"})
+    step = begun(source.id)
+    assert die(step.id, 3, "before")
+    GlobalSetting.insert(
+        key="defaultWorkingModelThinkingLevel", value="high", updated_at=1
+    ).execute()
+    expire(step.id)  # who takes it over has the model think more
+    work()
+    same(replayed(source), source)
+    think("low")
+    assert replayed(source).error == (
+        "The replay differs in step FIX: what the model is asked with differs in thinking_level: on"
+        ' record "off", now "low"'
+    )
+    same(replayed(source, replays.PINNED), source)
+
+
+def think(level: str | None) -> None:
+    """How much yukihiro has models think from now on."""
+    config = Agent.get_by_id("yukihiro").config | {"thinking_level": level}
+    Agent.update(config=config).where(Agent.id == "yukihiro").execute()
 
 
 def test_steps_done_before_there_was_a_record_say_so(
