@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from collections.abc import Mapping
@@ -39,7 +38,8 @@ from workers.pipelines.rehearsal import Rehearsal
 from workers.pipelines.seat import Done
 from workers.pipelines.sitting import Sitting
 from workers.sandboxes.base import SandboxUnavailable
-from workers.workspaces import Busy, WorkspaceError
+from workers.workspaces import Passing, WorkspaceError
+from workers.workspaces.git import DISK
 
 SWARM = "swarm_"  # how the ids of swarms begin
 LOST = "its worker was lost"
@@ -47,16 +47,8 @@ PAUSE_MS = 1_000  # before a step is taken again whose cell could not live
 MOST_HINDRANCES = 8  # in a row that cost a step none of its retries
 LONGEST_DELAY = 60.0  # seconds, of our own choice
 LONGEST_WAIT = 600.0  # seconds, because a provider asks for them
-# How git says that its disk is full, a commit's message being a file, too, or that it has lost
-# its files; it is given them anew.
-PASSING = (
-    os.strerror(errno.ENOSPC),
-    *("Out of diskspace", "empty commit message", "unable to write file"),
-    "Unable to read current working directory",
-)
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
 SEATS: Mapping[str, type[Sitting | Rehearsal]] = {REPLAY: Rehearsal, CHAT: Turn}
-HURDLES = (ModelError, Busy, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
+HURDLES = (ModelError, Unavailable, WorkspaceError, SandboxUnavailable, NotFound)
 
 
 @performs(step_tasks.execute)
@@ -289,11 +281,10 @@ def hindered(error: Exception) -> Done:
         asked = error.after if isinstance(error, Throttled) else None
         after = asked or 0.0 if error.transient else None
         return Done(str(error), step={"final": error.final}, after=after)
-    if isinstance(error, Busy | Unavailable):
+    if isinstance(error, Passing | Unavailable):
         return Done(f"Workspace not to be had: {error}", after=0.0)
     final = isinstance(error, SandboxUnavailable)
-    after = 0.0 if any(words in str(error) for words in PASSING) else None
-    return Done(f"Workspace setup failed: {error}", step={"final": final}, after=after)
+    return Done(f"Workspace setup failed: {error}", step={"final": final})
 
 
 class GivenBackOnError:

@@ -4,7 +4,7 @@
 host's (a sandbox shows it read-only as `.git`), so nothing an agent writes can run code out here.
 """
 
-from workers.workspaces.git import WorkspaceError
+from workers.workspaces.git import Passing, WorkspaceError
 from workers.workspaces.locks import Busy
 from workers.workspaces.merging import Merged, Report, merge
 from workers.workspaces.opening import open_workspace, remove
@@ -17,6 +17,7 @@ __all__ = [
     "Conflict",
     "Merged",
     "Origin",
+    "Passing",
     "Report",
     "Saved",
     "Savepoint",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +20,11 @@ PASSWORD = "DJINN_GIT_PASSWORD"  # noqa: S105 - the name of a variable
 ASKED = f'!f() {{ echo username=x-access-token; echo "password=${PASSWORD}"; }}; f'
 PLAIN = re.compile(r"refs(/\w[\w-]*)+", re.ASCII)
 NOWHERE = {"PATH": "/nonexistent", "GIT_EXEC_PATH": "/nonexistent"}
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a person mends elsewhere
+ROOM = 16 * 1024 * 1024  # bytes; what fails where fewer are left may have failed for want of them
+# How git says that the machine fails it, where it does say so.
+MACHINE = (*DISK, errno.ENOMEM, errno.EAGAIN)
+PASSING = (*map(os.strerror, MACHINE), "died of signal")
 
 SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -39,6 +46,10 @@ class WorkspaceError(Exception):
     """The run's files cannot be had or kept; says git's last lines."""
 
 
+class Passing(WorkspaceError):
+    """The machine or the network was in the way: another time it may go well."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a git command ended: its exit code, what it printed and what it complained of."""
@@ -46,6 +57,11 @@ class Outcome:
     code: int
     said: str
     complaint: str
+
+    @property
+    def flaw(self) -> str:
+        """What was wrong, in words."""
+        return self.complaint or f"git ended with {self.code}"
 
 
 @dataclass(frozen=True)
@@ -70,47 +86,66 @@ class Git:
         seconds: float = SECONDS,
         into: int = subprocess.PIPE,
     ) -> str:
-        """What git printed, given `text`; WorkspaceError when it fails or is too slow.
+        """What git printed, given `text`; WorkspaceError when it fails.
 
         With `into` it prints to that file, and this is empty.
         """
-        done = self.outcome(*arguments, text=text, author=author, seconds=seconds, into=into)
-        if done.code:
-            raise WorkspaceError(done.complaint or f"git ended with {done.code}")
-        return done.said
+        return self.outcome(*arguments, text=text, author=author, seconds=seconds, into=into).said
 
     def outcome(
         self,
         *arguments: str,
+        fine: Container[int] = (0,),
         text: str = "",
         author: str = COMMITTER,
         seconds: float = SECONDS,
         into: int = subprocess.PIPE,
     ) -> Outcome:
-        """How the command ended, also when it failed; WorkspaceError when it is too slow."""
-        place = (f"--git-dir={self.git_dir}", f"--work-tree={self.tree}")
-        settings = [word for setting in SETTINGS for word in ("-c", setting)]
+        """How the command ended, which is with one of the exit codes that are `fine`.
+
+        Raises WorkspaceError for another, Passing where the machine was in the way: git was killed,
+        took too long, could not be run, or had no disk to work on.
+        """
+        done = self._ended(arguments, text.encode("utf-8", "replace"), author, seconds, into)
+        if done.returncode < 0:
+            raise Passing(f"git was ended: {signal.strsignal(-done.returncode)}")
+        said = (done.stdout or b"").decode("utf-8", "replace")
+        outcome = Outcome(done.returncode, said, _last_lines(done.stderr))
+        if outcome.code not in fine:
+            raise self.error(outcome.flaw)
+        return outcome
+
+    def error(self, flaw: str) -> WorkspaceError:
+        """What to raise for it: Passing where the tree has no disk to be on just now."""
+        passing = any(words in flaw for words in PASSING) or not _roomy(self.tree)
+        return (Passing if passing else WorkspaceError)(flaw)
+
+    def _ended(
+        self, arguments: Sequence[str], text: bytes, author: str, seconds: float, into: int
+    ) -> subprocess.CompletedProcess[bytes]:
         program = shutil.which("git")
         if program is None:
             raise WorkspaceError("git is not installed")
+        place = (f"--git-dir={self.git_dir}", f"--work-tree={self.tree}")
+        settings = [word for setting in SETTINGS for word in ("-c", setting)]
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 [program, *settings, *place, *arguments],
-                input=text.encode("utf-8", "replace"),
+                input=text,
                 stdout=into,
                 stderr=subprocess.PIPE,
                 timeout=seconds,
                 cwd=self.tree,
                 env={**_environment(program, author), **self._own()},
                 pass_fds=(self.lock,),
+                # A platform may tell all of a worker's group to go; what is under way is to end.
+                process_group=0,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise WorkspaceError(f"git took longer than {seconds:g} s") from None
+            raise Passing(f"git took longer than {seconds:g} s") from None
         except OSError as error:
-            raise WorkspaceError(f"git could not be run: {error}") from error
-        said = (done.stdout or b"").decode("utf-8", "replace")
-        return Outcome(done.returncode, said, _last_lines(done.stderr))
+            raise Passing(f"git could not be run: {error}") from error
 
     def _own(self) -> Mapping[str, str]:
         """The password stands in the environment: argv can be read by everybody on the machine."""
@@ -123,7 +158,17 @@ def may_name(git: Git, reference: str) -> bool:
     """Whether a reference can have this name; only an unusual one is worth asking git."""
     if PLAIN.fullmatch(reference):
         return True
-    return "\0" not in reference and not git.outcome("check-ref-format", reference).code
+    if "\0" in reference:
+        return False
+    return git.outcome("check-ref-format", reference, fine=(0, 1)).code == 0
+
+
+def _roomy(folder: Path) -> bool:
+    """Whether a folder is there, on a disk with some room."""
+    try:
+        return shutil.disk_usage(folder).free > ROOM
+    except OSError:
+        return False
 
 
 def _environment(program: str, author: str) -> Mapping[str, str]:

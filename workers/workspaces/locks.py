@@ -7,12 +7,12 @@ import os
 import time
 from pathlib import Path
 
-from workers.workspaces.git import WorkspaceError
+from workers.workspaces.git import Passing
 
 PAUSE = 0.02
 
 
-class Busy(WorkspaceError):
+class Busy(Passing):
     """Another process on this machine has it open."""
 
 

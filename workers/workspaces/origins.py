@@ -17,13 +17,20 @@ from models import outbound
 from models.addresses import refused
 from models.config import settings
 from workers.workspaces import locks, trees
-from workers.workspaces.git import ASKED, Git, Outcome, WorkspaceError, may_name
+from workers.workspaces.git import ASKED, Git, Outcome, Passing, WorkspaceError, may_name
 from workers.workspaces.workspace import BASE, WHOLE, WORK, Workspace
 
 SECONDS = 600.0
 LOOK_SECONDS = 20.0
 SLOWEST = ("http.lowSpeedLimit=1000", "http.lowSpeedTime=60")  # bytes a second, for so long
 REMOTE = re.compile(r"https?://[^\s]+", re.ASCII)
+ANSWERS = range(256)  # the exit codes that there are
+# How git tells that a server answered, with a no. Any other trouble with one may pass.
+CLOSED = re.compile(
+    r"could not read (Username|Password)|Authentication failed|not found|denied|not valid"
+    r"|error: (?!408|429)[34]\d\d\b",
+    re.I,
+)
 MOST_BRANCHES = 500
 
 
@@ -136,13 +143,15 @@ def own_branch(git: Git, address: str) -> str | None:
 
 def _transport(git: Git, address: str, *arguments: str, seconds: float = SECONDS) -> str:
     done = spoken(git, address, *arguments, seconds=seconds)
-    if done.code:
-        raise WorkspaceError(done.complaint or f"git ended with {done.code}")
-    return done.said
+    if not done.code:
+        return done.said
+    if REMOTE.fullmatch(address) and not CLOSED.search(done.complaint):
+        raise Passing(done.flaw)
+    raise git.error(done.flaw)
 
 
 def spoken(git: Git, address: str, *arguments: str, seconds: float = SECONDS) -> Outcome:
-    """Let git speak with an address, by nothing but the protocol that belongs to it."""
+    """How git's talk with an address ended, by nothing but the protocol that belongs to it."""
     remote = REMOTE.fullmatch(address)
     protocol = address.partition(":")[0] if remote else "file"
     options = [f"protocol.{protocol}.allow=always"]
@@ -151,7 +160,7 @@ def spoken(git: Git, address: str, *arguments: str, seconds: float = SECONDS) ->
     if git.password is not None:
         options.append(f"credential.helper={ASKED}")
     flags = [word for option in options for word in ("-c", option)]
-    return git.outcome(*flags, *arguments, seconds=seconds)
+    return git.outcome(*flags, *arguments, fine=ANSWERS, seconds=seconds)
 
 
 def _judged(address: str) -> list[str]:
@@ -161,7 +170,7 @@ def _judged(address: str) -> list[str]:
     try:
         places = outbound.resolved(host, port)
     except httpcore2.ConnectError as error:
-        raise WorkspaceError(f"{host} does not resolve") from error
+        raise Passing(f"{host} does not resolve") from error
     if any(refused(place, settings().private_networks) for place in places):
         raise WorkspaceError(f"{host} leads into a network that may not be asked from here")
     known = ",".join(f"[{place}]" if ":" in place else place for place in places)
@@ -186,8 +195,8 @@ def _known(mirror: Git, work: str | None) -> str | None:
         return None
     if work.startswith("-") or not may_name(mirror, f"refs/heads/{work}"):
         raise WorkspaceError(f"{work!r} cannot be the name of a branch")
-    found = mirror.outcome("show-ref", "--verify", "--quiet", f"refs/heads/{work}")
-    return None if found.code else work
+    shown = ("show-ref", "--verify", "--quiet", f"refs/heads/{work}")
+    return None if mirror.outcome(*shown, fine=(0, 1)).code else work
 
 
 def _take_up(

@@ -8,17 +8,13 @@ from pathlib import Path
 
 from models.blobs import Blobs
 from workers.workspaces import folders, origins, starts
-from workers.workspaces.git import Git, Outcome, WorkspaceError
+from workers.workspaces.git import Git, Outcome, Passing, WorkspaceError
 from workers.workspaces.opening import begin
 from workers.workspaces.origins import Origin
 from workers.workspaces.workspace import WORK, Saved, Workspace
 
 REFUSAL = re.compile(r"^!\t[^\t]*\t\[(?P<by>remote rejected|rejected)\] \((?P<why>.*)\)$", re.M)
-PASSING = re.compile(r"lock|failed to update ref|fetch first|non-fast-forward|stale", re.I)
-CLOSED = re.compile(
-    r"could not read (Username|Password)|Authentication failed|error: 40[134]\b|not found|denied",
-    re.I,
-)
+OVERTAKEN = re.compile(r"lock|failed to update ref|fetch first|non-fast-forward|stale", re.I)
 
 
 class Refused(WorkspaceError):
@@ -58,14 +54,14 @@ def _pushed(git: Git, workspace: Workspace, origin: Origin) -> bool:
 
 
 def _reaches(git: Git, commit: str, other: str) -> bool:
-    return git.outcome("merge-base", "--is-ancestor", other, commit).code == 0
+    asked = ("merge-base", "--is-ancestor", other, commit)
+    return git.outcome(*asked, fine=(0, 1)).code == 0
 
 
 def _explained(done: Outcome) -> WorkspaceError:
     """What kept git from pushing; somebody who pushed in between is found at the next try."""
     told = REFUSAL.search(done.said)
     if told is not None:
-        kind = WorkspaceError if PASSING.search(told["why"]) else Refused
+        kind = Passing if OVERTAKEN.search(told["why"]) else Refused
         return kind(f"The repository does not take it: {told['why']}")
-    kind = Refused if CLOSED.search(done.complaint) else WorkspaceError
-    return kind(done.complaint or f"git ended with {done.code}")
+    return (Refused if origins.CLOSED.search(done.complaint) else Passing)(done.flaw)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from workers.workspaces import trees
-from workers.workspaces.git import Git, WorkspaceError
+from workers.workspaces.git import Git, Passing, WorkspaceError
 
 TRIES = 8
 
@@ -44,9 +44,12 @@ def _insist(git: Git, stage: Callable[[], None]) -> None:
             (git.git_dir / "index.lock").unlink(missing_ok=True)  # of a git that took too long
             stage()
         except (WorkspaceError, OSError) as error:
-            if tries == TRIES:
-                raise WorkspaceError(f"The files cannot be read: {error}") from error
-            trees.loosen(git.tree)
+            if tries < TRIES and git.tree.is_dir():
+                trees.loosen(git.tree)
+                continue
+            if isinstance(error, Passing):
+                raise
+            raise git.error(f"The files cannot be read: {error}") from error
         else:
             return
 

@@ -80,11 +80,10 @@ def merged_trees(
     done = workspace.git.outcome(
         *("merge-tree", "--write-tree", "--allow-unrelated-histories", "--no-messages"),
         *("--name-only", "-z", ours, theirs),
+        fine=(0, 1, MISUSED),
     )
     if done.code == MISUSED:
         return merged_in_tree(workspace, ours, theirs)
-    if done.code not in (0, 1):
-        raise WorkspaceError(done.complaint)
     tree, *files = done.said.rstrip("\0").split("\0")
     return (None, tuple(files)) if done.code else (tree, ())
 
@@ -99,9 +98,8 @@ def merged_in_tree(
     done = git.outcome(
         *("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify", "--no-gpg-sign"),
         *("--allow-unrelated-histories", theirs),
+        fine=(0, 1),
     )
-    if done.code not in (0, 1):
-        raise WorkspaceError(done.complaint)
     names = git("diff", "--name-only", "--diff-filter=U", "-z") if done.code else ""
     tree = None if done.code else git("write-tree").strip()
     git("reset", "--hard", "--quiet")

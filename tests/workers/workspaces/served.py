@@ -17,6 +17,9 @@ class _Files(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
         server.asked.append(self.path)
+        if server.away:
+            self.send_error(503)
+            return
         if server.elsewhere:
             self.send_response(302)
             self.send_header("Location", server.elsewhere + self.path)
@@ -41,9 +44,13 @@ class _Files(SimpleHTTPRequestHandler):
 def serving(
     folder: Path, password: str | None = None, elsewhere: str | None = None
 ) -> Iterator[ThreadingHTTPServer]:
-    """Serve a folder; `asked` has the paths that were asked for, `url` where it is."""
+    """Serve a folder; `asked` has the paths that were asked for, `url` where it is.
+
+    While it is `away` it answers all with 503.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder)))
     server.asked, server.password, server.elsewhere = [], password, elsewhere
+    server.away = False
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

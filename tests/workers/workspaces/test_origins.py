@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,15 @@ import pytest
 from models import config
 from models.blobs import Blobs
 from tests.workers.workspaces.served import serving
-from workers.workspaces import Origin, Saved, Start, WorkspaceError, open_workspace, origins
+from workers.workspaces import (
+    Origin,
+    Passing,
+    Saved,
+    Start,
+    WorkspaceError,
+    open_workspace,
+    origins,
+)
 
 
 def git(folder, *arguments):
@@ -100,8 +109,9 @@ def test_a_snapshot_holds_only_the_run_s_own_commits_and_opens_elsewhere(
     ],
 )
 def test_an_origin_that_cannot_be_is_said(root, blobs, project, repository, branch):
-    with pytest.raises(WorkspaceError):
+    with pytest.raises(WorkspaceError) as failure:
         open_workspace(root, "run_1", None, blobs, Origin(repository or project, branch))
+    assert not isinstance(failure.value, Passing)
 
 
 def test_a_submodule_an_agent_filled_runs_nothing_on_the_host(root, blobs, project, tmp_path):
@@ -163,6 +173,21 @@ def test_a_look_over_http_tells_branches_and_a_run_begins_there(
             assert workspace.head() == head
 
 
+def test_a_server_that_is_away_is_asked_again_and_one_that_says_no_is_not(root, served, neighbours):
+    with serving(served) as server:
+        origin = Origin(f"{server.url}/todo.git")
+        for away in (True, False, True):  # a clone, and then a fetch
+            server.away = away
+            with pytest.raises(Passing, match="503") if away else nullcontext():
+                origins.look(root.parent, origin)
+        server.away = False
+        with pytest.raises(WorkspaceError, match="not found") as refusal:
+            origins.look(root.parent, Origin(f"{server.url}/none.git"))
+        assert not isinstance(refusal.value, Passing)
+    with pytest.raises(Passing, match="onnect"):
+        origins.look(root.parent, origin)  # nobody is there any more
+
+
 def test_a_password_opens_the_repository_and_stands_nowhere(
     root, blobs, served, neighbours, tmp_path
 ):
@@ -174,6 +199,7 @@ def test_a_password_opens_the_repository_and_stands_nowhere(
         assert origins.look(root.parent, Origin(url, password=secret)).branch == "trunk"
         with pytest.raises(WorkspaceError) as refusal:
             origins.look(tmp_path / "other", Origin(url, password=secret + "x"))
+    assert not isinstance(refusal.value, Passing)
     assert secret not in str(refusal.value)
     assert secret not in repr(Origin(url, password=secret))
     kept = [path for path in root.parent.rglob("*") if path.is_file()]
@@ -191,8 +217,9 @@ def test_private_networks_are_not_asked(root, served):
 
 def test_a_redirect_is_not_followed(root, served, neighbours):
     with serving(served) as inside, serving(served, elsewhere=inside.url) as outside:
-        with pytest.raises(WorkspaceError):
+        with pytest.raises(WorkspaceError) as refusal:
             origins.look(root.parent, Origin(f"{outside.url}/todo.git"))
+        assert not isinstance(refusal.value, Passing)
         assert outside.asked
         assert inside.asked == []
 
