@@ -34,7 +34,10 @@ def stop_executors(swarm_id: str) -> None:
 
 @performs(swarm_tasks.merge)
 def merge(swarm_id: str) -> None:
-    """Merge while no lock is held, then end the swarm; a second merge finds it ended."""
+    """Merge while no lock is held, then end the swarm; a second merge finds it ended.
+
+    What only the moment is to blame for fails this job, which is tried again while there is time.
+    """
     swarm = Swarm.find(swarm_id)
     if swarm is None or swarm.state != MERGING:
         return

@@ -8,20 +8,21 @@ from typing import Any
 from models import branches
 from models.blobs import Blobs
 from models.config import Settings
-from models.errors import NotFound, Unavailable
+from models.errors import NotFound
 from models.logs import log
 from models.swarms import Swarm, SwarmTask
 from workers import workspaces
 from workers.repositories import origin_for
 from workers.swarms.conduct import shared
-from workers.workspaces import Saved, Start, WorkspaceError
+from workers.workspaces import Passing, Saved, Start, WorkspaceError
 
 
 def merges(settings: Settings, swarm: Swarm, tasks: Sequence[SwarmTask]) -> list[dict[str, Any]]:
     """Merge the branches of each task that several worked on, in order; gives a report for each.
 
     A report has `task_id`, `branch`, `merged` (branches), `conflicts` (`branch`, `files`) and, of
-    what was made, `commit` and `snapshot`; or the `error` that stood in the way of it all.
+    what was made, `commit` and `snapshot`; or the `error` that stood in the way of it all. Raises
+    Passing and Unavailable where that may go well another time.
     """
     return [
         _merged(settings, f"{swarm.id}-{number}", swarm.owner_id, group)
@@ -43,7 +44,9 @@ def _merged(
     try:
         origin = origin_for(group[0].project_id, owner_id)
         made = workspaces.merge(root, key, None, starts, blobs, origin)
-    except (WorkspaceError, NotFound, Unavailable) as error:
+    except Passing:
+        raise
+    except (WorkspaceError, NotFound) as error:
         log.warning("branches not merged", merge=key, error=str(error))
         return {**told, "merged": [], "conflicts": [], "error": str(error)}
     apart = [each for each in made.reports if not each.merged]
