@@ -112,7 +112,9 @@ INVARIANTS: Mapping[str, str] = {
     "a task that a run works on has a run that is at work": """
         SELECT tasks.id FROM tasks LEFT JOIN runs ON runs.id = tasks.run_id
         WHERE tasks.run_id IS NOT NULL
-          AND (runs.id IS NULL OR runs.state IN <over> AND runs.completed_at <late>)""",
+          AND (runs.id IS NULL OR runs.state IN <over> AND runs.completed_at <late>)
+          AND NOT EXISTS (SELECT FROM swarm_tasks JOIN swarms ON swarms.id = swarm_id
+              WHERE swarm_tasks.run_id = tasks.run_id AND swarms.state NOT IN <over>)""",
     "an execution of a task is over when its run is": """
         SELECT task_runs.id FROM task_runs JOIN runs ON runs.id = task_runs.run_id
         WHERE task_runs.status = 'running' AND runs.state IN <over> AND runs.completed_at <late>""",

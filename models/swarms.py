@@ -203,6 +203,18 @@ def asked(asked_by: str) -> Swarm | None:
     return swarm
 
 
+def shares_its_task(run_id: str) -> bool:
+    """Whether others of a run's swarm have their part in its task, and the swarm is not over."""
+    text = """
+        SELECT EXISTS (
+            SELECT FROM swarm_tasks AS mine JOIN swarms ON swarms.id = mine.swarm_id
+                JOIN swarm_tasks AS other USING (swarm_id, task_id)
+            WHERE mine.run_id = %s AND other.id <> mine.id
+              AND swarms.state NOT IN ('completed', 'failed', 'cancelled'))
+    """
+    return bool(db.now(text, (run_id,)).fetchone()[0])
+
+
 def over(swarm_ids: Collection[str]) -> set[str]:
     """Which of these swarms are over, or not there any more."""
     text = """

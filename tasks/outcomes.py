@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from models import board, branches, plans, runs
+from models import board, branches, plans, runs, swarms
 from models.base import db, now_ms
 from models.board import Task, TaskRun
 from models.errors import DomainError
 from models.kanban import Board
 from models.logs import log
 from models.runs import Run
+from models.swarms import Swarm, SwarmTask
 from tasks.moving import Desk
 from tasks.planting import plant
 
@@ -72,13 +74,30 @@ def run_ended(run: Run) -> None:
         _harvest(run, run.meta[PLANS])
 
 
+def swarm_ended(swarm: Swarm, tasks: Sequence[SwarmTask]) -> None:
+    """A swarm is over: what several of its executors did for one task has come to the same end.
+
+    The caller holds the swarm's lock and nothing of a board. A task that one of them is still at
+    work on moves when that one's run ends.
+    """
+    mine = {each.run_id for each in tasks if each.run_id is not None}
+    named = Task.id.in_({each.task_id for each in tasks}) & Task.run_id.in_(mine)
+    held = Task.select(Task.id, Task.project, Task.run_id).where(named)
+    for found in sorted(held, key=lambda task: task.project_id):  # as whoever locks several does
+        desk = Desk(found.project_id)
+        task, run_id = desk.task(found.id), str(found.run_id)
+        run = Run.find(run_id)
+        if task.run_id == run_id and not (run is not None and run.active):
+            _land(desk, task, swarm.state, TaskRun.of_run(run_id))
+
+
 def run_begun_again(run: Run) -> None:
     """A run that was over goes on: so does its task, unless somebody has gone on with that."""
     execution = TaskRun.of_run(run.id) if run.task_id is not None else None
     if execution is None or execution.status == board.WORKING or not execution.latest():
         return
     task, desk = _held(execution)
-    if task is None or task.run_id is not None:
+    if task is None or task.run_id not in (None, run.id):
         return
     execution.put(status=board.WORKING, completed_at=None)
     desk.move(task, desk.board.working or task.status, reason="run_restarted", run_id=run.id)
@@ -97,18 +116,23 @@ def settle_from_outside(task: Task, run_id: str, state: str) -> str | None:
         if fresh.run_id != run_id:
             return f"{task.id} is not worked on by {run_id}"
         execution = TaskRun.of_run(run_id)
-        came_from = execution.from_status if execution else fresh.status
         if execution is not None:
             execution.put(status=state, completed_at=now_ms())
-        _land(desk, fresh, run_id, state, came_from)
+        _land(desk, fresh, state, execution)
     return None
 
 
 def _settle(run: Run, execution: TaskRun) -> None:
+    """The execution is over, and with it the task, unless others of a swarm work on that as well.
+
+    Their swarm ends under the lock of the same board: either finds what the other one has written.
+    """
     task, desk = _held(execution)
     execution.put(status=run.state, completed_at=now_ms())
-    if task is not None and task.run_id == run.id:
-        _land(desk, task, run.id, run.state, execution.from_status)
+    if task is None or task.run_id != run.id:
+        return
+    if "swarm_id" not in run.meta or not swarms.shares_its_task(run.id):
+        _land(desk, task, run.state, execution)
 
 
 def _held(execution: TaskRun) -> tuple[Task | None, Any]:
@@ -119,8 +143,10 @@ def _held(execution: TaskRun) -> tuple[Task | None, Any]:
     return desk.task(task.id), desk
 
 
-def _land(desk: Desk, task: Task, run_id: str, state: str, came_from: str) -> None:
+def _land(desk: Desk, task: Task, state: str, execution: TaskRun | None) -> None:
     """Put the task where the end of its run leads it; a cancelled one goes back where it was."""
+    run_id = task.run_id
+    came_from = execution.from_status if execution else task.status
     target = landing(desk.board, state, came_from) or task.status
     desk.move(task, target, reason=f"run_{state}", run_id=None)
     if not desk.board.done(target):

@@ -13,7 +13,7 @@ from models.errors import Conflict, Invalid
 from models.projects import worked_on
 from models.runs import Run
 from models.swarms import Swarm, SwarmTask
-from tasks import task
+from tasks import outcomes, task
 from tasks.steps import awaken
 
 UNMERGED_MS = 60_000  # after which a merge counts as lost
@@ -87,6 +87,7 @@ def end(
 ) -> None:
     """Write down how a swarm ended and tell whoever waits for it; the caller holds its lock."""
     swarm.move(state, error=error, completed_at=NOW, **told)
+    outcomes.swarm_ended(swarm, tasks)
     summary = swarms.summary(swarm, tasks)
     short = {**summary, "taskResults": [_short(result) for result in summary["taskResults"]]}
     if state == swarms.COMPLETED:
