@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,15 @@ from typing import Any
 import httpx2 as httpx
 
 from tests.processes.product import UNNUMBERED, Product, frames, nap, scripted, until
+
+LATER = 3.0  # seconds in which what was stopped, or was done twice, would be heard of
+ONCE = """
+id: once
+name: Once
+agents: [{id: yukihiro, name: Yukihiro, tools: [write]}]
+steps:
+  - {id: DO, agent: yukihiro, input: "{{task_description}}", outputs: [answer], maxRetries: 0}
+"""
 
 
 def play(**outputs: str) -> dict[str, Any]:
@@ -69,7 +79,37 @@ def test_a_cancelled_run_stops_its_agent_and_nothing_happens_afterwards(running:
     run = running.get(f"/runs/{run_id}")
     assert run["status"] == "cancelled"
     assert {step["status"] for step in run["steps"]} <= {"cancelled", "skipped"}
+    time.sleep(LATER)
     assert running.events(run_id) == before
+    assert running.get(f"/runs/{run_id}")["steps"] == run["steps"]
+
+
+def test_a_step_whose_worker_is_killed_ends_once_with_one_commit_and_one_move(
+    running: Product,
+) -> None:
+    running.client.put("/v1/pipelines/once", json={"yaml_content": ONCE}).raise_for_status()
+    path = f"/projects/{running.post('/projects', name='Once')['id']}"
+    written = {"name": "write", "arguments": {"path": "a.txt", "content": "done\n"}}
+    scene = {"calls": [written], "chunks": 60, "delay_ms": 50}
+    text = scripted("Do it", DO=[scene])
+    task = running.post(f"{path}/tasks", title="Once", description=text, workType="custom")["id"]
+    form = {"pipelineId": "once", "modelOverride": "scripted/demo"}
+    run_id = running.post(f"{path}/tasks/{task}/execute", **form)["run_id"]
+    until(lambda: "step_started" in kinds(running, run_id))
+    running.kill("agents")
+    running.start("agents")
+    assert running.ended(run_id)["status"] == "completed"
+    assert kinds(running, run_id)["step_started"] == 2
+    assert completed_steps(running, run_id) == ["DO"]
+    calls = running.get("/llm-calls", run_id=run_id)["calls"]
+    turns = [event["turn"] for event in running.events(run_id) if event["type"] == "turn_end"]
+    assert turns == list(range(1, len(calls) + 1))
+    assert committed_steps(running, run_id) == ["DO"]
+    until(lambda: running.get(f"{path}/tasks/{task}")["status"] == "done")
+    time.sleep(LATER)
+    moves = list(moves_of(running, task, running.post(f"{path}/tasks", title="Later")["id"]))
+    assert len(moves) == len(set(moves)) == 2
+    assert moves[-1][1] == "done"
 
 
 def test_a_stream_cut_twenty_times_gives_every_structural_event_once(running: Product) -> None:
@@ -121,13 +161,31 @@ def test_restarting_a_step_does_it_and_what_followed_again(running: Product) -> 
 def test_a_finished_run_leaves_one_commit_per_step_in_its_workspace(running: Product) -> None:
     run_id = running.run("feature", "Add a greeting")
     run = running.ended(run_id)
-    folder = running.folder / "data" / "workspaces" / run_id
-    log = ["git", f"--git-dir={folder / 'repo.git'}", "log", "--format=%s", "--reverse"]
-    subjects = subprocess.run(log, capture_output=True, text=True, check=True).stdout.splitlines()
-    steps = completed_steps(running, run_id)
-    assert [s.split("/")[1].split(" ")[0] for s in subjects if s.startswith("step/")] == steps
+    assert committed_steps(running, run_id) == completed_steps(running, run_id)
     assert run["workspace_exists"]
     assert run["workspace_has_git"]
+
+
+def committed_steps(product: Product, run_id: str) -> list[str]:
+    folder = product.folder / "data" / "workspaces" / run_id
+    log = ["git", f"--git-dir={folder / 'repo.git'}", "log", "--format=%s", "--reverse"]
+    subjects = subprocess.run(log, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [s.split("/")[1].split(" ")[0] for s in subjects if s.startswith("step/")]
+
+
+def kinds(product: Product, run_id: str) -> Counter[str]:
+    return Counter(event["type"] for event in product.events(run_id))
+
+
+def moves_of(product: Product, task: str, later: str) -> Iterator[tuple[str, str]]:
+    """From where to where a task was moved until another one, made `later`, is told of."""
+    path = f"{product.url}/v1/events/stream?since=0"
+    with httpx.stream("GET", path, timeout=60) as answer:
+        for _, event in frames(answer.iter_lines()):
+            if event.get("taskId") == later:
+                return
+            if event["type"] == "task_status_changed" and event["taskId"] == task:
+                yield event["fromStatus"], event["toStatus"]
 
 
 def read(
