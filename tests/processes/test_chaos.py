@@ -22,6 +22,6 @@ def test_sixty_faults_under_load_lose_nothing_and_repeat_nothing(
     # how long recoveries took says as much of the machine as of the product: told, not judged
     record_property("verdict", verdict.line())
     assert verdict.faulty == {}, "\n".join([*said, verdict.line()])
-    assert verdict.faults >= 50, said  # some find nobody who can be spared
-    assert verdict.budgeted > 0
+    measured = (verdict.recoveries, verdict.compound, verdict.drains, verdict.cuts)
+    assert all((*measured, verdict.budgeted, verdict.merges)), verdict.line()
     assert seconds <= 360

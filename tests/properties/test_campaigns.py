@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.processes.chaos import mind, schedule
 from tests.processes.chaos.followers import Seen, frames_of
+from tests.processes.chaos.judging import asked_though_known, begun_anew, last_signs
 from tests.processes.chaos.load import draw
 from tests.processes.chaos.mind import COUNTED
-from tests.processes.chaos.verdict import MUST_BE_EMPTY, Verdict, quantile
+from tests.processes.chaos.stage import Outages, settled
+from tests.processes.chaos.verdict import AMID_GOAL, MUST_BE_EMPTY, Verdict, quantile
+from tests.processes.chaos.watching import GIVEN_UP, Lease, Watch
 from web import frames
 
 NAMES = [f"F{number:02}" for number in range(1, 13)]
@@ -83,7 +88,7 @@ def test_only_whole_frames_are_taken_wherever_the_stream_is_cut(sizes: list[int]
     for size in sizes:
         pieces.append(stream[place : place + size])
         place += size
-    taken = [int(number) for number, _ in frames_of(iter(pieces))]
+    taken = [int(number) for number, _, _ in frames_of(iter(pieces))]
     assert taken == list(range(1, stream[:place].count(b"\n\n") + 1))
 
 
@@ -106,10 +111,64 @@ def test_one_fault_of_any_kind_fails_the_campaign(name: str) -> None:
     assert verdict.line().endswith("FAIL")
 
 
-def test_takeovers_that_come_late_fail_the_campaign() -> None:
+def test_takeovers_that_come_late_or_that_nobody_saw_fail_the_campaign() -> None:
     assert not Verdict(recoveries=[5.5]).passed
     assert not Verdict(recoveries=[3.5, 3.5, 1.0]).passed
+    assert not Verdict(compound=[AMID_GOAL + 0.1]).passed
     assert not Verdict(drains=[20.1]).passed
+    assert not Verdict(kills=1).passed
+    assert Verdict(kills=1, compound=[4.0]).passed
+
+
+def test_a_step_that_nobody_takes_over_counts_as_taken_over_late() -> None:
+    watch = Watch(connect=lambda: pytest.fail("not needed"), observe=lambda states: None)
+    killed = time.time()
+    watch.worker_lost(killed)
+    held = {"exec_1": Lease("lease", until=0, queue="agents")}
+    for later in (1, 2, GIVEN_UP + 1):
+        watch.compare(held, killed + later, cursor=None)
+    assert [recovery.seconds > GIVEN_UP for recovery in watch.recoveries] == [True]
+
+
+def test_what_executors_do_is_done_by_their_swarm() -> None:
+    executors = [("swarm_1", "pulse_exec_1"), ("swarm_1", "pulse_exec_2")]
+    calls = {"pulse_exec_1": [1.0, 9.0], "run_1": [5.0]}
+    signs = last_signs({"pulse_exec_2": 3.0, "run_1": 6.0}, calls, executors)
+    assert (signs["swarm_1"], signs["run_1"]) == (9.0, 6.0)
+
+
+def test_an_answer_that_was_written_down_may_not_be_asked_for_again() -> None:
+    asked, sealed, asked_again = 1.0, 2.0, 3.0  # that it was sealed once more is no excuse
+    assert len(asked_though_known([asked, asked_again], sealed)) == 1
+    assert asked_though_known([asked, 1.5], sealed) == []  # in flight
+    assert asked_though_known([asked, asked_again], None) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "excused"), [(95.0, False), (101.0, True), (133.9, True), (134.1, False)]
+)
+def test_a_step_begun_anew_is_a_fault_but_for_want_of_files_at_that_time(
+    at: float, excused: bool
+) -> None:
+    full = Outages([(100.0, 104.0)])
+    lost_files = ("run_1", "S1", 1, "Workspace setup failed: No such file or directory", at)
+    timed_out = ("run_1", "S1", 1, "timed out after 120 s", at)
+    assert (list(begun_anew([lost_files], full)) == []) == excused
+    assert len(list(begun_anew([timed_out], full))) == 1
+    assert len(list(begun_anew([lost_files], Outages()))) == 1
+
+
+SPANS = st.lists(st.tuples(st.floats(0, 50), st.floats(0, 10)), max_size=5)
+
+
+@given(st.floats(0, 50), SPANS)
+def test_what_may_take_seconds_has_them_undisturbed(start: float, outages: list[Any]) -> None:
+    spans = [(began, began + lasted) for began, lasted in outages]
+    moment = settled(start, 5.0, spans)
+    assert moment == start or moment in [ended for _, ended in spans]
+    assert not any(began < moment + 5.0 and ended > moment for began, ended in spans)
+    if not any(began < start + 5.0 and ended > start for began, ended in spans):
+        assert moment == start
 
 
 @given(st.lists(st.floats(0, 100), min_size=1), st.sampled_from([0.5, 0.99, 1.0]))

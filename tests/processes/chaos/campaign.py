@@ -15,16 +15,18 @@ from tests.processes.chaos.faults import FAULTS
 from tests.processes.chaos.faults_stores import OUTAGES, free_disk
 from tests.processes.chaos.faults_workers import poisoner
 from tests.processes.chaos.followers import Followers
-from tests.processes.chaos.judging import judge, slow_recoveries, stories, waits
+from tests.processes.chaos.judging import judge, slow_recoveries, stories
 from tests.processes.chaos.load import Load
-from tests.processes.chaos.scenery import Missed, Scenery
+from tests.processes.chaos.scenery import Impossible, Missed, Scenery
 from tests.processes.chaos.schedule import Planned
 from tests.processes.chaos.stage import Stage, stage
 from tests.processes.chaos.verdict import Verdict
 from tests.processes.chaos.watching import Watch
 
 AT_ONCE = 16  # faults
-SHOWN = 5  # runs whose story is told, and long waits
+TRIES = 4  # to strike, where the moment was not right
+AGAIN = 3.0  # seconds between them
+SHOWN = 5  # runs whose story is told
 Say = Callable[[str], object]
 
 
@@ -49,15 +51,14 @@ def run(campaign: Campaign, say: Say) -> Verdict:
     """Run it all; nothing is left running afterwards, whatever happens."""
     with stage() as scene, _people(scene, campaign) as scenery:
         say(f"seed={campaign.seed}; everything is up in {scene.folder}")
-        struck = _strike(scenery, campaign, say)
+        verdict = Verdict()
+        _strike(scenery, campaign, verdict, say)
         _come_to_rest(scenery, campaign, say)
         with scene.database() as connection, connection.cursor() as cursor:
-            verdict = judge(scenery, struck, cursor)
+            judge(scenery, verdict, cursor)
             for line in stories(cursor, verdict, scenery.began, SHOWN):
                 say(line)
-            for line in slow_recoveries(scenery, cursor):
-                say(f"note: {line}")
-            for line in waits(cursor, scenery.began, SHOWN):
+            for line in slow_recoveries(scenery):
                 say(f"note: {line}")
         for ended in scene.fleet.ended:
             say(f"note: {ended}")
@@ -80,42 +81,49 @@ def _people(scene: Stage, campaign: Campaign) -> Iterator[Scenery]:
         yield scenery
 
 
-def _strike(scenery: Scenery, campaign: Campaign, say: Say) -> int:
-    """Let the faults strike when their time has come; gives how many did."""
+def _strike(scenery: Scenery, campaign: Campaign, verdict: Verdict, say: Say) -> None:
+    """Let the faults strike when their time has come, and count by kind how many did."""
     began, scenery.began = time.monotonic(), time.time()
     ends = began + 60 * campaign.minutes if campaign.minutes else float("inf")
     locks = {need: threading.Lock() for fault in FAULTS.values() for need in fault.needs}
-    struck: list[Future[bool]] = []
+    due: list[tuple[str, Future[str]]] = []
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fault") as pool:
         try:
             for planned in campaign.plan():
                 _wait_until(scenery, min(began + planned.at, ends))
                 if time.monotonic() >= ends:
                     break
-                struck.append(pool.submit(_one, scenery, planned, locks, say, began))
-            return sum(fault.result() for fault in struck)
+                due.append((planned.fault, pool.submit(_one, scenery, planned, locks, say, began)))
+            told = [(fault, ended.result()) for fault, ended in due]
         finally:
             scenery.leaving.set()
+    verdict.struck.update(fault for fault, word in told if not isinstance(word, Missed))
+    could = {fault for fault, word in told if not isinstance(word, Impossible)}
+    verdict.idle = sorted(could - verdict.struck.keys())
 
 
 def _one(
     scenery: Scenery, planned: Planned, locks: dict[str, threading.Lock], say: Say, began: float
-) -> bool:
-    """Let one fault strike; whether it really did."""
-    fault = FAULTS[planned.fault]
+) -> str:
+    """Let one fault strike, if need be by a second try; gives what it tells."""
+    fault, dice = FAULTS[planned.fault], random.Random(planned.seed)
     with ExitStack() as alone:
         for need in fault.needs:
             alone.enter_context(locks[need])
-        at = time.monotonic() - began
-        try:
-            told = fault.act(scenery, random.Random(planned.seed))
-        except OUTAGES as error:
-            told = Missed(f"could not: {str(error).strip()}")
-        seconds = time.monotonic() - began - at
-        when = f"{planned.at:8.1f} s  {at:7.1f} s +{seconds:4.1f}"
-        missed = "MISSED, " if isinstance(told, Missed) else ""
-        say(f"{when}  {planned.fault:4} {fault.title}: {missed}{told}")
-    return not missed
+        for _ in range(TRIES):
+            at = time.monotonic() - began
+            try:
+                told = fault.act(scenery, dice)
+            except OUTAGES as error:
+                told = Missed(f"could not: {str(error).strip()}")
+            seconds = time.monotonic() - began - at
+            when = f"{planned.at:8.1f} s  {at:7.1f} s +{seconds:4.1f}"
+            missed = "MISSED, " if isinstance(told, Missed) else ""
+            say(f"{when}  {planned.fault:4} {fault.title}: {missed}{told}")
+            if not missed or isinstance(told, Impossible):
+                break
+            time.sleep(AGAIN)
+    return told
 
 
 def _wait_until(scenery: Scenery, moment: float) -> None:

@@ -9,16 +9,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import psycopg2
 import redis
 
+from tests.processes.chaos.load import OVER, Asked
 from tests.processes.chaos.model import TROUBLE
-from tests.processes.chaos.scenery import Missed, Scenery
+from tests.processes.chaos.scenery import Impossible, Missed, Scenery
 
 BLOCK = 1 << 20
 ANSWERED = 1.5  # seconds: three times what an answer may take, because machines are busy
+ASKED = 5  # times, for each of what is asked while Redis says nothing
 
 
 def kill_redis(scenery: Scenery, dice: random.Random) -> str:
@@ -57,13 +60,17 @@ def readonly_redis(scenery: Scenery, dice: random.Random) -> str:
 def silent_redis(scenery: Scenery, dice: random.Random) -> str:
     """F11: ten seconds in which nothing passes between the product and Redis."""
     with scenery.stage.outages.noted():
+        runs = [scenery.load.take() for _ in range(ASKED)]
         scenery.stage.proxy.fall_silent()
         try:
-            seconds = sorted(_answered(scenery, dice) for _ in range(10))
+            created, status = zip(*(_answered(scenery, dice, run) for run in runs), strict=True)
         finally:
             scenery.stage.proxy.speak()
-    told = f"answers of the API took {seconds[4]:.2f} s, the slowest {seconds[-1]:.2f} s"
-    if seconds[4] > ANSWERED:  # the slowest may have met another fault
+    for run in runs:
+        scenery.load.create(run)  # the same ones: now they are looked after
+    slow = [sorted(seconds)[-2] for seconds in (created, status)]  # one may meet another fault
+    told = f"runs were accepted in {slow[0]:.2f} s, the status told in {slow[1]:.2f} s"
+    if max(slow) > ANSWERED:
         scenery.late.append(f"F11: {told}")
     return told
 
@@ -121,11 +128,42 @@ def trouble_model(scenery: Scenery, dice: random.Random) -> str:
 
 def fill_disk(scenery: Scenery, dice: random.Random) -> str:
     """F23: the disk with the workspaces is full for four seconds."""
-    if not scenery.stage.disk:
-        told = lose_folder(scenery, dice)
-        return type(told)(f"no disk of our own here; {told}")
-    ballast = scenery.stage.workspaces / "ballast"
-    scenery.disk_trouble.append(time.time())
+    with scenery.disk.noted():
+        return _filled(scenery, scenery.stage.workspaces)
+
+
+def fill_log_disk(scenery: Scenery, dice: random.Random) -> str:
+    """F23: the disk to which Redis writes its file is full for four seconds."""
+    with scenery.stage.outages.noted():
+        return _filled(scenery, scenery.stage.log_disk)
+
+
+def lose_folder(scenery: Scenery, dice: random.Random) -> str:
+    """F23: what this machine keeps of runs' files is gone."""
+    with scenery.disk.noted():
+        gone = [folder for folder in scenery.stage.workspaces.iterdir() if folder.is_dir()]
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
+    return f"{len(gone)} folders" if gone else Missed("no folders")
+
+
+def free_disk(scenery: Scenery) -> None:
+    """Remove the files of runs that are over, as an operator would: our disk is small."""
+    disk = os.statvfs(scenery.stage.workspaces)
+    if disk.f_bavail >= disk.f_blocks * 0.5:
+        return
+    with suppress(psycopg2.Error), _cursor(scenery) as cursor:
+        cursor.execute("SELECT id FROM runs WHERE state = ANY(%s)", (list(OVER),))
+        over = {row[0] for row in cursor.fetchall()} - set(scenery.load.open)
+        for folder in scenery.stage.workspaces.iterdir():
+            if folder.is_dir() and folder.name.partition("~")[0] in over:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _filled(scenery: Scenery, disk: Path) -> str:
+    if not scenery.stage.disks:
+        return Impossible("no disks of our own here")
+    ballast = disk / "ballast"
     try:
         with suppress(OSError), ballast.open("wb", buffering=0) as file:
             while True:
@@ -136,41 +174,23 @@ def fill_disk(scenery: Scenery, dice: random.Random) -> str:
     return ""
 
 
-def lose_folder(scenery: Scenery, dice: random.Random) -> str:
-    """F23: what this machine keeps of runs' files is gone."""
-    scenery.disk_trouble.append(time.time())
-    gone = 0
-    for folder in scenery.stage.workspaces.iterdir():
-        if folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-            gone += 1
-    return f"{gone} folders" if gone else Missed("no folders")
+def _answered(scenery: Scenery, dice: random.Random, asked: Asked) -> tuple[float, float]:
+    """Ask for a run and for the status, wait two seconds; gives how long each answer took."""
+    head = {"Idempotency-Key": asked.key}
+    created = _seconds(scenery, dice, "POST", asked.path, json=asked.form, headers=head)
+    status = _seconds(scenery, dice, "GET", "/v1/status")
+    scenery.pause(2)
+    return created, status
 
 
-def free_disk(scenery: Scenery) -> None:
-    """Remove the files of runs that are long over, as an operator would: our disk is small."""
-    disk = os.statvfs(scenery.stage.workspaces)
-    if disk.f_bavail < disk.f_blocks * 0.5:
-        for folder in sorted(scenery.stage.workspaces.iterdir(), key=_age)[:200]:
-            if folder.name not in scenery.load.open and folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _answered(scenery: Scenery, dice: random.Random) -> float:
-    """Ask for a list of runs, wait a second; gives how long the answer took."""
+def _seconds(scenery: Scenery, dice: random.Random, method: str, path: str, **more: Any) -> float:
+    """How long it took until there was an answer of use; for ever where there was none."""
     began = time.monotonic()
-    with suppress(httpx.HTTPError):
-        httpx.get(f"{dice.choice(scenery.stage.fleet.urls())}/v1/runs?limit=1", timeout=20)
-    seconds = time.monotonic() - began
-    scenery.pause(1)
-    return seconds
+    with suppress(httpx.HTTPError, IndexError):  # nobody may be there to be asked
+        url = dice.choice(scenery.stage.fleet.urls())
+        if httpx.request(method, url + path, timeout=20, **more).status_code < 500:
+            return time.monotonic() - began
+    return float("inf")
 
 
 @contextmanager

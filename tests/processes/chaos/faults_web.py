@@ -4,29 +4,60 @@ from __future__ import annotations
 
 import json
 import random
+import select
+import signal
 import socket
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 
 import psycopg2
 
+from tests.processes.chaos.fleet import Member
 from tests.processes.chaos.load import Asked
-from tests.processes.chaos.scenery import SPARED, Scenery, within
+from tests.processes.chaos.scenery import SPARED, Missed, Scenery, within
 
-MOVED = 6.0  # seconds until a run moves whose bell was lost: three times what it may take
-BOOT = 10.0  # seconds in which clocks are started again and lead
+MOVED = 6.0  # seconds until a run moves when there is a clock: three times what it may take
+COMMITTED = 5.0  # seconds in which a run must be committed, a STEP at a time
+STEP = 0.0005
+TRIES = 8  # runs that are asked for until one is committed and not answered
 KEY = "SELECT run_id FROM idempotency_keys WHERE key = %s"
 STATE = "SELECT state FROM runs WHERE id = %s"
 
 
 def kill_before_answer(scenery: Scenery, dice: random.Random) -> str:
     """F15: SIGKILL the web process that has committed a run and not answered yet."""
-    return _kill_at_commit(scenery, dice, also_clocks=False)
+    member = scenery.stage.fleet.take("web", dice)
+    if member is None:
+        return SPARED
+    try:
+        for _ in range(TRIES):
+            asked = scenery.load.take()
+            if _stopped_at_commit(scenery, member, asked) is False:
+                _end(scenery, member)
+                return f"killed {member.name}: {_asked_again(scenery, asked)}"
+            member.signal(signal.SIGCONT)
+            scenery.load.create(asked)
+        return Missed(f"{member.name} had always answered already, or not committed")
+    finally:
+        member.signal(signal.SIGCONT)
+        member.busy = False
 
 
 def kill_before_bell(scenery: Scenery, dice: random.Random) -> str:
-    """F16: SIGKILL web and clocks when a run has committed and nobody has been told of it."""
-    return _kill_at_commit(scenery, dice, also_clocks=True)
+    """F16: SIGKILL all clocks, ask for a run, SIGKILL the web process that has committed it."""
+    fleet = scenery.stage.fleet
+    member = fleet.take("web", dice)
+    if member is None:
+        return SPARED
+    asked = scenery.load.take()
+    fleet.kill(*fleet.standing("clock"))
+    try:
+        committed = _stopped_at_commit(scenery, member, asked) is not None
+    finally:
+        _end(scenery, member)
+    told = f"killed {member.name} and clocks: {_asked_again(scenery, asked)}"
+    return told if committed else Missed(f"{told}, as it was not committed in time")
 
 
 def kill_clock(scenery: Scenery, dice: random.Random) -> str:
@@ -46,68 +77,81 @@ def cut_streams(scenery: Scenery, dice: random.Random) -> str:
     if member is not None:
         scenery.stage.fleet.kill(member)
     scenery.pause(3)
-    return f"killed {member.name if member else 'nobody'}, {scenery.followers.cuts - before} cuts"
+    told = f"killed {member.name if member else 'nobody'}"
+    cuts = scenery.followers.cuts - before
+    return f"{told}, {cuts} cuts" if cuts else Missed(f"{told}, cut nobody")
 
 
-def _kill_at_commit(scenery: Scenery, dice: random.Random, also_clocks: bool) -> str:
-    fleet = scenery.stage.fleet
-    member = fleet.take("web", dice)
-    if member is None:
-        return SPARED
-    asked = scenery.load.take()
-    committed, bound = None, None
-    try:
-        with closing(scenery.stage.database()) as connection, connection.cursor() as cursor:
-            with _Asking(member.port, asked):
-                committed = within(3, lambda: _run_of(cursor, asked) is not None)
-                fleet.kill(member, *(fleet.standing("clock") if also_clocks else []))
-            bound = _run_of(cursor, asked)
-    except (psycopg2.Error, OSError):
-        fleet.kill(member)
-    if committed is not None and bound:
-        _judge_bell(scenery, bound, MOVED + (BOOT if also_clocks else 0.0))
+def _end(scenery: Scenery, member: Member) -> None:
+    """All of it: a part that is left could still answer."""
+    member.signal(signal.SIGKILL)
+    scenery.stage.fleet.kill(member)
+
+
+def _stopped_at_commit(scenery: Scenery, member: Member, asked: Asked) -> bool | None:
+    """Ask a web process for a run and have it stand still as soon as that is committed.
+
+    Gives whether it had answered by then; None when it was not committed in time. It goes on a
+    little at a time, because between commit and answer there is no more than a millisecond.
+    """
+    with (
+        suppress(psycopg2.Error, OSError),
+        closing(scenery.stage.database()) as connection,
+        connection.cursor() as cursor,
+        _asking(member.port, asked) as wire,
+    ):
+
+        def committed() -> bool:
+            member.signal(signal.SIGCONT)
+            time.sleep(STEP)
+            member.signal(signal.SIGSTOP)
+            return _run_of(cursor, asked) is not None
+
+        if within(COMMITTED, committed, every=0) is not None:
+            return bool(select.select([wire], [], [], 0)[0])
+    return None
+
+
+@contextmanager
+def _asking(port: int, asked: Asked) -> Iterator[socket.socket]:
+    """A request that is sent and whose answer nobody will read."""
+    body = json.dumps(asked.form).encode()
+    head = (
+        f"POST /v1/runs HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+        f"Idempotency-Key: {asked.key}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
+        wire.sendall(head.encode() + body)
+        yield wire
+
+
+def _asked_again(scenery: Scenery, asked: Asked) -> str:
+    """See that the run moves though nobody rings for it; asked for again it must be the same."""
+    began, bound = time.time(), None
+    with (
+        suppress(psycopg2.Error),
+        closing(scenery.stage.database()) as connection,
+        connection.cursor() as cursor,
+    ):
+        bound = _run_of(cursor, asked)
+
+        def moved() -> bool:
+            cursor.execute(STATE, (bound,))
+            return bool(cursor.fetchone() != ("pending",))
+
+        def due() -> float:
+            return scenery.settled(began, time.time(), MOVED, "clock", "agents", "short") + MOVED
+
+        while bound and not moved() and time.time() < due():
+            time.sleep(0.05)
+        if bound and not moved():
+            scenery.late.append(f"F16: {bound} has not moved {MOVED:.0f} s after it could")
+    seconds = time.time() - began
     scenery.load.create(asked)
     if bound and asked.id and bound != asked.id:
         scenery.load.complaints[f"the key of {bound} led to {asked.id}"] += 1
-    told = "committed" if committed is not None else "not committed in time"
     again = "the same run" if bound == asked.id else "a run"
-    return f"killed {member.name}: {told}; asked again: {again}"
-
-
-def _judge_bell(scenery: Scenery, run_id: str, at_most: float) -> None:
-    """The run must move on though nobody rang for it, unless a store is away as well."""
-    began = time.time()
-    try:
-        with scenery.stage.database() as connection, connection.cursor() as cursor:
-
-            def moved() -> bool:
-                cursor.execute(STATE, (run_id,))
-                return bool(cursor.fetchone() not in {("pending",), None})
-
-            seconds = within(at_most, moved)
-    except psycopg2.Error:
-        return
-    if seconds is None and not scenery.stage.outages.touch(began, time.time()):
-        scenery.late.append(f"F16: {run_id} has not moved after {at_most:.0f} s")
-
-
-class _Asking:
-    """A request that is sent and whose answer nobody will read."""
-
-    def __init__(self, port: int, asked: Asked) -> None:
-        body = json.dumps(asked.form).encode()
-        self.data = (
-            f"POST /v1/runs HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
-            f"Idempotency-Key: {asked.key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
-        self.port = port
-
-    def __enter__(self) -> None:
-        self.connection = socket.create_connection(("127.0.0.1", self.port), timeout=5)
-        self.connection.sendall(self.data)
-
-    def __exit__(self, *_: object) -> None:
-        self.connection.close()
+    return f"moved after {seconds:.1f} s; asked again: {again}"
 
 
 def _run_of(cursor: psycopg2.extensions.cursor, asked: Asked) -> str | None:

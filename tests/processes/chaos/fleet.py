@@ -10,11 +10,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from itertools import count, cycle
 from pathlib import Path
+
+import httpx2 as httpx
 
 from tests.processes.product import DJINN
 from workers.local.folder import free_port
@@ -45,12 +48,18 @@ class Member:
         self.frozen: list[Span] = []
         self.left = math.inf  # when it was killed, or told to go
         self._ready = math.inf
+        self.answers = False  # a web process: whether it has come so far that it can be asked
+
+    @property
+    def ready(self) -> float:
+        """When a worker or a clock said that it was ready (epoch seconds)."""
+        if self._ready == math.inf:
+            self._ready = _ready_at(self.log)
+        return self._ready
 
     def serving(self) -> list[Span]:
         """When it took work: from when it was ready until it left, but for when it stood still."""
-        if self._ready == math.inf:
-            self._ready = _ready_at(self.log)
-        spans, at = list[Span](), self._ready
+        spans, at = list[Span](), self.ready
         for start, end in [*self.frozen, (self.left, math.inf)]:
             spans.append((at, min(start, self.left)))
             at = end
@@ -71,7 +80,6 @@ class Member:
 
 
 def _ready_at(log: Path) -> float:
-    """When a worker or a clock said that it was ready (epoch seconds)."""
     with log.open(errors="replace") as lines:
         for line in lines:
             if any(words in line for words in READY):
@@ -127,6 +135,8 @@ class Fleet:
         with self._lock:
             free = [m for m in self.members.values() if m.kind == kind and not m.busy]
             free = [member for member in free if member.process.poll() is None]
+            if kind == "web":
+                free = [member for member in free if member.answers]
             if len(free) <= spare:
                 return None
             chosen = dice.choice(sorted(free, key=lambda member: member.name))
@@ -172,24 +182,27 @@ class Fleet:
 
     def urls(self) -> list[str]:
         """Where the API can be asked."""
-        return [member.url for member in self.standing("web")]
+        return [member.url for member in self.standing("web") if member.answers]
 
     def freeze(self, member: Member, seconds: float, pause: Callable[[float], None]) -> None:
         """Have a process stand still for a while."""
         began = time.time()
+        member.frozen.append((began, math.inf))
         member.process.send_signal(signal.SIGSTOP)
         pause(seconds)
         member.process.send_signal(signal.SIGCONT)
-        member.frozen.append((began, time.time()))
+        member.frozen[-1] = (began, time.time())
 
-    def nobody(self, kind: str, start: float, end: float) -> float:
-        """The seconds of a stretch of time in which none of a kind took work."""
-        at, missing = start, 0.0
-        spans = [span for member in self.ever if member.kind == kind for span in member.serving()]
-        for begins, ends in sorted(spans):
-            missing += max(0.0, min(begins, end) - at)
-            at = max(at, min(ends, end))
-        return missing + max(0.0, end - at)
+    def gaps(self, kind: str, start: float) -> Iterator[Span]:
+        """The stretches of time since `start` in which none of a kind took work."""
+        ever = [member for member in list(self.ever) if member.kind == kind]
+        at = start
+        for begins, ends in sorted(span for member in ever for span in member.serving()):
+            if begins > at:
+                yield at, begins
+            at = max(at, ends)
+        if at < math.inf:
+            yield at, math.inf
 
     def _start(self, kind: str, environment: dict[str, str]) -> Member:
         name, port = f"{kind}-{next(self._numbers)}", free_port()
@@ -215,6 +228,7 @@ class Fleet:
         missed: dict[str, float] = {}
         while not self._leaving.wait(0.2):
             self._bury()
+            self._knock()
             for kind, number in self.wanted.items():
                 if self._count(kind) >= number:
                     missed.pop(kind, None)
@@ -224,6 +238,14 @@ class Fleet:
     def _count(self, kind: str) -> int:
         with self._lock:
             return sum(member.kind == kind for member in self.members.values())
+
+    def _knock(self) -> None:
+        """See which web processes answer by now; a platform sends nobody to the others."""
+        for member in self.standing("web"):
+            if not member.answers:
+                with suppress(httpx.HTTPError):
+                    httpx.get(f"{member.url}/healthz", timeout=NOTICED / 4)
+                    member.answers = True
 
     def _bury(self) -> None:
         with self._lock:

@@ -11,26 +11,36 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
-from tests.processes.chaos.load import Asked
+from tests.processes.chaos.library import SWARM
+from tests.processes.chaos.load import OVER, Asked
 
 SILENCE = 40.0  # seconds without a byte (heartbeats come every 15) after which to connect anew
 PIECE = 4096
-USUAL_BUDGET, SHORT_BUDGET = 60_000, 400  # bytes after which a client hangs up, on average
+BUDGETS = (60_000, 400)  # bytes after which a client hangs up, on average; when it is nervous
 
 
 @dataclass
 class Seen:
-    """What one client has been told of one run."""
+    """What one client has been told of one run, or swarm, whose frames have no numbers."""
 
     asked: Asked
     last: int = 0
     position: str = ""  # the id to resume after
     resumed: str = ""  # what the connection began after
+    heard: bool = False  # whether the connection has said anything
     ended: bool = False
     gaps: list[str] = field(default_factory=list)
     doubles: list[str] = field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        """Where to listen."""
+        if self.asked.kind == SWARM:
+            return f"/v1/swarm/{self.asked.id}/stream"
+        return f"/v1/events/stream?run_id={self.asked.id}"
 
     def take(self, number: str) -> None:
         """A frame with this id: `7` is the seventh event, `7.<entry>` a word between events."""
@@ -108,29 +118,30 @@ class Followers:
         if not urls:
             self._leaving.wait(0.2)
             return
-        usual = SHORT_BUDGET if time.monotonic() < self.nervous_until else USUAL_BUDGET
-        budget = int(dice.expovariate(1 / usual)) + 1
+        seen.heard = False
         connection = http.client.HTTPConnection(urlsplit(dice.choice(urls)).netloc, timeout=SILENCE)
         self._connections.add(connection)
         try:
-            for number, kind in frames_of(self._bytes(connection, seen, budget)):
-                if number:
+            for number, kind, data in frames_of(self._bytes(connection, seen, dice)):
+                if number and seen.asked.kind != SWARM:
                     seen.take(number)
-                seen.ended = seen.ended or kind == "end"
+                over = kind == "state" and data["status"] in OVER
+                seen.ended = seen.ended or over or kind == "end"
         except (OSError, http.client.HTTPException):
             self._leaving.wait(0.1)
         finally:
             self._connections.discard(connection)
             connection.close()
-        self.cuts += not seen.ended
+        self.cuts += seen.heard and not seen.ended
 
     def _bytes(
-        self, connection: http.client.HTTPConnection, seen: Seen, budget: int
+        self, connection: http.client.HTTPConnection, seen: Seen, dice: random.Random
     ) -> Iterator[bytes]:
-        """What arrives until the budget is used up, to the byte."""
+        """What arrives until the budget is used up, to the byte; it may be cut meanwhile."""
         headers = {"Last-Event-ID": seen.position} if seen.position else {}
         seen.resumed = seen.position
-        connection.request("GET", f"/v1/events/stream?run_id={seen.asked.id}", headers=headers)
+        budget, short = (int(dice.expovariate(1 / usual)) + 1 for usual in BUDGETS)
+        connection.request("GET", seen.path, headers=headers)
         answer = connection.getresponse()
         if answer.status != 200:
             self._leaving.wait(0.2)
@@ -139,12 +150,16 @@ class Followers:
             piece = answer.read1(min(PIECE, budget))
             if not piece:
                 return
+            seen.heard = True
+            if time.monotonic() < self.nervous_until:
+                budget = min(budget, short)
+            piece = piece[:budget]
             budget -= len(piece)
             yield piece
 
 
-def frames_of(pieces: Iterator[bytes]) -> Iterator[tuple[str, str]]:
-    """The (id, event) of every whole frame; half a frame at the end was never received."""
+def frames_of(pieces: Iterator[bytes]) -> Iterator[tuple[str, str, Any]]:
+    """The (id, event, data) of every whole frame; half of one at the end was never received."""
     rest = b""
     for piece in pieces:
         rest += piece
@@ -152,8 +167,8 @@ def frames_of(pieces: Iterator[bytes]) -> Iterator[tuple[str, str]]:
             frame, _, rest = rest.partition(b"\n\n")
             fields = dict(_fields(frame.decode()))
             if "data" in fields:
-                json.loads(fields["data"])  # whole, or it raises
-                yield fields.get("id", ""), fields.get("event", "message")
+                data = json.loads(fields["data"])  # whole, or it raises
+                yield fields.get("id", ""), fields.get("event", "message"), data
 
 
 def _fields(frame: str) -> Iterator[tuple[str, str]]:

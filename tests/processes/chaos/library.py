@@ -9,8 +9,9 @@ from tests.processes.chaos.model import NAME
 
 THINK, DO, PLAY, SWARM = "think", "do", "play", "swarm"
 LONGEST = {THINK: 5, DO: 3, PLAY: 3}  # steps
+PAIR = "pair"
 SHAPES = {  # of swarms: what each task depends on
-    "pair": {"A": [], "B": []},
+    PAIR: {"A": [], "B": []},
     "chain": {"A": [], "B": ["A"]},
     "diamond": {"A": [], "B": ["A"], "C": ["A"], "D": ["B", "C"]},
 }
@@ -70,11 +71,16 @@ def write(folder: Path) -> None:
 
 
 def swarm(shape: str, marker: str) -> dict[str, Any]:
-    """A request for a swarm of executors that act on the world outside."""
+    """A request for a swarm of executors that act on the world outside.
+
+    Those of a `pair` work for one task of the board, so their branches are merged; `task_id` is
+    the title of the task until there is one.
+    """
     tasks = [
         {
             "key": key,
             "title": f"{key} of {marker}",
+            "task_id": f"{'both' if shape == PAIR else key} of {marker}",
             "execution_prompt": f"Do it: {marker}",
             "dependencies": dependencies,
             "model": NAME,

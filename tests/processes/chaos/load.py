@@ -23,6 +23,7 @@ OVER = {"completed", "failed", "cancelled"}
 LIMITS = (None,) * 3 + (2_000, 40_000)  # tokens; the low one is reached by the first call
 KINDS = (THINK,) * 9 + (DO,) * 6 + (PLAY,) * 5 + (SWARM,) * 2
 PATIENCE = 60.0  # seconds in which a request must have got an answer
+AWAY = (503, True)  # how an outage is told: the status, and whether it says when to ask again
 CREATORS, MENDERS = 4, 3  # threads
 
 
@@ -30,14 +31,12 @@ CREATORS, MENDERS = 4, 3  # threads
 class Asked:
     """One run that was asked for, and what has become of it so far."""
 
-    number: int
     key: str
     form: dict[str, Any]
     fate: str  # what is still to be done to it
     id: str = ""
     expected: set[str] = field(default_factory=lambda: {"completed"})
     reason: str = ""  # what its error must say
-    asked_at: float = 0.0
     cancelled_at: float | None = None  # when a cancel was acknowledged
     restarted: bool = False
     raising: bool = False  # its limit is being raised
@@ -59,7 +58,7 @@ def draw(seed: int, number: int) -> Asked:
     marker = f"chaos-{number:06d}-{seed}"
     if kind == SWARM:
         fate = dice.choice([LET_BE] * 9 + [CANCEL])
-        return Asked(number, f"key-{marker}", swarm(dice.choice(sorted(SHAPES)), marker), fate)
+        return Asked(f"key-{marker}", swarm(dice.choice(sorted(SHAPES)), marker), fate)
     play = [{"chunks": dice.randint(5, 40), "chunk": "word ", "delay_ms": 25, "tools": False}]
     steps = {f"S{place + 1}": play for place in range(LONGEST[kind])}
     form = {
@@ -69,7 +68,7 @@ def draw(seed: int, number: int) -> Asked:
     fate, limit = dice.choice(FATES), dice.choice(LIMITS)
     if kind != PLAY and fate == LET_BE and limit:
         form["budget_tokens"] = limit
-    return Asked(number, f"key-{marker}", form, fate)
+    return Asked(f"key-{marker}", form, fate)
 
 
 class Load:
@@ -135,7 +134,6 @@ class Load:
         """Ask for the run until it is answered, always with the same key."""
         if asked.kind == SWARM:
             self._put_on_a_board(asked.form["tasks"])
-        asked.asked_at = time.time()
         headers = {"Idempotency-Key": asked.key}
         answer = self._insist("POST", asked.path, json=asked.form, headers=headers)
         if answer is None or answer.status_code != 200:
@@ -146,16 +144,18 @@ class Load:
         with self._lock:
             self.asked.append(asked)
             self.open[asked.id] = asked
-            if asked.kind != SWARM:
-                self.fresh.append(asked)
+            self.fresh.append(asked)
         self._plan(asked)
 
     def _put_on_a_board(self, orders: list[dict[str, Any]]) -> None:
-        """Make a project with a task for each order of a swarm, and name them in the orders."""
+        """Make a project with the tasks that the orders of a swarm are for, and name them there."""
         project = self._made("/v1/projects", name=orders[0]["title"])
+        tasks: dict[str, str] = {}
         for order in orders:
-            task = self._made(f"/v1/projects/{project}/tasks", title=order["title"])
-            order |= {"project_id": project, "task_id": task}
+            title = order["task_id"]
+            if title not in tasks:
+                tasks[title] = self._made(f"/v1/projects/{project}/tasks", title=title)
+            order |= {"project_id": project, "task_id": tasks[title]}
 
     def _made(self, path: str, **form: str) -> str:
         """The id of what was made for the form; empty when there was no answer in time."""
@@ -260,7 +260,7 @@ class Load:
             answer = self._once(method, path, **more)
             if answer is not None and answer.status_code < 500:
                 return answer
-            if answer is not None and answer.status_code != 503:
+            if answer is not None and (answer.status_code, "Retry-After" in answer.headers) != AWAY:
                 self._complain(method, answer)
             time.sleep(0.2)
         return None

@@ -50,6 +50,11 @@ class Scene:
         return f"{self.run}:{self.step}:{numbers}"
 
     @property
+    def place(self) -> tuple[str, int, str, int, int, int]:
+        """Where the execution is found among the steps."""
+        return self.run, self.attempt, self.step, self.visit, self.retry, self.execution
+
+    @property
     def key(self) -> str:
         return f"{self.sitting}:{self.turn}"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.processes.chaos import mind
 from tests.processes.chaos.mind import Scene
@@ -45,7 +45,7 @@ class PaidModel(Provider):
     def __init__(self, sink: Sink) -> None:
         super().__init__()
         self.sink = sink
-        self.asked: dict[str, list[float]] = defaultdict(list)  # call -> times it was to be paid
+        self.asked: dict[Scene, list[float]] = defaultdict(list)  # when each call was to be paid
         self.unknown: set[str] = set()  # acts whose agents were told that nobody knows
         self.trouble: Answer | None = None
         self.troubled = 0
@@ -62,7 +62,7 @@ class PaidModel(Provider):
             self.troubled += 1
             return trouble
         with self._asked_lock:
-            self.asked[scene.key].append(time.time())
+            self.asked[scene].append(time.time())
         self._note_unknown(received)
         asking = Asking(scene, received.port)
         time.sleep(0.05 + SLOWEST * mind.chance(scene.key, 100) / 100)
@@ -81,18 +81,22 @@ class PaidModel(Provider):
         with self._asked_lock:
             self._during = [each for each in self._during if each is not occasion]
 
-    def repeats(self) -> dict[str, list[float]]:
-        """The calls asked for more than once, and when."""
+    def repeats(self) -> dict[Scene, dict[int, list[float]]]:
+        """The sittings that asked for something more than once: when, by the turn."""
+        found: dict[Scene, dict[int, list[float]]] = defaultdict(dict)
         with self._asked_lock:
-            return {key: list(times) for key, times in self.asked.items() if len(times) > 1}
+            for scene, times in self.asked.items():
+                if len(times) > 1:
+                    found[replace(scene, turn=0)][scene.turn] = list(times)
+        return found
 
-    def calls_of_runs(self) -> Counter[str]:
-        """How many calls each run was to pay for."""
+    def calls_of_runs(self) -> dict[str, list[float]]:
+        """When each run made the calls it was to pay for."""
+        calls: dict[str, list[float]] = defaultdict(list)
         with self._asked_lock:
-            calls: Counter[str] = Counter()
-            for key, times in self.asked.items():
-                calls[key.partition(":")[0]] += len(times)
-            return calls
+            for scene, times in self.asked.items():
+                calls[scene.run] += times
+        return calls
 
     def _tell(self, asking: Asking) -> None:
         """Offer this call to who waits for one, oldest first; only one looks at a time."""

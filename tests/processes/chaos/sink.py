@@ -17,8 +17,9 @@ class Sink:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, float] = {}  # of each run, when it last acted
-        self.on_act: Callable[[int], None] | None = None  # told the caller's port, once
+        self.on_act: Callable[[int], bool] | None = None  # told a caller's port until it is content
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Door)
         self._server.sink = self
 
@@ -39,9 +40,11 @@ class Sink:
         with self._lock:
             self.counts[key] += 1
             self.latest[key.partition(":")[0]] = time.time()
-            notice, self.on_act = self.on_act, None
+            notice = self.on_act
         if notice:
-            notice(port)
+            with self._telling:
+                if self.on_act is notice and notice(port):
+                    self.on_act = None
 
     def __enter__(self) -> Sink:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))

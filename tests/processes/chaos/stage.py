@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from psycopg2.extensions import connection as Connection
 
 from tasks import QUEUES
 from tests.processes.chaos import library
-from tests.processes.chaos.fleet import Fleet
+from tests.processes.chaos.fleet import Fleet, Span
 from tests.processes.chaos.model import PaidModel
 from tests.processes.chaos.proxy import Proxy
 from tests.processes.chaos.sink import Sink
@@ -40,7 +40,7 @@ DISK_MB = 512
 class Outages:
     """When a store was away: no step is claimed without Postgres, none handed out without Redis."""
 
-    spans: list[tuple[float, float]] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -57,6 +57,17 @@ class Outages:
         return any(began < end and ended > start for began, ended in list(self.spans))
 
 
+def settled(start: float, seconds: float, spans: Iterable[Span]) -> float:
+    """From when on the `seconds` count that something may take after `start`.
+
+    An outage that begins before they are over puts that off.
+    """
+    for began, ended in sorted(spans):
+        if began < start + seconds:
+            start = max(start, ended)
+    return start
+
+
 class Stage:
     """Everything faults are done to; made by `stage`."""
 
@@ -64,6 +75,9 @@ class Stage:
         self.folder = folder
         self.outages = Outages()
         self.hands = stack.enter_context(ThreadPoolExecutor(1))
+        self.log_disk = folder / "servers" / "valkey" / "data"  # where Redis writes its file
+        self.log_disk.mkdir(parents=True)
+        self.disks = _mounted(self.log_disk, stack)
         self.postgres = Server(postgres, folder / "servers")
         self.redis = Server(valkey, folder / "servers")
         self.sink = stack.enter_context(Sink())
@@ -77,7 +91,7 @@ class Stage:
         self.fleet.environment = self._environment()
         self.workspaces = folder / "data" / "workspaces"
         self.workspaces.mkdir(parents=True)
-        self.disk = _mounted(self.workspaces, stack)
+        self.disks = self.disks and _mounted(self.workspaces, stack)
         self._prepare()
         stack.enter_context(self.fleet)
         until(self._ready, 60)
@@ -105,14 +119,12 @@ class Stage:
             self.on_hands(self.postgres.start)
 
     def crash_redis(self, seconds: float) -> None:
+        """SIGKILL, and a restart after a while."""
         with self.outages.noted():
-            self._crash_redis(seconds)
-
-    def _crash_redis(self, seconds: float) -> None:
-        pid = redis_pid(self.redis.url)
-        self.on_hands(lambda: self.redis.crash(pid, signal.SIGKILL))
-        time.sleep(seconds)
-        self.on_hands(self.redis.start)
+            pid = redis_pid(self.redis.url)
+            self.on_hands(lambda: self.redis.crash(pid, signal.SIGKILL))
+            time.sleep(seconds)
+            self.on_hands(self.redis.start)
 
     def _stop_servers(self) -> None:
         self.on_hands(self.redis.stop)

@@ -18,15 +18,24 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
+from tests.processes.chaos.mind import Scene
+
 EVERY = 0.05
 STATES_EVERY = 0.4
 SETTLING = 0.05  # seconds a renewal that was on its way may take to arrive
-GIVEN_UP = 120.0
+GIVEN_UP = 120.0  # seconds after which a step counts as taken over that late
 
 STATES = """
     SELECT id, state FROM runs WHERE updated_at > %(recent)s
     UNION ALL SELECT id, state FROM swarms WHERE updated_at > %(recent)s"""
 LEASES = "SELECT id, queue, lease_id, leased_until FROM steps WHERE state = 'running'"
+STORED = """
+    SELECT turn, min(events.created_at) FROM llm_calls
+        JOIN sessions ON sessions.id = llm_calls.session_id
+        JOIN steps ON steps.id = sessions.execution_id
+        JOIN events ON events.run_id = llm_calls.run_id AND events.data->>'callId' = llm_calls.id
+    WHERE steps.run_id = %s AND steps.attempt = %s AND steps.step_id = %s AND visit = %s
+      AND retry = %s AND execution = %s GROUP BY turn"""
 STANDING = """
     SELECT steps.state, lease_id, runs.state FROM steps JOIN runs ON runs.id = run_id
     WHERE steps.id = %s"""
@@ -140,7 +149,7 @@ class Watch:
                 if self._kills:
                     cursor.execute(LEASES)
                     rows = {row[0]: Lease(row[2], row[3], row[1]) for row in cursor.fetchall()}
-                    self._compare(rows, time.time(), cursor)
+                    self.compare(rows, time.time(), cursor)
                 if time.monotonic() >= states_due:
                     self._tell_states(cursor)
                     states_due = time.monotonic() + STATES_EVERY
@@ -150,7 +159,8 @@ class Watch:
         cursor.execute(STATES, {"recent": recent})
         self.observe(dict(cursor.fetchall()))
 
-    def _compare(self, rows: dict[str, Lease], now: float, cursor: Any) -> None:
+    def compare(self, rows: dict[str, Lease], now: float, cursor: Any) -> None:
+        """Hear under which leases running steps are now, and see whose workers were the killed."""
         for kill in list(self._kills):
             if kill.leases is None:
                 if now > kill.settled:
@@ -161,6 +171,8 @@ class Watch:
                     del kill.leases[step]
             if not kill.leases or now > kill.at + GIVEN_UP:
                 self._kills.remove(kill)
+                for step, lease in kill.leases.items():
+                    self._recover(kill, step, lease, now)
 
     def _decided(
         self,
@@ -182,10 +194,19 @@ class Watch:
                 return True  # it ended under its old lease, or was cancelled
         if row.id == then.id:
             return row.until > then.until
+        self._recover(kill, step, then, now)
+        return True
+
+    def _recover(self, kill: _Kill, step: str, then: Lease, now: float) -> None:
         if (step, then.id) not in self._recovered:
             self._recovered.add((step, then.id))
             self.recoveries.append(Recovery(step, then.queue, kill.at, now))
-        return True
+
+
+def stored(cursor: Any, scene: Scene) -> dict[int, float]:
+    """When (epoch seconds) each answer of a sitting was first written down, by its turn."""
+    cursor.execute(STORED, scene.place)
+    return {turn - 1: at / 1000 for turn, at in cursor.fetchall()}
 
 
 def ownerless(cursor: Any, older_than: float = 15.0) -> dict[str, list[str]]:
