@@ -129,14 +129,14 @@ class Workspace:
         )
         made = self.head()
         if made is None:
-            raise WorkspaceError(f"the commit is not on {self.branch}")
+            raise self.git.error(f"the commit is not on {self.branch}")
         return made
 
     def snapshot(self, blobs: Blobs) -> str:
         """Store the branch since its origin as a git bundle; return the digest."""
         whole = self.packed(None, blobs)
         if whole is None:
-            raise WorkspaceError(f"{self.branch} has no commit")
+            raise self.git.error(f"{self.branch} has no commit")
         return whole.snapshot
 
     def packed(self, last: Savepoint | None, blobs: Blobs) -> Saved | None:
