@@ -90,12 +90,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that.
 
     Who was not let run for seconds, beside others on this machine, has not been stopped and keeps
-    its transaction and its leases: that they are lost is tried with real processes.
+    its transaction, its locks and its leases: that they are lost is tried with real processes.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.markexpr != "slow" and "TMPDIR" not in os.environ and quick():
         tempfile.tempdir = os.environ["TMPDIR"] = str(QUICK)
-    base.SESSION["idle_in_transaction_session_timeout"] = 30_000
+    base.SESSION |= {"idle_in_transaction_session_timeout": 30_000, "lock_timeout": 30_000}
     steps.LEASE_MS, leases.LEASE_SECONDS = 30_000, 30.0
 
 
