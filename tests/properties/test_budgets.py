@@ -7,9 +7,13 @@ another of the same user, who has a budget for the day.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from decimal import Decimal
-from typing import ClassVar
+from functools import partial
+from itertools import permutations
+from types import NoneType
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies
@@ -17,14 +21,34 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from models import budgets, config, spending
 from models.budgets import Budget, Reservation
+from models.insisting import insist
 from models.runs import Run
 from models.spending import Amount, Busy, Granted, Reached
 from tests.models.spenders import held, new_run
+from tests.properties.crowds import at_once
 
-CALLS = strategies.integers(0, 7)
-TOKENS = strategies.integers(0, 60)
+FIGURES = strategies.integers(0, 60)
 LIMITS = strategies.one_of(strategies.none(), strategies.integers(0, 150))
 Cents = int
+
+
+class Act(NamedTuple):
+    """What a call does, and the figures of it."""
+
+    does: str
+    call: int
+    cents: Cents
+    tokens: int
+    honest: bool
+
+
+ACTS = strategies.builds(
+    Act,
+    strategies.sampled_from(("reserve", "reserve", "settle", "lose")),
+    strategies.integers(0, 7),
+    *(FIGURES, FIGURES),
+    strategies.booleans(),
+)
 
 
 @pytest.fixture
@@ -55,35 +79,25 @@ class Spending(RuleBasedStateMachine):
         self.spent: dict[str, tuple[Cents, int]] = defaultdict(lambda: (0, 0))
         self.open: dict[int, tuple[list[str], Cents, int]] = {}
 
-    @rule(call=CALLS, cents=TOKENS, tokens=TOKENS)
-    def reserve(self, call: int, cents: int, tokens: int) -> None:
-        self._forget(call)
-        keys = self._keys(call)
-        expected = self._judged(keys, (cents, tokens))
-        with held(self._run(call)) as run:
-            answer = spending.reserve(run, f"exec_{call}", _amount(cents, tokens))
-        assert type(answer) is expected
-        self.answers.add(expected)
-        if expected is Granted:
-            self.open[call] = keys, cents, tokens
+    @rule(act=ACTS)
+    def one(self, act: Act) -> None:
+        answer = self._do(act)
+        assert type(answer) is self._reckon(act)
+        self.answers.add(type(answer))
         if isinstance(answer, Reached):
-            self._makes_do(call, answer)
+            self._make_do(act.call, answer)
 
-    @rule(call=CALLS, cents=TOKENS, tokens=TOKENS, honest=strategies.booleans())
-    def settle(self, call: int, cents: int, tokens: int, honest: bool) -> None:
-        keys, most_cents, most_tokens = self.open.pop(call, ([], 60, 60))
-        if honest:
-            cents, tokens = min(cents, most_cents), min(tokens, most_tokens)
-        with held(self._run(call)) as run:
-            spending.settle(run, f"exec_{call}", _amount(cents, tokens))
-        for key in {*keys, *self._run_keys(call)}:
-            self._charge(key, cents, tokens)
-
-    @rule(call=CALLS)
-    def lose(self, call: int) -> None:
-        with held(self._run(call)):
-            spending.lose(f"exec_{call}")
-        self._forget(call)
+    @rule(acts=strategies.lists(ACTS, min_size=2, max_size=5, unique_by=lambda act: act.call))
+    def many(self, acts: Sequence[Act]) -> None:
+        """Whatever calls do at the same moment, it is as if one had come after the other."""
+        insisting = [partial(insist, partial(self._do, act)) for act in acts]
+        answers = dict(zip(acts, at_once(*insisting), strict=True))
+        before = self.spent, self.open
+        for order in permutations(acts):
+            self.spent, self.open = deepcopy(before)
+            if all(self._reckon(act) is type(answers[act]) for act in order):
+                return
+        raise AssertionError(f"in no order are these the answers: {answers}")
 
     @rule()
     def sweep(self) -> None:
@@ -111,7 +125,40 @@ class Spending(RuleBasedStateMachine):
             assert (row.spent_usd * 100, row.spent_tokens) == (cents, tokens)
             assert (row.reserved_usd * 100, row.reserved_tokens) == self._reserved(row.key)
 
-    def _makes_do(self, call: int, reached: Reached) -> None:
+    def _do(self, act: Act) -> Any:
+        amount, execution = _amount(*self._really(act)), f"exec_{act.call}"
+        with held(self._run(act.call)) as run:
+            if act.does == "reserve":
+                return spending.reserve(run, execution, amount)
+            if act.does == "lose":
+                return spending.lose(execution)
+            return spending.settle(run, execution, amount)
+
+    def _reckon(self, act: Act) -> type:
+        """What plain arithmetic answers, after which it has counted the act."""
+        cents, tokens = self._really(act)
+        keys = self.open[act.call][0] if act.call in self.open else []
+        if act.does == "settle":
+            self.open.pop(act.call, None)
+            for key in {*keys, *self._run_keys(act.call)}:
+                self._charge(key, cents, tokens)
+            return NoneType
+        self._forget(act.call)
+        if act.does == "lose":
+            return NoneType
+        expected = self._judged(self._keys(act.call), (cents, tokens))
+        if expected is Granted:
+            self.open[act.call] = self._keys(act.call), cents, tokens
+        return expected
+
+    def _really(self, act: Act) -> tuple[Cents, int]:
+        """An honest call takes no more than was set aside for it."""
+        if act.does != "settle" or not act.honest or act.call not in self.open:
+            return act.cents, act.tokens
+        _, cents, tokens = self.open[act.call]
+        return min(act.cents, cents), min(act.tokens, tokens)
+
+    def _make_do(self, call: int, reached: Reached) -> None:
         """What is said to be left is what fits once the others are done, and not a bit more."""
         with held(self._run(call)) as run:
             left = Amount(reached.left_usd or Decimal(0), reached.left_tokens or 0)
