@@ -25,7 +25,8 @@ for place = 3, #ARGV do
     local digest = redis.sha1hex(ARGV[place])
     if not redis.call('zscore', KEYS[2], digest) then
         local entry = redis.call('xadd', KEYS[1], 'maxlen', '~', kept, '*', field, ARGV[place])
-        redis.call('zadd', KEYS[2], string.match(entry, '%d+'), digest)
+        local at, nth = string.match(entry, '(%d+)-(%d+)')
+        redis.call('zadd', KEYS[2], at .. string.format('%03d', math.min(nth, 999)), digest)
     end
 end
 redis.call('zremrangebyrank', KEYS[2], 0, -kept - 1)
