@@ -212,7 +212,7 @@ def _begun(firing: Firing, routine: Routine, run: Run) -> Run:
     about = {**firings.named(routine), "source": firing.source, "scheduledAt": firing.scheduled_at}
     activities.note(firing.agent_id, run.owner_id, run.id, ("pulse_started", about))
     triggered = {"agentId": firing.agent_id, "runId": run.id, **about}
-    events.announce(run.owner_id, ("pulse_triggered", triggered))
+    events.announce(run.owner_id, ("pulse_triggered", triggered), project_id=run.project_id)
     run_tasks.move_on(run)
     return run
 
