@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from models import base, logs, processes
@@ -76,6 +77,8 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     Unfinished work goes to others. Gives the exit code: 1 for a process that has gone deaf, which
     its platform should start anew.
     """
+    from workers.jobs.runs import tidy
+
     unknown = sorted(set(queues) - set(QUEUES))
     if unknown or not queues:
         raise Misconfigured(f"no such queue: {', '.join(unknown)}. There are {', '.join(QUEUES)}")
@@ -90,11 +93,14 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     pools.start()
     log.info("worker ready", queues=queues, threads=threads)
     if {"agents", "executors", "chats"} & set(queues):
-        threading.Thread(target=_tidy, args=(stopping,), daemon=True).start()
+        every(TIDY_SECONDS, stopping, tidy)
         if chosen.sandbox == "unsafe-local":
             log.warning("SANDBOX=unsafe-local: agents' commands run unconfined, with my rights")
-    beating = threading.Thread(target=_beat, args=(me, stopping), daemon=True)
-    beating.start()
+
+    def heartbeat() -> None:
+        processes.heartbeat(me)
+
+    beating = every(processes.HEARTBEAT_MS / 1000, stopping, heartbeat)
     deaf: list[str] = []
     while not deaf and not stopping.wait(processes.HEARTBEAT_MS / 1000):
         deaf = pools.deaf()
@@ -118,27 +124,20 @@ def load_performers() -> None:
         importlib.import_module(f"workers.jobs.{module.name}")
 
 
-def _beat(me: processes.Process, stopping: threading.Event) -> None:
-    import peewee
+def every(seconds: float, stopping: threading.Event, act: Callable[[], object]) -> threading.Thread:
+    """Do it again and again until `stopping` rises, in a thread that nothing that it meets ends."""
 
-    while not stopping.wait(processes.HEARTBEAT_MS / 1000):
-        try:
-            with base.db.connection_context():
-                processes.heartbeat(me)
-        except peewee.PeeweeException as error:
-            log.warning("heartbeat missed", error=str(error).strip())
+    def go_on() -> None:
+        while not stopping.wait(seconds):
+            try:
+                with base.db.connection_context():
+                    act()
+            except Exception as error:  # whatever it is, the next time may go well
+                log.warning("not done", what=act.__name__, error=str(error).strip() or repr(error))
 
-
-def _tidy(stopping: threading.Event) -> None:
-    import peewee
-
-    from workers.jobs.runs import tidy
-
-    while not stopping.wait(TIDY_SECONDS):
-        try:
-            tidy()
-        except peewee.PeeweeException as error:
-            log.warning("folders not tidied", error=str(error).strip())
+    thread = threading.Thread(target=go_on, name=act.__name__, daemon=True)
+    thread.start()
+    return thread
 
 
 def _told_to_stop() -> threading.Event:

@@ -70,8 +70,7 @@ def tidy() -> None:
     """
     root = settings().data / "workspaces"
     kept = folders.names(root)
-    with db.connection_context():
-        idle = kept - pushes.needing_files(kept)
+    idle = kept - pushes.needing_files(kept)
     for run_id in idle:
         try:
             workspaces.remove(root, run_id)
