@@ -21,7 +21,15 @@ from tests.processes.product import until
 from tests.servers.containers import engine
 from workers.halting import DeadlinePassed, Halt, Stopped
 from workers.sandboxes import BACKENDS, SandboxUnavailable, backend, choose
-from workers.sandboxes.base import Backend, Belongings, Engine, Output, Sandbox, Spec
+from workers.sandboxes.base import (
+    Backend,
+    Belongings,
+    Engine,
+    Output,
+    Sandbox,
+    SandboxAway,
+    Spec,
+)
 
 pytestmark = pytest.mark.slow  # real processes
 
@@ -314,6 +322,11 @@ def test_temporary_files_last_as_long_as_the_step(chosen: Backend, spec: Spec) -
 
 def test_a_backend_that_does_not_work_is_refused_and_the_way_out_is_named() -> None:
     with pytest.raises(SandboxUnavailable, match="SANDBOX=unsafe-local"):
+        choose("docker", Engine("unix:///nonexistent/engine.sock"))
+
+
+def test_an_engine_that_does_not_answer_may_be_back_in_a_while() -> None:
+    with pytest.raises(SandboxAway, match="no container engine answers"):
         choose("docker", Engine("unix:///nonexistent/engine.sock"))
 
 

@@ -37,7 +37,7 @@ from workers.pipelines.chatting import Turn
 from workers.pipelines.rehearsal import Rehearsal
 from workers.pipelines.seat import Done
 from workers.pipelines.sitting import Sitting
-from workers.sandboxes.base import SandboxUnavailable
+from workers.sandboxes.base import SandboxAway, SandboxUnavailable
 from workers.workspaces import Passing, WorkspaceError
 from workers.workspaces.git import DISK
 
@@ -65,8 +65,6 @@ def carry_out(run: Run, step: Step) -> None:
     held = keeper.holding(step.lease_id or "", left, step.valid_until, alone)
     with GivenBackOnError(run, step), held as halt:
         if step.tries < steps.MOST_TRIES:
-            if step.tries == steps.MOST_TRIES - 1:
-                cells.prepare()  # if it is lost once more
             work(run, step, halt)
         else:
             confine(run, step, halt)
@@ -164,13 +162,17 @@ def awaken(execution_id: str) -> None:
 
 @performs(step_tasks.abandon)
 def abandon(delegate_id: str) -> None:
-    """Cancel the swarm or executor that a step waited for, because it waits no longer."""
-    with suppress(Conflict, NotFound):  # it has ended by itself, or was deleted, meanwhile
+    """Cancel the swarm or executor that a step waited for, because it waits no longer.
+
+    An executor that a person has begun anew since is at work for that person.
+    """
+    with suppress(Conflict, NotFound), db.atomic():  # it has ended, or was deleted, meanwhile
         if delegate_id.startswith(SWARM):
             swarm_tasks.cancel(delegate_id, "Who asked for it waits no longer")
-            stop_executors(delegate_id)  # at once, though the cancelling asks for it as well
-        else:
+        elif "apart" not in run_tasks.locked(delegate_id).meta:
             run_tasks.cancel(delegate_id)
+    if delegate_id.startswith(SWARM):
+        stop_executors(delegate_id)  # at once, though the cancelling asks for it as well
 
 
 def timed_out(run: Run, step: Step) -> Done:
@@ -283,6 +285,8 @@ def hindered(error: Exception) -> Done:
         return Done(str(error), step={"final": error.final}, after=after)
     if isinstance(error, Passing | Unavailable):
         return Done(f"Workspace not to be had: {error}", after=0.0)
+    if isinstance(error, SandboxAway):
+        return Done(f"Sandbox not to be had: {error}", step={"final": True}, after=0.0)
     final = isinstance(error, SandboxUnavailable)
     return Done(f"Workspace setup failed: {error}", step={"final": final})
 

@@ -28,7 +28,7 @@ def choose(name: str, engine: Engine | None = None) -> Backend:
     fault = chosen.probe()
     if fault is None:
         return chosen
-    raise SandboxUnavailable(
+    raise type(fault)(
         f"The {name} sandbox does not work on this machine: {fault}. Mend it, choose another with "
         "SANDBOX, or set SANDBOX=unsafe-local to run agents' commands without any confinement."
     )

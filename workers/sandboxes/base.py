@@ -23,6 +23,10 @@ class SandboxUnavailable(Exception):
     """No sandbox can be opened here; the message says why and what to set."""
 
 
+class SandboxAway(SandboxUnavailable):
+    """There may be one in a while: an engine that is being restarted, a machine without room."""
+
+
 @dataclass(frozen=True)
 class Belongings:
     """What commands have that nobody else may see: variables, and cookie files by their names.
@@ -86,7 +90,7 @@ class Backend(Protocol):
     name: str
     confines: bool
 
-    def probe(self) -> str | None:
+    def probe(self) -> SandboxUnavailable | None:
         """None when it works on this machine, else the reason why not."""
         ...
 

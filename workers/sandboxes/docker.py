@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import docker
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from docker.types import Ulimit
 from docker.utils.socket import frames_iter
@@ -28,6 +28,7 @@ from workers.sandboxes.base import (
     Engine,
     Hear,
     Output,
+    SandboxAway,
     SandboxUnavailable,
     Spec,
 )
@@ -59,13 +60,12 @@ class Docker:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def probe(self) -> str | None:
+    def probe(self) -> SandboxUnavailable | None:
         """None when an engine answers, else what went wrong."""
         try:
-            with contextlib.closing(self._client()) as client:
-                client.ping()
-        except (DockerException, RequestException, OSError) as error:
-            return f"no container engine answers at {self._address} ({error})"
+            self._client().close()
+        except SandboxAway as away:
+            return away
         return None
 
     @contextmanager
@@ -81,7 +81,7 @@ class Docker:
                 finally:
                     container.remove(force=True, v=True)
         except (DockerException, RequestException) as error:
-            raise SandboxUnavailable(f"the container engine failed: {error}") from error
+            raise SandboxAway(f"the container engine failed: {error}") from error
 
     @property
     def _address(self) -> str:
@@ -89,13 +89,20 @@ class Docker:
 
     def _client(self) -> docker.DockerClient:
         """A client that speaks the engine's own version: newer engines refuse old ones."""
+        try:
+            version = self._version()
+        except (DockerException, RequestException, OSError) as error:
+            said = f"no container engine answers at {self._address} ({error})"
+            raise SandboxAway(said) from error
+        return docker.DockerClient(self._address, version=version, timeout=ANSWER_SECONDS)
+
+    def _version(self) -> str:
         kind, _, path = self._address.partition("://")
         if kind == "unix":  # the SDK leaks its socket when nobody listens, so knock first
             with contextlib.closing(socket.socket(socket.AF_UNIX)) as knock:
                 knock.connect(path)
         with contextlib.closing(docker.APIClient(self._address, version=OLDEST)) as api:
-            version = api.version(api_version=False)["ApiVersion"]
-        return docker.DockerClient(self._address, version=version, timeout=ANSWER_SECONDS)
+            return str(api.version(api_version=False)["ApiVersion"])
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,7 @@ def _create(client: docker.DockerClient, image: str, spec: Spec, cookies: Path) 
     try:
         client.images.get(image)
     except ImageNotFound:
-        client.images.pull(image)
+        _pull(client, image)
     return client.containers.create(
         image,
         ["sleep", str(LIFETIME)],
@@ -189,6 +196,15 @@ def _create(client: docker.DockerClient, image: str, spec: Spec, cookies: Path) 
         ulimits=_ulimits(spec),
         stop_signal="SIGKILL",
     )
+
+
+def _pull(client: docker.DockerClient, image: str) -> None:
+    try:
+        client.images.pull(image)
+    except APIError as refused:
+        if refused.is_client_error():
+            raise SandboxUnavailable(f"SANDBOX_IMAGE={image} is not to be had: {refused}") from None
+        raise
 
 
 def _user(info: Mapping[str, Any], spec: Spec) -> str:

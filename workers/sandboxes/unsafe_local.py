@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.halting import Halt
-from workers.sandboxes.base import COOKIES, LOCALE, SEARCH_PATH, Engine, Hear, Output, Spec
+from workers.sandboxes.base import (
+    COOKIES,
+    LOCALE,
+    SEARCH_PATH,
+    Engine,
+    Hear,
+    Output,
+    SandboxUnavailable,
+    Spec,
+)
 from workers.sandboxes.capture import Capture
 from workers.sandboxes.children import Command, finish, limited
 from workers.sandboxes.scratch import lay_out, scratch
@@ -27,9 +36,11 @@ class UnsafeLocal:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def probe(self) -> str | None:
+    def probe(self) -> SandboxUnavailable | None:
         """None, except where the launcher that sets limits is missing."""
-        return None if shutil.which("prlimit", path=SEARCH_PATH) else "prlimit is not installed"
+        if shutil.which("prlimit", path=SEARCH_PATH):
+            return None
+        return SandboxUnavailable("prlimit is not installed")
 
     @contextmanager
     def open(self, spec: Spec) -> Iterator[_Open]:

@@ -26,6 +26,7 @@ from tasks import swarms as swarm_commands
 from tests.beginning import keep_waiting, lose_what_was_asked
 from tests.processes.product import scripted
 from workers import clock
+from workers.jobs import steps as jobs
 
 ANNA = Principal("usr_anna", "user")
 PLANNER = """
@@ -320,6 +321,20 @@ def test_what_a_planner_waited_for_ends_with_it_though_redis_forgot_to_say_so(
     work()
     assert waited_for().state == "cancelled"
     assert breaches(0) == []
+
+
+def test_an_executor_that_a_person_has_begun_anew_is_called_off_by_no_old_request(
+    plan: Callable[..., Run], work: Work
+) -> None:
+    run = plan(executor_for("A"))
+    perform(work, lambda: waiting() is not None)
+    commands.cancel(run.id)
+    executor = waited_for()
+    jobs.abandon(executor.id)
+    assert waited_for().state == runs.CANCELLED
+    commands.restart(executor.id)
+    jobs.abandon(executor.id)  # once more, as its worker was lost before it could say so
+    assert waited_for().state == runs.PENDING
 
 
 def test_an_executor_that_a_person_begins_anew_works_on_though_its_planner_is_over(

@@ -29,6 +29,8 @@ from workers.jobs import steps as jobs
 from workers.leases import keeper
 from workers.llm.base import Throttled
 from workers.pipelines.seat import Done
+from workers.sandboxes import choose
+from workers.sandboxes.base import Engine, SandboxAway
 from workers.workspaces import Passing, WorkspaceError
 
 ANNA = Principal("usr_anna", "user")
@@ -272,6 +274,22 @@ def test_files_that_cannot_be_had_just_now_are_waited_for() -> None:
     done = jobs.hindered(Passing("git was ended: Terminated"))
     assert (done.step, done.after) == ({}, 0)
     assert str(done.error).endswith("git was ended: Terminated")
+
+
+def test_so_is_a_container_engine_that_is_away_for_a_while(step: Step) -> None:
+    for _ in range(jobs.MOST_HINDRANCES):
+        with pytest.raises(SandboxAway) as away:
+            choose("docker", Engine("unix:///nonexistent/engine.sock"))
+        claimed = claim(step.id)
+        assert claimed is not None
+        jobs.settle(*claimed, jobs.hindered(away.value))
+        assert of(step).state == steps.QUEUED
+        hurry()
+    claimed = claim(step.id)
+    assert claimed is not None
+    jobs.settle(*claimed, jobs.hindered(away.value))
+    assert (of(step).state, of(step).final) == (steps.FAILED, True)
+    assert "no container engine answers" in str(Run.get_by_id(step.run_id).error)
 
 
 def test_another_trouble_with_files_is_not() -> None:
