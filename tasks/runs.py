@@ -16,7 +16,7 @@ from models.principals import Principal
 from models.runs import Run
 from models.sessions import Session
 from models.steps import Step
-from models.swarms import TASK_OVER, SwarmTask
+from models.swarms import TASK_OVER, Swarm, SwarmTask
 from tasks import attachments, task
 from tasks.endings import run_ended
 from tasks.outcomes import run_begun_again
@@ -78,8 +78,8 @@ def cancel(run_id: str) -> Run:
             return run
         reason = "Cancelled by a person"
         run.move(runs.CANCELLED, error=reason, completed_at=NOW)
+        run_ended(run)  # first, because boards and routines are locked before agents
         cancel_active(run, reason)
-        run_ended(run)
         step = {"stepId": run.current_step or ""}
         run.record(("run_failed", {"error": reason, "cancelled": True, **step}))
         run.announce_state()
@@ -130,7 +130,7 @@ def resume(run_id: str, limits: Mapping[str, Any] | None = None) -> tuple[Run, i
 def restart(run_id: str, note: str | None = None) -> Run:
     """Begin an ended run anew: a new attempt without outputs, steps or files of the former one."""
     with db.atomic():
-        run = locked(run_id)
+        run = _locked_after_its_swarm(run_id)
         if note is not None:
             run.human_context = note
         run.move(
@@ -158,7 +158,7 @@ def restart(run_id: str, note: str | None = None) -> Run:
 def restart_step(run_id: str, step_id: str, note: str | None = None) -> Run:
     """Undo the latest visit of a step and everything after it, then do that step again."""
     with db.atomic():
-        run = locked(run_id)
+        run = _locked_after_its_swarm(run_id)
         if run.state == runs.PENDING:
             raise Conflict(f"Run {run.id} has not begun")
         undone = _undo_from(run, step_id)
@@ -219,6 +219,14 @@ def locked(run_id: str) -> Run:
     if run is None:
         raise Run.missing(run_id)
     return run
+
+
+def _locked_after_its_swarm(run_id: str) -> Run:
+    """The same for a run whose swarm may be deciding at this moment what its end means."""
+    found = Run.find(run_id)
+    if found is not None and (swarm_id := found.meta.get("swarm_id")):
+        Swarm.locked(swarm_id)
+    return locked(run_id)
 
 
 def first_of_visit(run: Run, key: str) -> Step:
@@ -287,12 +295,16 @@ def _discard_some(chosen: Any) -> int:
 
 
 def discard(run_ids: list[str]) -> None:
-    """Delete runs and all they left, in the current transaction."""
-    tallies.uncount(run_ids)
+    """Delete runs and all they left, in the current transaction.
+
+    What takes long goes first: others wait for the tallies, which are locked from then on.
+    """
     attachments.drop(run_ids)
-    for model in (Event, Session, LlmCall, Activity):
+    for model in (Event, Session, Activity):
         model.delete().where(model.run_id.in_(run_ids)).execute()
     Step.delete().where(Step.run.in_(run_ids)).execute()
+    tallies.uncount(run_ids)
+    LlmCall.delete().where(LlmCall.run_id.in_(run_ids)).execute()
     Run.delete().where(Run.id.in_(run_ids)).execute()
     for run_id in run_ids:
         remove_workspace.enqueue_twice(run_id)

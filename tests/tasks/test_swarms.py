@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -268,6 +269,30 @@ def test_a_swarm_that_cannot_be_merged_fails_some_time_after_its_deadline(
     commands.advance.enqueue(swarm.id)
     work()
     assert (again(swarm).state, again(swarm).error) == (swarms.FAILED, conduct.UNMERGED)
+
+
+def test_so_does_one_that_is_done_again_while_its_swarm_decides_what_its_end_means(
+    launch: Callable[..., Swarm],
+) -> None:
+    swarm = launch(task("A"), task("B"))
+    jobs.advance(swarm.id)
+    run_id = SwarmTask.of(swarm)[0].run_id
+    run_commands.cancel(run_id)
+    restarting = threading.Thread(target=restart, args=(run_id,))
+    with base.db.atomic():
+        Swarm.locked(swarm.id)
+        restarting.start()
+        restarting.join(0.5)
+        jobs.advance(swarm.id)
+    restarting.join()
+    assert states(swarm)["A"] == swarms.CANCELLED
+    run = Run.get_by_id(run_id)
+    assert (run.state, run.meta.get("apart")) == (runs.PENDING, True)
+
+
+def restart(run_id: str) -> None:
+    with base.db.connection_context():
+        run_commands.restart(run_id)
 
 
 def test_an_executor_that_is_done_again_stands_apart_from_its_swarm(
