@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from models import github_app, pull_requests, pushes
+from models import board, github_app, pull_requests, pushes
 from models.agents import Agent
-from models.base import db, dumps
-from models.board import Task
+from models.base import db, dumps, now_ms
+from models.board import Task, TaskRun
 from models.errors import Conflict, Forbidden, Invalid, Malformed, NotFound
 from models.github import Connection
 from models.principals import Principal
@@ -119,6 +119,9 @@ def pull_request_merged(
         done = desk.board.first("terminal_done")
         target = task.status if done is None or desk.board.done(task.status) else done
         changes: dict[str, Any] = {"metadata": {**task.metadata, **facts}, "run_id": None}
+        execution = TaskRun.of_run(task.run_id) if task.run_id is not None else None
+        if execution is not None and execution.status == board.WORKING:  # others may begin now
+            execution.put(status=board.COMPLETED, completed_at=now_ms())
         desk.move(task, target, reason="pull_request_merged", **changes)
         desk.tell("task_pr_merged", taskId=task.id, prNumber=number, prUrl=url)
     return task

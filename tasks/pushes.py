@@ -132,7 +132,8 @@ def postponed(row: Push, error: str) -> None:
         return
     with db.atomic():
         due_at = database_ms() + row.wait_ms
-        row.move(QUEUED, {"commit": row.commit}, due_at=due_at, error=error)
+        mine = {"commit": row.commit, "state": QUEUED}  # somebody else's try may have arrived
+        row.move(QUEUED, mine, due_at=due_at, error=error)
         push.enqueue_at(due_at, row.id)
 
 

@@ -50,6 +50,20 @@ def test_a_run_that_ends_after_the_merge_changes_nothing(owner: FlaskClient):
     assert (crew.status(task), crew.task(task)["run_id"]) == ("done", None)
 
 
+def test_a_task_that_was_closed_amid_a_run_may_be_worked_on_anew(owner: FlaskClient):
+    crew = Crew(owner)
+    task = crew.add("One")
+    first = crew.post(task, "execute", pipelineId="bugfix").json["run_id"]
+    merged(crew, crew.task(task)["metadata"]["git_branch"])
+    crew.to(task, "ready")
+    answer = crew.post(task, "execute", pipelineId="bugfix")
+    assert answer.status_code == 200, answer.text
+    owner.post(f"/v1/runs/{first}/cancel")
+    shown = crew.task(task)
+    assert (shown["status"], shown["run_id"]) == ("in_progress", answer.json["run_id"])
+    assert sorted(each["status"] for each in shown["run_history"]) == ["completed", "running"]
+
+
 def test_another_projects_or_no_projects_pull_request_moves_nothing(owner: FlaskClient):
     crew, other = Crew(owner), Crew(owner)
     task = crew.add("One", metadata={"git_branch": "feat/x"})
