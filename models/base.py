@@ -44,8 +44,11 @@ DEEPEST = 100  # levels of lists and objects in what others send
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"  # the database's time in ms
 
 
-def connect(url: str, connections: int = 20) -> None:
-    """Point every model at `url` (postgresql://...); opens nothing yet."""
+def connect(url: str, connections: int = 20, **session: int) -> None:
+    """Point every model at `url` (postgresql://...); opens nothing yet.
+
+    `session` are settings of Postgres (times in ms) that are other than usual here.
+    """
     db.init(
         url,
         connection_factory=Connection,
@@ -53,7 +56,7 @@ def connect(url: str, connections: int = 20) -> None:
         stale_timeout=300,
         timeout=10,
         application_name=f"djinnbot {tag()}",  # by which the sweep sees that this process lives
-        options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+        options=" ".join(f"-c {name}={value}" for name, value in (SESSION | session).items()),
         **LINK,
     )
 

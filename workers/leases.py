@@ -13,6 +13,7 @@ from models.logs import log
 from workers.halting import LOST, Halt
 
 BEAT_SECONDS = 0.75
+AGAIN_SECONDS = 0.25  # after a beat that failed, or while nothing was held
 LOOK_SECONDS = 0.25  # between looks whether a lease has run out; those need no database
 LEASE_SECONDS = steps.LEASE_MS / 1000
 DRAINING = "draining"
@@ -85,9 +86,10 @@ class Keeper:
 
     def _beat(self) -> None:
         while True:
-            time.sleep(BEAT_SECONDS)
+            time.sleep(AGAIN_SECONDS)
             try:
-                self._renew()
+                if self._halts:
+                    self._keep()
             except Exception as error:  # whatever it is, the next beat may go well
                 log.warning("leases not renewed", error=str(error).strip() or repr(error))
 
@@ -97,14 +99,18 @@ class Keeper:
             time.sleep(LOOK_SECONDS)
             self._stop_overdue()
 
+    def _keep(self) -> None:
+        """Renew while anything is held, by one connection: others may be long in coming."""
+        with db.connection_context():
+            while self._halts:
+                self._renew()
+                time.sleep(BEAT_SECONDS)
+
     def _renew(self) -> None:
         with self._lock:
             held = set(self._halts)
-        if not held:
-            return
         began = time.monotonic()
-        with db.connection_context():
-            kept, prolonged = leases.renew(held)
+        kept, prolonged = leases.renew(held)
         with self._lock:
             for lease in prolonged & self._halts.keys():
                 self._halts[lease].valid_until = began + LEASE_SECONDS

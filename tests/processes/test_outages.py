@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
+import psycopg2
 import pytest
 
 from tests.patience import within
@@ -99,6 +100,17 @@ def test_without_redis_work_is_accepted_and_followed_and_done_when_it_is_back(st
         assert any("event: end" in line for line in lines)
     stage.redis.start()
     assert {running.ended(run)["status"] for run in runs[1:]} == {"completed"}
+
+
+def test_whoever_holds_what_the_clock_adds_up_does_not_keep_work_from_workers(stage: Stage):
+    """The clock hands requests on between its other duties, each of which may wait for a lock."""
+    running = stage.product
+    running.ended(running.run("bugfix", "x"))
+    with psycopg2.connect(stage.postgres.url) as connection:
+        connection.cursor().execute("LOCK TABLE tallies IN EXCLUSIVE MODE")
+        taken = [within(2, lambda: running.ended(running.run("planning", "x"))) for _ in range(4)]
+        connection.rollback()
+    assert {run["status"] for run in taken} == {"completed"}
 
 
 def test_who_is_told_to_go_is_gone_in_time_although_neither_server_says_a_word(stage: Stage):

@@ -96,6 +96,17 @@ def test_a_lease_that_could_not_be_prolonged_is_good_for_no_longer(
 
 
 @pytest.mark.slow
+def test_a_connection_that_is_long_in_coming_costs_no_lease(held: list[Step]) -> None:
+    """While one is opened, nobody of the process gets another one (Peewee's pool is locked)."""
+    with keeping(Keeper(), held[0]) as halt:
+        before = halt.valid_until or 0
+        until(lambda: (halt.valid_until or 0) > before, 5)
+        with base.db._pool_lock:
+            time.sleep(LEASE_MS / 1000 + 1)
+        assert not halt.stopped
+
+
+@pytest.mark.slow
 def test_nothing_goes_on_past_its_lease_while_the_database_says_nothing(
     held: list[Step], database: str
 ) -> None:
