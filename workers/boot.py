@@ -24,18 +24,20 @@ DRAIN_MS = 15_000
 LIMIT_SECONDS = 19.0  # platforms kill after 30 s; we promise 20
 SPARE_CONNECTIONS = 4  # beside those of the threads: leases, heartbeats
 TIDY_SECONDS = 60.0
+CLOCK_LOCK_MS = 250  # what a lock keeps the clock from is done a moment later: all wait for it
 
 
-def connect(least: int = 0) -> Settings:
+def connect(least: int = 0, **session: int) -> Settings:
     """Point the models at the configured database and start logging.
 
-    The process may open as many connections as the settings say, and at any rate `least`.
+    The process may open as many connections as the settings say, and at any rate `least`;
+    `session` as for `base.connect`.
     """
     chosen = settings()
     logs.configure(chosen.log_level)
     if not chosen.database_url:
         raise Misconfigured("DATABASE_URL is not set; `djinn up` starts a database of its own")
-    base.connect(chosen.database_url, max(least, chosen.database_connections))
+    base.connect(chosen.database_url, max(least, chosen.database_connections), **session)
     return chosen
 
 
@@ -63,7 +65,7 @@ def clock() -> None:
     """Relay, sweep and periodic work, until SIGTERM."""
     from workers.clock import Clock
 
-    chosen = connect()
+    chosen = connect(lock_timeout=CLOCK_LOCK_MS)
     refuse_eviction(_required(chosen.redis_url))
     ticking = Clock(_required(chosen.database_url), _required(chosen.redis_url))
     stopping = _told_to_stop()
@@ -77,6 +79,7 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     Unfinished work goes to others. Gives the exit code: 1 for a process that has gone deaf, which
     its platform should start anew.
     """
+    from workers import cells
     from workers.jobs.runs import tidy
 
     unknown = sorted(set(queues) - set(QUEUES))
@@ -85,6 +88,9 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     threads = threads or settings().worker_threads
     chosen = connect(least=len(queues) * threads + SPARE_CONNECTIONS)
     load_performers()
+    at_steps = bool({"agents", "executors", "chats"} & set(queues))
+    if at_steps:
+        cells.prepare()
     refuse_eviction(_required(chosen.redis_url))
     pools = Pools(_required(chosen.redis_url), queues, threads)
     stopping = _told_to_stop()
@@ -92,7 +98,7 @@ def worker(queues: list[str], threads: int | None = None) -> int:
         me = processes.register("worker", queues)
     pools.start()
     log.info("worker ready", queues=queues, threads=threads)
-    if {"agents", "executors", "chats"} & set(queues):
+    if at_steps:
         every(TIDY_SECONDS, stopping, tidy)
         if chosen.sandbox == "unsafe-local":
             log.warning("SANDBOX=unsafe-local: agents' commands run unconfined, with my rights")

@@ -3,7 +3,8 @@
 The worker keeps the lease, its cell does the work under it. They speak over one pipe: the worker
 tells what becomes of the lease, the cell that the step has come further. Whoever finds the other
 end closed knows that the other one is gone. Cells are forked from a process that has imported what
-they need and has no threads, which a worker starts when it may soon need one.
+they need and has no threads: a worker forks it before it has any, so that a cell begins at once
+also where everybody is at the end of their strength.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import multiprocessing
 import os
 import select
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from multiprocessing import forkserver
+from itertools import pairwise
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
-from models.base import db
+from models.base import db, tag
 from models.config import adopt, environment
 from models.insisting import PATIENCE, insist
 from models.logs import log
@@ -48,11 +52,33 @@ class NoCell(Exception):
 
 
 def prepare() -> None:
-    """Have cells begin quickly: start the process that they are forked from, without waiting."""
+    """Fork what cells are forked from; to be called by a process that has no threads yet.
+
+    Where that is lost, the next cell has it started anew, which takes seconds.
+    """
+    resource_tracker.ensure_running()
+    starting: Any = util  # what the fork server is usually started with: a new Python
+    usual, starting.spawnv_passfds = starting.spawnv_passfds, _forked
     try:
         forkserver.ensure_running()
     except OSError as error:
-        log.warning("no cells can be had", error=str(error))
+        log.warning("cells will take long to begin", error=str(error))
+    finally:
+        starting.spawnv_passfds = usual
+
+
+def _forked(path: object, arguments: Sequence[str], handles: Sequence[int]) -> int:
+    """In place of a Python that would have to import everything: this one, with these handles."""
+    sys.stdout.flush()
+    if pid := os.fork():
+        return pid
+    try:
+        kept = sorted({0, 1, 2, *handles})
+        for low, high in pairwise([*kept, os.sysconf("SC_OPEN_MAX")]):
+            os.closerange(low + 1, high)
+        exec(arguments[-1])  # noqa: S102
+    finally:
+        os._exit(1)
 
 
 def confine(work: Work, execution_id: str, lease_id: str, halt: Halt) -> int | None:
@@ -108,6 +134,7 @@ def _live(
     """The life of a cell, in its own process."""
     _end_with_worker()
     adopt(told)
+    tag.cache_clear()  # this is another process than the worker
     boot.connect()
     halt = Halt()
     halt.on_further(lambda: pipe.send(FURTHER))

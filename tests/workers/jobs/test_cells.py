@@ -292,7 +292,35 @@ def test_without_a_process_to_be_had_it_is_worked_on_as_before(
     assert set(provider.pids) == {os.getpid()}
 
 
-def test_what_it_is_forked_from_has_no_threads() -> None:
-    alone = "import threading, workers.nursery, workers.jobs.steps; print(threading.active_count())"
+BEGUN_ANEW = "import workers.nursery, workers.jobs.steps"
+FORKED = "from workers import boot, cells; boot.load_performers(); cells.prepare()"
+
+
+@pytest.mark.parametrize("way", [BEGUN_ANEW, FORKED])
+def test_what_it_is_forked_from_has_no_threads(way: str) -> None:
+    alone = f"{way}; import os; print(len(os.listdir('/proc/self/task')))"
     told = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True)
     assert told.stdout == "1\n", told.stderr
+
+
+def test_what_a_worker_has_forked_for_them_begins_at_once_and_ends_with_it() -> None:
+    """Nothing is imported any more, none of the worker's handles are kept."""
+    with subprocess.Popen([sys.executable, "-c", NURSERY], stdout=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        pid, seconds = it.stdout.readline().split()
+        assert float(seconds) < 1
+        it.kill()
+    until(lambda: is_gone(int(pid)), 5)
+
+
+NURSERY = f"""
+{FORKED}
+import time, os
+from multiprocessing import forkserver
+began = time.monotonic()
+cell = cells._context.Process(target=os.getpid)
+cell.start()
+cell.join()
+print(forkserver._forkserver._forkserver_pid, time.monotonic() - began, flush=True)
+time.sleep(60)
+"""
