@@ -11,21 +11,33 @@ from dataclasses import dataclass
 
 from models.attachments import OVERDUE_MS
 from models.base import db
+from models.failures import LONGEST_WAIT, LOST_MS
+from models.mail import LEASE_MS
 from models.onboarding import SETTLING_MS
 from models.pushes import IN_HAND_MS
+from models.repositories import OVERDUE_MS as UNSEEN_MS
 from models.swarms import MERGING_MS
 from models.tallies import WRONG
 
 GRACE_MS = 10_000
+STEADY_MS = 30 * 60_000  # who has been there so long has done what was left undone
+MISSED_MS, LISTED_MS = 24 * 3_600_000, 3 * 24 * 3_600_000  # GitHub keeps its list for three days
 NAMED = 20  # rows that a breach names
 
 _WORDS = {
+    "<steady>": f"NOT seen_at <late> AND started_at + {STEADY_MS} <late>",
     "<late>": "< (extract(epoch FROM clock_timestamp()) * 1000)::bigint - %(grace)s",
     "<over>": "('completed', 'failed', 'cancelled')",
     "<merging>": str(MERGING_MS),
     "<reading>": str(2 * OVERDUE_MS),
     "<settling>": str(2 * SETTLING_MS),
     "<patience>": str(IN_HAND_MS),  # others may be before it in the queue of the agents
+    "<looking>": str(2 * UNSEEN_MS),
+    "<trying>": str(LOST_MS),
+    # one that is being sent keeps the others, a delivery that failed is tried again so much later
+    "<sending>": str(LEASE_MS + 1000 * LONGEST_WAIT),
+    "<missed>": str(MISSED_MS),  # GitHub may be away, and thousands be before this one
+    "<listed>": str(LISTED_MS),
 }
 
 
@@ -184,6 +196,24 @@ INVARIANTS: Mapping[str, str] = {
           AND code.state IS DISTINCT FROM 'queued'""",
     "what is to be pushed is tried when that is due": """
         SELECT id FROM pushes WHERE state = 'queued' AND due_at + <patience> <late>""",
+    "a repository is looked at, or it says why not, while a worker lives": """
+        SELECT id FROM project_repositories WHERE state = 'queued'
+          AND updated_at + <looking> <late>
+          AND EXISTS (SELECT FROM processes WHERE processes.queues ? 'agents' AND <steady>)""",
+    "a letter that is due is sent, or another one is, while a worker lives": """
+        SELECT id FROM letters WHERE state IN ('waiting', 'sending')
+          AND greatest(due_at, updated_at) + <sending> <late>
+          AND NOT EXISTS (SELECT FROM letters AS tried
+                          WHERE tried.tries > 0 AND NOT tried.updated_at + <sending> <late>)
+          AND EXISTS (SELECT FROM processes WHERE processes.queues ? 'short' AND <steady>)""",
+    "what failed is asked for again when that is due, while a clock lives": """
+        SELECT id FROM failures WHERE due_at + <trying> <late>
+          AND EXISTS (SELECT FROM processes WHERE kind = 'clock' AND started_at <late>
+                      AND NOT seen_at <late>)""",
+    "what GitHub could not deliver is asked for while it can be had, and a worker lives": """
+        SELECT guid FROM webhook_misses WHERE due_at + <missed> <late>
+          AND NOT failed_at + <listed> <late>
+          AND EXISTS (SELECT FROM processes WHERE processes.queues ? 'short' AND <steady>)""",
     "a routine that is due is looked at while a clock lives": """
         SELECT id FROM pulse_routines WHERE enabled AND look_at <late>
           AND EXISTS (SELECT FROM processes WHERE kind = 'clock' AND NOT seen_at <late>)""",

@@ -7,9 +7,11 @@ import pytest
 from models import audit, passwords
 from models.accounts import User
 from models.base import db
+from models.invariants import INVARIANTS
 from models.mail import EmailSettings
 from tests.conftest import VAULT_KEYS
 from tests.models.test_audit import note, untied
+from tests.models.test_invariants import SWARM
 from tests.workers.test_cli import djinn
 
 pytestmark = pytest.mark.slow
@@ -95,3 +97,17 @@ def test_the_first_admin_is_made_without_a_browser(theirs: dict[str, str]):
     assert djinn("user", "create", "ada", said="correct horse\n", **theirs).returncode == 2
     short = djinn("user", "create", "a@b", said="short\n", **theirs)
     assert (short.returncode, "at least 8" in short.stderr) == (2, True)
+
+
+def test_the_doctor_names_the_row_that_is_not_as_it_must_be(theirs: dict[str, str]):
+    number = len(INVARIANTS)
+    fine = djinn("doctor", "--invariants", **theirs)
+    assert (fine.returncode, fine.stderr) == (0, f"djinn: {number} of {number} invariants hold\n")
+    with db.connection_context():
+        db.execute_sql(SWARM.format(state="running", ended="NULL"))
+    broken = djinn("doctor", "--invariants", **theirs)
+    assert (broken.returncode, broken.stderr) == (
+        1,
+        "djinn: broken: a swarm ends by its deadline: swarm_1\n"
+        f"djinn: {number - 1} of {number} invariants hold\n",
+    )
