@@ -9,6 +9,7 @@ from typing import Any
 from models import activities, branches, budgets, idempotency, pipelines
 from models.agents import Agent
 from models.base import db, dumps
+from models.board import Task
 from models.definitions import AgentSpec, Definition, StepSpec
 from models.errors import Conflict
 from models.projects import worked_on
@@ -97,7 +98,8 @@ def _drafted(
 ) -> Run:
     seconds = form.get("timeout_seconds") or SECONDS
     prompt, task_id = form["execution_prompt"], form["task_id"]
-    branch = branches.task_branch(task_id, prompt.strip().partition("\n")[0])
+    project_id = worked_on(owner_id, [form["project_id"]])
+    branch = made_for.get("task_branch") or _branch_for(form, project_id)
     columns: dict[str, Any] = {
         "id": id_of(asked_by) if asked_by else PREFIX + Run.id.default().rpartition("_")[2],
         "kind": EXECUTOR,
@@ -106,9 +108,9 @@ def _drafted(
         "task": prompt,
         "owner_id": owner_id,
         "agent_id": agent.id,
-        "project_id": worked_on(owner_id, [form["project_id"]]),
+        "project_id": project_id,
         "task_id": task_id,
-        "task_branch": branches.executor_branch(branch, form.get("swarm_task_key")),
+        "task_branch": branch,
         "model_override": form.get("model_override"),
     }
     order = {
@@ -123,6 +125,20 @@ def _drafted(
         "asked_by": asked_by,
     }
     return Run(**columns | made_for | {"meta": order | made_for.get("meta", {})})
+
+
+def _branch_for(form: Mapping[str, Any], project_id: str | None) -> str:
+    """The branch that the executor works on; it is called after the order where no task is known.
+
+    Of a task on a board that the owner does not work on, nothing is told by a name.
+    """
+    task = Task.find(form["task_id"])
+    if task is not None and task.project_id == project_id:
+        whole = task.branch or branches.task_branch(task.id, task.title)
+    else:
+        first_line = form["execution_prompt"].strip().partition("\n")[0]
+        whole = branches.task_branch(form["task_id"], first_line)
+    return branches.executor_branch(whole, form.get("swarm_task_key"))
 
 
 def _asked_for(run: Run, limits: Mapping[str, Any]) -> Run:

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from models.agents import Agent
 from models.base import db
+from models.board import Task
 from models.projects import ProjectMember
 from models.runs import Run
 from models.steps import Step
@@ -59,7 +60,7 @@ def test_an_executor_carries_out_its_order_and_reports(owner: FlaskClient, work:
     assert "src/" in done["outputs"]["files_changed"]
     assert done["outputs"]["commit_hashes"]
     assert done["summary"] == done["outputs"]["summary"]
-    assert (done["agent_id"], done["task_branch"]) == ("yukihiro", "feat/T1-mend-the-roof")
+    assert (done["agent_id"], done["task_branch"]) == ("yukihiro", "feat/T1-t1")
     assert done["duration_ms"] >= 0
     run = owner.get(f"/v1/runs/{told['run_id']}").json
     assert (run["status"], run["pipeline_id"], run["project_id"]) == (
@@ -157,6 +158,64 @@ def test_an_unknown_agent_or_executor_is_404(owner: FlaskClient, stranger: Flask
     assert owner.get(f"/v1/spawn-executor/{run}").status_code == 404
     mine = spawn(owner).json["run_id"]
     assert stranger.get(f"/v1/spawn-executor/{mine}").status_code == 404
+
+
+TASK = f"/v1/projects/{PROJECT}/tasks/T1"
+ROOF = "Mend the roof of the old house by the lake"
+ROOF_BRANCH = "feat/T1-mend-the-roof-of-the-old-house-by-the-la"  # 40 characters of the title
+
+
+def named(client: FlaskClient, run: str) -> str:
+    """The branch that an executor works on."""
+    return client.get(f"/v1/spawn-executor/{run}").json["task_branch"]
+
+
+def test_the_first_executor_of_a_task_names_its_branch_and_later_ones_go_on_with_that(
+    owner: FlaskClient, work: Work
+):
+    owner.put(TASK, json={"title": ROOF})
+    assert named(owner, spawn(owner).json["run_id"]) == ROOF_BRANCH
+    assert owner.get(TASK).json["metadata"]["git_branch"] == ROOF_BRANCH
+    work()
+    owner.put(TASK, json={"title": "Mend something else"})
+    owner.post(f"{TASK}/transition", json={"status": "ready"})
+    assert named(owner, spawn(owner).json["run_id"]) == ROOF_BRANCH
+
+
+@pytest.mark.parametrize("status", ["ready", "done"])
+def test_the_branch_that_a_task_has_is_used_whether_or_not_the_executor_takes_the_task(
+    owner: FlaskClient, status: str
+):
+    with db.connection_context():
+        Task.update(metadata={"git_branch": "topic/roof"}, status=status).execute()
+    assert named(owner, spawn(owner).json["run_id"]) == "topic/roof"
+    assert owner.get(TASK).json["metadata"]["git_branch"] == "topic/roof"
+
+
+def test_an_executor_with_a_key_works_beside_the_branch_of_a_task_that_another_one_has(
+    owner: FlaskClient,
+):
+    owner.put(TASK, json={"title": ROOF})
+    first = spawn(owner).json["run_id"]
+    beside = [spawn(owner, swarm_task_key=key).json["run_id"] for key in ("B", "C.1")]
+    assert named(owner, first) == ROOF_BRANCH
+    assert [named(owner, run) for run in beside] == [f"{ROOF_BRANCH}-B", f"{ROOF_BRANCH}-C.1"]
+    shown = owner.get(TASK).json
+    assert (shown["run_id"], shown["metadata"]["git_branch"]) == (first, ROOF_BRANCH)
+
+
+@pytest.mark.parametrize("branch", [None, "topic/roof"])
+def test_an_executor_with_a_key_that_takes_the_task_itself_works_on_its_whole_branch(
+    owner: FlaskClient, branch: str | None
+):
+    """As the first of a swarm does, into whose branch the others' are merged."""
+    owner.put(TASK, json={"title": ROOF})
+    if branch:
+        with db.connection_context():
+            Task.update(metadata={"git_branch": branch}).execute()
+    run = spawn(owner, swarm_task_key="A").json["run_id"]
+    assert named(owner, run) == (branch or ROOF_BRANCH)
+    assert owner.get(TASK).json["metadata"]["git_branch"] == (branch or ROOF_BRANCH)
 
 
 def test_the_same_key_and_order_give_the_same_executor(owner: FlaskClient):
