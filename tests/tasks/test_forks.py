@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from models import base, config, events, invariants, runs, steps
+from models import base, config, events, invariants, ledger, runs, steps
+from models.accounts import User
 from models.blobs import Blobs
 from models.budgets import Budget
 from models.errors import Conflict, NotFound
@@ -19,7 +20,9 @@ from models.runs import Run
 from models.steps import Step
 from tasks import forks, replays
 from tasks import runs as commands
+from tests.processes.agents_at_work import finish
 from tests.processes.product import scripted
+from tests.servers.provider import Provider
 from workers.workspaces import Saved, open_workspace
 
 ANNA = Principal("usr_anna", "user")
@@ -36,6 +39,19 @@ def start(database: str) -> Callable[..., Run]:
         return commands.start(ANNA, Pipeline.get_by_id(pipeline), form)
 
     return begin
+
+
+@pytest.fixture
+def provider(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    """OpenAI on the loopback, and the server's key to it, which Anna may use as an admin."""
+    User(id=ANNA.id, email="anna@example.org", is_admin=True).add()
+    with Provider() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-server")
+        config.settings.cache_clear()
+        yield server
+    monkeypatch.undo()
+    config.settings.cache_clear()
 
 
 def writes(name: str, text: str) -> dict[str, Any]:
@@ -59,6 +75,14 @@ def called(run: Run) -> list[str]:
     """The steps for which models were asked, each once, in order."""
     calls = LlmCall.select().where(LlmCall.run_id == run.id).order_by(LlmCall.created_at)
     return list(dict.fromkeys(call.step_id for call in calls))
+
+
+def opening(run: Run) -> str:
+    """What the agent of the last step was told, as the ledger has it."""
+    entry = ledger.of(Step.of(of(run))[-1].id)[0]
+    assert (entry.seq, entry.kind) == (0, ledger.OPENING)
+    (part,) = entry.response["messages"][-1]["parts"]
+    return part["text"]
 
 
 def files(run: Run) -> dict[str, str]:
@@ -158,13 +182,36 @@ def test_a_fork_of_a_fork_shares_the_original(start: Callable[..., Run], work: W
     assert of(third).meta["forked_from"] == second.id
 
 
-def test_a_fork_may_use_another_model_and_hear_another_note(
+def test_a_fork_is_done_by_another_model_and_hears_another_note(
+    start: Callable[..., Run], work: Work, provider: Provider
+) -> None:
+    source = start()
+    work()
+    passed = {"validation_result": "PASS", "validation_report": "The clock is right"}
+    provider.answers(finish(**passed))
+    run = fork(of(source), model_override="openai/gpt-5.2", human_context="Look at the clock")
+    assert (run.model_override, run.human_context) == ("openai/gpt-5.2", "Look at the clock")
+    work()
+    assert (of(run).state, of(run).error) == (runs.COMPLETED, None)
+    assert passed.items() <= of(run).outputs.items()
+    assert [step.model_used for step in Step.of(of(run))] == ["scripted/demo", "openai/gpt-5.2"]
+    (call,) = LlmCall.select().where(LlmCall.run_id == run.id)
+    assert (call.step_id, call.provider, call.model) == ("VALIDATE", "openai", "gpt-5.2")
+    note = "# Note from a person\nLook at the clock\n"
+    assert note in opening(run)
+    assert note not in opening(source)
+    (asked,) = provider.requests
+    assert asked.body["model"] == "gpt-5.2"
+    assert asked.body["messages"][-1]["content"] == opening(run)
+    assert (of(source).state, of(source).human_context) == (runs.COMPLETED, None)
+
+
+def test_a_fork_whose_model_is_out_of_reach_fails_alone(
     start: Callable[..., Run], work: Work
 ) -> None:
     source = start()
     work()
-    run = fork(of(source), model_override="openai/gpt-5.2", human_context="Look at the clock")
-    assert (run.model_override, run.human_context) == ("openai/gpt-5.2", "Look at the clock")
+    run = fork(of(source), model_override="openai/gpt-5.2")
     work()
     done = Step.of(of(run))
     assert [step.model_used for step in done] == ["scripted/demo", "openai/gpt-5.2"]

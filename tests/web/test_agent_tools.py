@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask.testing import FlaskClient
 
+from models import config
 from models.agent_tools import ToolOverride
 from models.base import db
 from models.events import Event
+from tasks import pipelines
+from tests.servers.author import Author, turn_of
+from tests.servers.provider import Answer, Received
+from tests.workers.jobs.dying import call
+from tests.workers.jobs.repeating import ONE
 
 TOOLS = "/v1/agent-tools/yukihiro"
+ALIAS = "/v1/agents/yukihiro/tools/overrides"
+
+
+@pytest.fixture
+def author(
+    monkeypatch: pytest.MonkeyPatch, database: str, work: Callable[..., int]
+) -> Iterator[Author]:
+    """A provider on the loopback, as the one that there is a key for."""
+    with db.connection_context():
+        pipelines.put("one", ONE)
+    with Author() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "key")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        config.settings.cache_clear()
+        yield server
+    monkeypatch.undo()
+    config.settings.cache_clear()
 
 
 def test_what_was_decided_is_listed_and_forgotten(owner: FlaskClient, admin: FlaskClient):
@@ -70,6 +93,20 @@ def test_what_makes_no_sense_is_refused(
     assert admin.get(TOOLS).json == []
 
 
+@pytest.mark.parametrize("tool", ["complete", "fail", "executor_complete", "executor_fail"])
+@pytest.mark.parametrize("path", [TOOLS, ALIAS])
+def test_no_agent_is_kept_from_ending_its_work(admin: FlaskClient, path: str, tool: str):
+    several = [{"tool_name": name, "enabled": False} for name in ("bash", tool)]
+    for answer in (
+        admin.put(f"{path}/{tool}", json={"enabled": False}),
+        admin.put(path, json={"overrides": several}),
+    ):
+        assert answer.status_code == 422
+        assert answer.json["detail"] == f"Without {tool} an agent could never finish"
+    assert admin.get(path).json == []  # nor is anything decided that came with it
+    assert admin.put(f"{path}/{tool}", json={"enabled": True}).status_code == 200
+
+
 def test_many_who_decide_at_once_leave_one_row(
     database: str, as_caller: Callable[[str | None], FlaskClient]
 ):
@@ -104,3 +141,31 @@ def test_an_agent_works_without_what_it_may_not_use(
     replay = owner.post(f"/v1/runs/{run}/replay", json={}).json["id"]
     work()
     assert "differs" in owner.get(f"/v1/runs/{replay}").json["error"]
+
+
+def test_what_is_decided_while_an_agent_works_counts_from_its_next_turn(
+    admin: FlaskClient, author: Author, work: Callable[..., int]
+):
+    def decide(received: Received) -> None:
+        """What was asked has its tools already: each decision falls into a turn."""
+        if turn_of(received) == 0:
+            admin.put(f"{TOOLS}/bash", json={"enabled": False})
+        elif turn_of(received) == 1:
+            admin.delete(f"{TOOLS}/bash")
+
+    author.hears = decide
+    done = call("complete", outputs={"answer": "42"}, summary="did")
+    acts = [*(call("bash", command=f"echo turn {turn}") for turn in range(3)), done]
+    author.lines = tuple(Answer(calls=(act,)) for act in acts)
+    form = {"pipeline_id": "one", "task": "x", "model_override": "openai/gpt-5.2"}
+    run = admin.post("/v1/runs", json=form).json["id"]
+    work()
+    assert admin.get(f"/v1/runs/{run}").json["status"] == "completed"
+    offered = [
+        {tool["function"]["name"] for tool in asked.body["tools"]} for asked in author.requests
+    ]
+    assert ["bash" in names for names in offered] == [True, False, True, True]
+    assert all("complete" in names for names in offered)
+    answers = [asked.body["messages"][-1]["content"] for asked in author.requests[1:]]
+    assert [answers[0], answers[2]] == ["turn 0", "turn 2"]
+    assert "there is no tool bash" in answers[1]

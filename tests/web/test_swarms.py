@@ -17,6 +17,7 @@ from models.swarms import Swarm
 from tasks import swarms as commands
 from tests.beginning import begun
 from tests.conftest import PROJECT
+from tests.processes.product import scripted
 from tests.web.boards import Crew, planted
 from tests.web.listening import Frame, listening
 
@@ -30,6 +31,9 @@ def task(key: str, *dependencies: str, **more: Any) -> dict[str, Any]:
 
 
 DIAMOND = [task("A"), task("B"), task("C", "A", "B"), task("D", "C")]
+NO_LADDER = {"error": "no ladder", "details": "looked everywhere"}
+GIVES_UP = {"calls": [{"name": "executor_fail", "arguments": NO_LADDER}]}
+FAILING = task("A", execution_prompt=scripted("Make A", EXECUTE=[GIVES_UP]))
 
 
 @pytest.fixture
@@ -112,12 +116,17 @@ def test_swarms_are_listed_under_both_names_newest_first(
     assert owner.get("/v1/swarm?status=completed").json["swarms"] == []
 
 
-def test_tasks_are_told_by_status(ask: Callable[..., Any], owner: FlaskClient):
+@pytest.mark.parametrize("swarms", ["/v1/swarm", "/v1/internal/swarm"])
+def test_tasks_are_told_by_status_under_both_names(
+    ask: Callable[..., Any], owner: FlaskClient, swarms: str
+):
     swarm = ask(*DIAMOND).json["swarm_id"]
-    waiting = owner.get(f"/v1/swarm/{swarm}/tasks?status=pending").json
-    assert [each["key"] for each in waiting] == ["C", "D"]
-    assert len(owner.get(f"/v1/swarm/{swarm}/tasks").json) == 4
-    assert owner.get(f"/v1/swarm/{swarm}/tasks?status=lost").status_code == 422
+    path = f"{swarms}/{swarm}/tasks"
+    assert [each["key"] for each in owner.get(f"{path}?status=pending").json] == ["C", "D"]
+    everything = owner.get(path).json
+    assert [each["key"] for each in everything] == ["A", "B", "C", "D"]
+    assert everything == owner.get(f"/v1/swarm/{swarm}").json["tasks"]
+    assert owner.get(f"{path}?status=lost").status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -249,13 +258,8 @@ def test_the_stream_begins_and_ends_with_the_state_and_has_colons_between(
     ask: Callable[..., Any], owner: FlaskClient, work: Work
 ):
     swarm = ask(task("A"), task("B", "A")).json["swarm_id"]
-    with listening(owner, f"/v1/swarm/{swarm}/stream") as frames:
-        first = _next(frames)
-        assert (first.event, first.data["status"]) == ("state", "pending")
-        working = threading.Thread(target=_work, args=(work,))
-        working.start()
-        rest = [frame for frame in frames if frame.event != "comment"]
-        working.join()
+    first, *rest = followed(owner, swarm, work)
+    assert (first.event, first.data["status"]) == ("state", "pending")
     assert [frame.data["type"] for frame in rest[:-1]] == [
         "swarm:task_started",
         "swarm:task_completed",
@@ -270,6 +274,66 @@ def test_the_stream_begins_and_ends_with_the_state_and_has_colons_between(
     assert (rest[-1].event, rest[-1].data["status"]) == ("state", "completed")
 
 
+def test_the_stream_says_what_failed_what_was_skipped_for_it_and_what_came_of_all(
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
+):
+    swarm = ask(FAILING, task("B", "A")).json["swarm_id"]
+    _, *rest, last = followed(owner, swarm, work)
+    assert {frame.event for frame in rest} == {"message"}
+    started, failed, skipped, ended = (frame.data for frame in rest)
+    assert [each.pop("type") for each in (started, failed, skipped, ended)] == [
+        "swarm:task_started",
+        "swarm:task_failed",
+        "swarm:task_skipped",
+        "swarm:failed",
+    ]
+    assert (last.event, last.data["status"]) == ("state", "failed")
+    lost, unbegun = last.data["tasks"]
+    about = {"swarmId": swarm, "taskKey": "A", "taskTitle": "Make A", "runId": lost["run_id"]}
+    assert about.items() <= started.items()
+    assert about.items() <= failed.items()
+    assert (failed["error"], failed["outputs"]["details"]) == ("no ladder", "looked everywhere")
+    assert failed["durationMs"] == lost["completed_at"] - lost["started_at"]
+    why = {"taskKey": "B", "taskTitle": "Make B", "reason": "dependency A failed"}
+    assert {"swarmId": swarm, **why}.items() <= skipped.items()
+    assert ended["swarmId"] == swarm
+    assert ended["error"] == "Not every task was completed: A failed, B skipped"
+    tally = {"totalTasks": 2, "completed": 0, "failed": 1, "skipped": 1, "cancelled": 0}
+    took = {"totalDurationMs": last.data["completed_at"] - last.data["started_at"]}
+    results = [
+        {"key": "A", "title": "Make A", "status": "failed", "runId": lost["run_id"]}
+        | {name: failed[name] for name in ("outputs", "error", "durationMs")},
+        {"key": "B", "title": "Make B", "status": "skipped", "error": unbegun["error"]},
+    ]
+    assert ended["summary"] == {**tally, **took, "taskResults": results}
+    assert last.data["summary"] == ended["summary"]
+    times = [each["timestamp"] for each in (started, failed, skipped, ended)]
+    assert times == sorted(times) and times[0] >= last.data["created_at"]
+
+
+def test_the_stream_names_no_run_for_a_task_that_got_no_executor(
+    ask: Callable[..., Any], owner: FlaskClient, work: Work
+):
+    swarm = ask(task("A")).json["swarm_id"]
+    Swarm.update(agent_id="gone").where(Swarm.id == swarm).execute()
+    _, failed, ended, _ = (frame.data for frame in followed(owner, swarm, work))
+    assert (failed["type"], failed["taskKey"], failed["runId"]) == ("swarm:task_failed", "A", "")
+    assert failed["error"] == "Spawn failed: Agent gone not found"
+    assert failed["durationMs"] == 0
+    assert (ended["type"], ended["summary"]["failed"]) == ("swarm:failed", 1)
+
+
+def followed(client: FlaskClient, swarm_id: str, work: Work) -> list[Frame]:
+    """All that a swarm's stream says while the swarm is worked off."""
+    with listening(client, f"/v1/swarm/{swarm_id}/stream") as frames:
+        first = _next(frames)
+        working = threading.Thread(target=_work, args=(work,))
+        working.start()
+        rest = [frame for frame in frames if frame.event != "comment"]
+        working.join()
+    return [first, *rest]
+
+
 def test_the_stream_of_an_ended_swarm_is_its_state(
     ask: Callable[..., Any], owner: FlaskClient, stranger: FlaskClient
 ):
@@ -281,29 +345,39 @@ def test_the_stream_of_an_ended_swarm_is_its_state(
     assert stranger.get(f"/v1/swarm/{swarm}/stream").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("orders", "heard"),
+    [
+        ([task("A")], ["launched", "task_started", "task_complete", "complete"]),
+        (
+            [FAILING, task("B", "A")],
+            ["launched", "task_started", "task_failed", "task_skipped", "failed"],
+        ),
+    ],
+)
 def test_the_main_stream_names_swarms_with_underscores(
-    ask: Callable[..., Any], owner: FlaskClient, work: Work
+    ask: Callable[..., Any],
+    owner: FlaskClient,
+    work: Work,
+    orders: list[dict[str, Any]],
+    heard: list[str],
 ):
     with listening(owner, "/v1/events/stream") as frames:
         _next_comment(frames)
-        ask(task("A"))
+        ask(*orders)
         working = threading.Thread(target=_work, args=(work,))
         working.start()
         found: list[dict[str, Any]] = []
         for frame in frames:
             if frame.event == "message" and frame.data["type"].startswith("swarm_"):
                 found.append(frame.data)
-            if found and found[-1]["type"] == "swarm_complete":
+            if found and found[-1]["type"] in {"swarm_complete", "swarm_failed"}:
                 break
         working.join()
-    assert [each["type"] for each in found] == [
-        "swarm_launched",
-        "swarm_task_started",
-        "swarm_task_complete",
-        "swarm_complete",
-    ]
+    assert [each["type"] for each in found] == [f"swarm_{name}" for name in heard]
     assert found[0]["projectId"] == PROJECT
     assert found[1]["legacyType"] == "swarm:task_started"
+    assert found[-1]["summary"]["totalTasks"] == len(orders)
 
 
 def _work(work: Work) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.executors import TOOLS as EXECUTORS
 from tests.workers.agents.conftest import MakeToolbox
 from tests.workers.agents.recital import call
 from workers.agents.tools import TABLE, Toolbox, usual
@@ -373,3 +375,40 @@ def test_where_nothing_is_handed_over_no_tool_ends_the_session(
     names = {spec.name for spec in box.specs}
     assert {"read", "bash", "swarm_execute"} <= names
     assert not names & {"complete", "fail", "executor_complete", "executor_fail"}
+
+
+def test_what_is_withheld_counts_from_the_next_time_that_a_model_is_told_of_its_tools(
+    workspace: Path, sandbox: Sandbox
+) -> None:
+    withheld: set[str] = set()
+    box = Toolbox(Bench(Tree(workspace), sandbox), withheld=lambda: withheld)
+
+    def told() -> set[str]:
+        return {spec.name for spec in box.specs}
+
+    assert {"bash", "write"} <= told()
+    withheld.add("bash")
+    assert use(box, "bash", command="echo hi").text == "hi"  # it has just been told that it may
+    assert "bash" not in told()
+    refused = use(box, "bash", command="echo hi")
+    assert refused.is_error
+    assert refused.text.startswith("there is no tool bash: use ")
+    assert not use(box, "write", path="a", content="x").is_error
+    withheld.clear()
+    assert use(box, "bash", command="echo hi").is_error
+    assert "bash" in told()
+    assert not use(box, "bash", command="echo hi").is_error
+
+
+@pytest.mark.parametrize(
+    ("allowed", "endings"),
+    [(None, ("complete", "fail")), (EXECUTORS, ("executor_complete", "executor_fail"))],
+)
+def test_whatever_is_withheld_there_is_a_way_to_end_the_step(
+    workspace: Path, sandbox: Sandbox, allowed: Sequence[str] | None, endings: tuple[str, str]
+) -> None:
+    box = Toolbox(Bench(Tree(workspace), sandbox), allowed, withheld=lambda: [*TABLE])
+    assert tuple(spec.name for spec in box.specs) == endings
+    report = {"status": "success", "summary": "Done."} if allowed else {"outputs": {}}
+    assert not use(box, endings[0], **report).is_error
+    assert box.verdict is not None

@@ -1,7 +1,12 @@
-"""What a replay is compared with, and pipelines to replay."""
+"""What a replay is compared with, whom it turns to, and pipelines to replay."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from models import events, invariants, runs
@@ -59,3 +64,48 @@ def said(run: Run) -> list[tuple[str, Any]]:
     told = [(event.type, [event.data.get(name) for name in names]) for event in happened]
     # who waits for others begins the same call again when they are done
     return [one for one, before in zip(told, [None, *told], strict=False) if one != before]
+
+
+@dataclass
+class Contacts:
+    """Whom this process has turned to: by a socket of Python's, or by a program it has started."""
+
+    addresses: set[Any] = field(default_factory=set)
+    names: set[Any] = field(default_factory=set)  # that were looked up
+    programs: list[Any] = field(default_factory=list)
+
+    def hear(self, event: str, told: tuple[Any, ...]) -> None:
+        if event in CONNECTING and told[1] is not None:
+            self.addresses.add(told[1])
+        elif event in LOOKING_UP:
+            self.names.add(told[0])
+        elif event in STARTING:
+            self.programs.append(told)
+
+
+CONNECTING = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+LOOKING_UP = {"socket.getaddrinfo", "socket.gethostbyname"}
+STARTING = {"subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork", "os.system"}
+LISTENING: list[Contacts] = []
+
+
+@contextmanager
+def overheard() -> Iterator[Contacts]:
+    """Notes whom this process turns to while the block lasts."""
+    _listen()
+    LISTENING.append(Contacts())
+    try:
+        yield LISTENING[-1]
+    finally:
+        LISTENING.pop()
+
+
+@cache
+def _listen() -> None:
+    """Have Python tell what happens; that it does cannot be undone, only not be heeded."""
+    sys.addaudithook(_tell)
+
+
+def _tell(event: str, told: tuple[Any, ...]) -> None:
+    for each in LISTENING:
+        each.hear(event, told)

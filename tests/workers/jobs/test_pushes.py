@@ -12,7 +12,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from models import config
+from models import config, replays
 from models.base import database_ms, db
 from models.config import Settings
 from models.errors import Conflict
@@ -260,6 +260,24 @@ def test_a_run_that_only_bears_the_label_of_a_project_gets_and_brings_nothing(
     assert todo.branches() == before
     with db.connection_context():
         assert not Push.select().exists()
+
+
+@pytest.mark.parametrize("definition", [replays.CURRENT, replays.PINNED])
+def test_a_replay_of_what_was_pushed_pushes_nothing(todo: Hosted, definition: str):
+    task = todo.crew.add("One")
+    source = todo.executed(task)
+    shown, branches, pushes = todo.crew.task(task), todo.branches(), todo.pushes
+    form = {"definition": definition}
+    replay = todo.crew.client.post(f"/v1/runs/{source}/replay", json=form).json["id"]
+    todo.work()
+    told = todo.crew.client.get(f"/v1/runs/{replay}").json
+    assert (told["kind"], told["status"], told["error"]) == ("replay", "completed", None)
+    assert told["task_branch"] == todo.branch(task)
+    assert todo.commit(replay) == todo.commit(source)  # it has all that a push is made of
+    with db.connection_context():
+        assert [push.run_id for push in Push.select()] == [source]
+    assert (todo.branches(), todo.pushes) == (branches, pushes)
+    assert todo.crew.task(task) == shown
 
 
 def test_a_run_that_fails_pushes_nothing(todo: Hosted):

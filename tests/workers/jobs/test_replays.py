@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -22,7 +23,7 @@ from tests.processes.product import scripted
 from tests.servers.author import Author
 from tests.servers.provider import Answer
 from tests.workers.jobs.dying import call, die, expire
-from tests.workers.jobs.repeating import ANNA, ONE, TWICE, of, same, story
+from tests.workers.jobs.repeating import ANNA, ONE, TWICE, of, overheard, same, story
 from workers.jobs import steps as jobs
 
 Work = Callable[..., int]
@@ -157,6 +158,29 @@ def test_no_provider_is_needed_and_none_is_asked(
 
 
 ASKED = {"task": "x", "model_override": "openai/gpt-5.2"}
+
+
+def test_a_replay_turns_to_nobody_and_starts_no_program(
+    author: Author, settings: Settings, replayed: Callable[..., Run], work: Work
+) -> None:
+    done = call("complete", outputs={"answer": "42"}, summary="did")
+    acts = call("write", path="a", content="x"), call("bash", command="date"), done
+    author.lines = tuple(Answer(calls=(act,)) for act in acts)
+    source = commands.start(ANNA, Pipeline.get_by_id("one"), ASKED)
+    with overheard() as at_first:
+        work()
+    assert of(source).state == runs.COMPLETED
+    assert ("127.0.0.1", author.port) in at_first.addresses  # who did it again would be heard
+    assert at_first.programs
+    asked = len(author.requests)
+    with overheard() as contacts:
+        repeated = replayed(source)
+    same(repeated, source)
+    streams = urlsplit(settings.redis_url)  # of Postgres nothing is heard: its driver is not Python
+    assert contacts.addresses <= {(streams.hostname, streams.port)}
+    assert contacts.names <= {streams.hostname}
+    assert contacts.programs == []
+    assert len(author.requests) == asked
 
 
 def test_trouble_that_the_provider_had_meanwhile_is_no_part_of_what_is_repeated(
