@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import httpx2 as httpx
 from tests.processes.product import UNNUMBERED, Product, frames, nap, scripted, until
 
 LATER = 3.0  # seconds in which what was stopped, or was done twice, would be heard of
+CUTS = 20
 ONCE = """
 id: once
 name: Once
@@ -116,22 +118,25 @@ def test_a_stream_cut_twenty_times_gives_every_structural_event_once(running: Pr
     chatter = [{"chunks": 5000, "chunk": "word ", "delay_ms": 1, "tools": False}]
     run_id = running.run("bugfix", scripted("Talk a lot", FIX=chatter))
     seen: list[dict[str, Any]] = []
-    chunks = 0
+    chunks = cuts = 0
     last: str | None = None
     dice = random.Random(7)
-    for cut in range(400):
-        patience = dice.randint(1, 60) if cut < 20 else 100_000
-        for position, event in read(running, run_id, last, patience):
-            last = position or last
-            if event["type"] in UNNUMBERED:
-                chunks += 1
-            else:
-                seen.append(event)
+    for _ in range(10 * CUTS):
+        try:
+            for position, event in read(running, run_id, last, allowance(dice, cuts)):
+                last = position or last
+                if event["type"] in UNNUMBERED:
+                    chunks += 1
+                else:
+                    seen.append(event)
+        except Cut:
+            cuts += 1
         if seen and seen[-1]["type"] == "run_complete":
             break
+    assert cuts == CUTS, "the run was over before its stream had been cut so often"
     expected = [event["type"] for event in running.events(run_id)]
     assert [event["type"] for event in seen] == expected
-    assert chunks > 0
+    assert chunks > CUTS
 
 
 def test_restarting_a_failed_run_starts_without_stale_outputs(running: Product) -> None:
@@ -188,10 +193,19 @@ def moves_of(product: Product, task: str, later: str) -> Iterator[tuple[str, str
                 yield event["fromStatus"], event["toStatus"]
 
 
+class Cut(Exception):
+    """The connection was dropped without a word, amid whatever was coming."""
+
+
+def allowance(dice: random.Random, cuts: int) -> int:
+    """How many bytes may come before the next cut; after the last one as many as there are."""
+    return dice.randint(1, 3_000) if cuts < CUTS else sys.maxsize
+
+
 def read(
-    product: Product, run_id: str, last: str | None, patience: int
+    product: Product, run_id: str, last: str | None, most: int
 ) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Frames of a fresh connection, dropped without a word after `patience` of them."""
+    """Frames of a fresh connection, which is cut once `most` bytes have come."""
     headers = {"Last-Event-ID": last} if last else {}
     path = f"{product.url}/v1/events/stream"
     params = {"run_id": run_id, "since": "0"}
@@ -200,10 +214,18 @@ def read(
         httpx.stream("GET", path, params=params, headers=headers, timeout=60) as answer,
     ):
         answer.raise_for_status()
-        for number, frame in enumerate(frames(answer.iter_lines())):
-            yield frame
-            if number >= patience:
-                return
+        yield from frames(whole_lines(answer.iter_bytes(), most))
+
+
+def whole_lines(pieces: Iterator[bytes], most: int) -> Iterator[str]:
+    """The lines that are whole when `most` bytes have come; then Cut."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece[:most]).split(b"\n")
+        yield from (line.decode() for line in whole)
+        most -= len(piece)
+        if most <= 0:
+            raise Cut
 
 
 def command_lines() -> str:

@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.contracts.test_sandboxes import gone
-from tests.processes.agents_at_work import call
+from tests.contracts.test_sandboxes import processes_with
+from tests.processes.agents_at_work import call, finish
 from tests.processes.durability import LINES, Stage, staged
 from tests.processes.product import until
 from tests.servers.provider import Answer
 from workers.boot import GRACE_SECONDS
 
 GOES_ON = 5.0  # seconds, at most, from the death of a worker to where another one goes on
+STOPS = 5.0  # seconds, at most, from an order to where nothing works on any more
 
 
 @pytest.fixture(scope="module")
@@ -129,35 +130,79 @@ def test_a_worker_told_to_go_drains_and_its_step_goes_on_elsewhere(
 def tell(stage: Stage, run: str, order: str, tokens: int | None = 1) -> None:
     """Call the run off, or limit it to less than it has spent already."""
     if order == "budget":
-        stage.product.client.put(f"/v1/runs/{run}/budget", json={"budget_tokens": tokens})
+        form = {"budget_tokens": tokens}
+        stage.product.client.put(f"/v1/runs/{run}/budget", json=form).raise_for_status()
     else:
         stage.product.post(f"/runs/{run}/{order}")
 
 
-@pytest.mark.parametrize("order", ["cancel", "pause?mode=now", "budget"])
+def asleep(rest: str) -> bool:
+    """Whether a command has come to where it sleeps."""
+    return any(line.startswith(rest) for line in processes_with(rest))
+
+
+def standing(stage: Stage, run: str) -> tuple[str, str | None]:
+    """The run's status, and why it is paused if it is."""
+    told = stage.product.get(f"/runs/{run}")
+    return told["status"], told["pause_reason"]
+
+
+ORDERS = {
+    "cancel": ("cancelled", None),
+    "pause?mode=now": ("paused", "asked"),
+    "budget": ("paused", "budget_reached"),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
 def test_a_running_command_is_stopped_within_seconds(stage: Stage, order: str) -> None:
+    """Though it heeds no signal that it can refuse, and neither does what it has started."""
     mark = f"6{random.randrange(10**6):06}.25"
-    stage.author.lines = (Answer(calls=(call("bash", command=f"sleep {mark}", timeout=3000),)),)
+    rest = f"sleep {mark}"
+    stubborn = f"trap '' TERM INT HUP; {rest} & while :; do {rest}; done"
+    stage.author.lines = (Answer(calls=(call("bash", command=stubborn, timeout=3000),)),)
     run = stage.start()
-    until(lambda: stage.told(run, "tool_call_start"), 20)
+    until(lambda: asleep(rest), 20)
     began = time.monotonic()
     tell(stage, run, order)
-    until(lambda: gone(mark), 10)
-    assert time.monotonic() - began < 5
+    until(lambda: not processes_with(rest), STOPS)
+    assert time.monotonic() - began < STOPS
     assert len(stage.author.requests) == 1
-    if stage.product.get(f"/runs/{run}")["status"] == "paused":
+    assert standing(stage, run) == ORDERS[order]
+    if order != "cancel":
         stage.product.post(f"/runs/{run}/cancel")
 
 
-@pytest.mark.parametrize("order", ["cancel", "pause?mode=now", "budget"])
+def test_a_command_that_the_budget_has_stopped_is_done_once_that_is_raised(stage: Stage) -> None:
+    rest = f"sleep 12.{random.randrange(10**9):09}"
+    slow = call("bash", command=f"echo x >> count.txt; {rest}; cat count.txt", timeout=60)
+    stage.author.lines = (Answer(calls=(slow,)), finish(answer="42"))
+    run = stage.start()
+    until(lambda: asleep(rest), 20)
+    tell(stage, run, "budget")
+    until(lambda: not processes_with(rest), STOPS)
+    assert standing(stage, run) == ORDERS["budget"]
+    assert stage.told(run, "tool_call_end") == []
+    tell(stage, run, "budget", 10_000_000)
+    stage.product.post(f"/runs/{run}/resume")
+    ended = stage.product.ended(run)
+    assert (ended["status"], ended["error"]) == ("completed", None)
+    assert (ended["outputs"], stage.author.turns) == ({"answer": "42"}, [0, 1])
+    assert stage.told(run, "tool_call_end")[0]["result"] == "x"
+    assert stage.counted(run) == "x\n"
+    assert ended["budget"]["spent_tokens"] > 1
+
+
+@pytest.mark.parametrize("order", ORDERS)
 def test_a_silent_stream_is_left_within_seconds(stage: Stage, order: str) -> None:
     stage.author.hanging = {1}
     stage.author.hung_up.clear()
     run = stage.start()
     assert stage.author.asked.wait(20)
     tell(stage, run, order)
-    assert stage.author.hung_up.wait(5)
-    if stage.product.get(f"/runs/{run}")["status"] == "paused":
+    assert stage.author.hung_up.wait(STOPS)
+    assert standing(stage, run) == ORDERS[order]
+    if order != "cancel":
         tell(stage, run, "budget", None)
         stage.product.post(f"/runs/{run}/resume")
         stage.finished(run)

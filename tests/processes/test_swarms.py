@@ -22,6 +22,8 @@ steps:
   - {id: PLAN, agent: yukihiro, input: "{{task_description}}", outputs: [plan], maxRetries: 0}
 """
 MANY, EACH = 50, 4  # planners, and executors of each
+THREADS = 4  # of the worker that all of them share, for each of its queues
+GONE = 5  # seconds, at most, in which what was called off has ended, commands and all
 
 
 def wrote(key: str) -> dict[str, Any]:
@@ -31,6 +33,13 @@ def wrote(key: str) -> dict[str, Any]:
 
 def sleeps(seconds: int) -> dict[str, Any]:
     return {"calls": [{"name": "bash", "arguments": {"command": f"sleep {seconds}"}}]}
+
+
+def stubborn(seconds: int) -> dict[str, Any]:
+    """A command that heeds no signal it can refuse, and neither does what it started."""
+    rest = f"sleep {seconds}"
+    command = f"trap '' TERM INT HUP; {rest} & while :; do {rest}; done"
+    return {"calls": [{"name": "bash", "arguments": {"command": command}}]}
 
 
 def task(key: str, *dependencies: str, does: dict[str, Any] | None = None, **more: Any) -> Any:
@@ -99,6 +108,11 @@ def commands(word: str) -> list[str]:
     return [line for line in shown.stdout.splitlines() if word in line]
 
 
+def asleep(seconds: int) -> bool:
+    """Whether a command has come to where it sleeps so long."""
+    return f"sleep {seconds}" in commands(f"sleep {seconds}")
+
+
 def test_a_diamond_has_its_sides_at_once_and_its_ends_before_and_after(running: Product) -> None:
     sides = [task(key, does={**wrote(key), **SLOW}) for key in "AB"]
     state = ended(running, launch(running, *sides, *DIAMOND[2:], max_concurrent=2))
@@ -127,26 +141,28 @@ def test_what_depends_on_a_failure_is_skipped_and_the_rest_is_kept(running: Prod
 
 def test_a_task_that_takes_too_long_fails_and_its_command_ends(running: Product) -> None:
     seconds = nap()
-    hanging = task("A", does=sleeps(seconds), timeout_seconds=30)
+    hanging = task("A", does=stubborn(seconds), timeout_seconds=30)
     swarm_id = launch(running, hanging, task("B", "A"))
     until(lambda: at_work(running, swarm_id, "A"))
+    until(lambda: asleep(seconds))
     state = ended(running, swarm_id, 60)
     assert statuses(state) == {"A": "failed", "B": "skipped"}
     assert tasks_of(state)["A"]["error"] == "timed out after 30 s"
-    until(lambda: not commands(f"sleep {seconds}"))
+    until(lambda: not commands(f"sleep {seconds}"), GONE)
 
 
 def test_cancelling_leaves_nothing_running(running: Product) -> None:
-    seconds = nap()
-    swarm_id = launch(running, *(task(key, does=sleeps(seconds)) for key in "AB"))
+    naps = [nap(), nap()]
+    orders = zip("AB", naps, strict=True)
+    swarm_id = launch(running, *(task(key, does=stubborn(seconds)) for key, seconds in orders))
     until(lambda: at_work(running, swarm_id, "A", "B"))
-    until(lambda: commands(f"sleep {seconds}"))
+    until(lambda: all(map(asleep, naps)))
     running.post(f"/swarm/{swarm_id}/cancel")
     state = swarm(running, swarm_id)
     assert (state["status"], set(statuses(state).values())) == ("cancelled", {"cancelled"})
+    until(lambda: not any(commands(f"sleep {seconds}") for seconds in naps), GONE)
     runs = [each["run_id"] for each in state["tasks"]]
-    until(lambda: {running.get(f"/runs/{run}")["status"] for run in runs} == {"cancelled"})
-    until(lambda: not commands(f"sleep {seconds}"))
+    assert {running.get(f"/runs/{run}")["status"] for run in runs} == {"cancelled"}
     told = {run: len(running.events(run)) for run in runs}
     time.sleep(1)
     assert {run: len(running.events(run)) for run in runs} == told
@@ -154,17 +170,18 @@ def test_cancelling_leaves_nothing_running(running: Product) -> None:
 
 def test_the_global_time_out_leaves_nothing_running(running: Product) -> None:
     seconds = nap()
-    swarm_id = launch(running, task("A", does=sleeps(seconds)), task("B", "A"))
+    swarm_id = launch(running, task("A", does=stubborn(seconds)), task("B", "A"))
     until(lambda: at_work(running, swarm_id, "A"))
+    until(lambda: asleep(seconds))
     with psycopg2.connect(running.environment["DATABASE_URL"]) as database:
         database.cursor().execute("UPDATE swarms SET deadline = 1 WHERE id = %s", (swarm_id,))
     database.close()
     state = ended(running, swarm_id, 10)
+    until(lambda: not commands(f"sleep {seconds}"), GONE)
     assert (state["status"], state["error"]) == ("failed", "global timeout")
     assert {each["error"] for each in state["tasks"]} == {"global timeout"}
     run = state["tasks"][0]["run_id"]
-    until(lambda: running.get(f"/runs/{run}")["status"] == "cancelled")
-    until(lambda: not commands(f"sleep {seconds}"))
+    assert running.get(f"/runs/{run}")["status"] == "cancelled"
 
 
 def test_branches_of_one_task_are_merged_and_conflicts_told(running: Product) -> None:
@@ -214,19 +231,36 @@ def test_whoever_dies_in_a_swarm_each_task_has_one_executor(narrow: Product) -> 
 
 
 @pytest.mark.timeout(400)
-def test_fifty_planners_and_two_hundred_executors_finish_on_one_worker(tmp_path: Path) -> None:
-    quick = [task(f"t{number}", does={"tools": False}) for number in range(EACH)]
-    with product(tmp_path) as running:
+def test_fifty_planners_and_two_hundred_executors_finish_on_few_threads(tmp_path: Path) -> None:
+    """One worker: who waits holds no thread, and no kind of work stands behind the other.
+
+    The second half of the planners comes when the executors of the first half fill their queue.
+    """
+    unhurried = {"tools": False, "chunks": 10, "chunk": "word ", "delay_ms": 60}
+    orders = [task(f"t{number}", does=unhurried) for number in range(EACH)]
+    with product(tmp_path, WORKER_THREADS=str(THREADS)) as running:
         running.client.put("/v1/pipelines/planner", json={"yaml_content": PLANNER})
+        hands = {"max_concurrent_steps": MANY}
+        running.client.put("/v1/agents/yukihiro/config", json=hands).raise_for_status()
         began = time.monotonic()
-        planners = [planner(running, *quick, max_concurrent=EACH) for _ in range(MANY)]
-        for run in planners:
-            assert running.ended(run, 300)["status"] == "completed"
+        asked = [planner(running, *orders, max_concurrent=EACH) for _ in range(MANY // 2)]
+        until(lambda: len(running.get("/swarm", limit=MANY)["swarms"]) == len(asked), 90)
+        asked += [planner(running, *orders, max_concurrent=EACH) for _ in range(MANY // 2)]
+        ended = [running.ended(run, 300) for run in asked]
         taken = time.monotonic() - began
         found = running.get("/swarm", limit=MANY)["swarms"]
-        print(f"{MANY} planners and {MANY * EACH} executors took {taken:.1f} s")  # noqa: T201
-    assert {state["status"] for state in found} == {"completed"}
-    assert sum(state["completed_count"] for state in found) == MANY * EACH
-    launched = max(state["created_at"] for state in found)
-    worked = [each["completed_at"] for state in found for each in state["tasks"]]
-    assert min(worked) < launched < max(worked), "one kind of work waited for all of the other"
+    assert {each["status"] for each in (*ended, *found)} == {"completed"}
+    worked = sorted(each["completed_at"] for state in found for each in state["tasks"])
+    assert len(worked) == MANY * EACH
+    launched = sorted(state["created_at"] for state in found)
+    moments = {
+        "the second half began": launched[MANY // 2],
+        "every planner had asked": launched[-1],
+        "the first planner was done": min(run["completed_at"] for run in ended),
+    }
+    done = {name: sum(at < moment for at in worked) for name, moment in moments.items()}
+    print(f"{MANY} planners and {MANY * EACH} executors took {taken:.1f} s: {done}")  # noqa: T201
+    assert 0 < done["the second half began"] < len(worked) / 4, "planners stood behind executors"
+    assert done["the first planner was done"] < len(worked) / 4, "planners stood behind executors"
+    assert done["every planner had asked"] < len(worked) / 2, "planners held threads, or waited"
+    assert sum(state["completed_at"] > launched[-1] for state in found) > 2 * THREADS
