@@ -1,12 +1,13 @@
 """Durable runs of one step per second, engine only, beside DBOS and LangGraph on Postgres.
 
-    python -m tests.bench.durable_runs [--rounds 5] [--seconds 5] [--threads 8] [--at-once 64]
+    python -m tests.bench.durable_runs [--rounds 5] [--seconds 5] [--threads N] [--at-once 64]
 
 Ours: this process asks for runs (tasks.runs.start), the real clock, short and agents processes
 work them off; a run counts once its row says `completed`. No HTTP, but all that a run is: outbox,
 broker, lease, model call, ledger, events, timeline. So many are under way at any moment; who asks
 and who looks whether they ended takes its share of the two cores, as with the peers: DBOS starts
 workflows on threads or through its queue, LangGraph runs on threads, each in one process.
+Our workers have as many threads as the product gives them, unless N says otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 
 from models import base
 from models.base import db
+from models.config import Settings
 from models.pipelines import Pipeline
 from models.principals import Principal
 from tasks import runs
@@ -37,7 +39,7 @@ def main() -> None:
     chosen = argparse.ArgumentParser(description=__doc__)
     chosen.add_argument("--rounds", type=int, default=5)
     chosen.add_argument("--seconds", type=float, default=5)
-    chosen.add_argument("--threads", type=int, default=8)
+    chosen.add_argument("--threads", type=int, default=Settings.worker_threads)
     chosen.add_argument("--at-once", type=int, default=64)
     chosen.add_argument("--peers", help="keep their environment in this folder")
     given = chosen.parse_args()

@@ -1,9 +1,10 @@
 """A run over HTTP: from POST /v1/runs to its run_complete event, with the scripted model.
 
-    python -m tests.bench.run_roundtrip [--seconds 8] [--rounds 3] [--threads 8]
+    python -m tests.bench.run_roundtrip [--seconds 8] [--rounds 3] [--threads N]
 
 Watched two ways: on one stream of everything, opened before (a dashboard), and on a stream that
 each caller opens for its own run. Floors: bare Flask, and an entry through a Redis stream.
+The worker has as many threads as the product gives it, unless N says otherwise.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 import redis
 from psycopg2.extensions import connection as Connection
 
+from models.config import Settings
 from tests.bench.figures import Contest, spread
 from tests.bench.load import once, request, storm
 from tests.bench.stage import bare, database, measured
@@ -71,7 +73,7 @@ def main() -> None:
     chosen = argparse.ArgumentParser(description=__doc__)
     chosen.add_argument("--rounds", type=int, default=3)
     chosen.add_argument("--seconds", type=float, default=8)
-    chosen.add_argument("--threads", type=int, default=8)
+    chosen.add_argument("--threads", type=int, default=Settings.worker_threads)
     given = chosen.parse_args()
     with (
         measured(WORKER_THREADS=str(given.threads)) as running,
