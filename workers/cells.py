@@ -19,10 +19,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from itertools import pairwise
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from models.base import db, tag
@@ -73,9 +73,10 @@ def _forked(path: object, arguments: Sequence[str], handles: Sequence[int]) -> i
     if pid := os.fork():
         return pid
     try:
-        kept = sorted({0, 1, 2, *handles})
-        for low, high in pairwise([*kept, os.sysconf("SC_OPEN_MAX")]):
-            os.closerange(low + 1, high)
+        for handle in [int(link.name) for link in Path("/proc/self/fd").iterdir()]:
+            if handle not in {0, 1, 2, *handles}:
+                with suppress(OSError):  # the one that the list was read by
+                    os.close(handle)
         exec(arguments[-1])  # noqa: S102
     finally:
         os._exit(1)
