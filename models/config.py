@@ -57,7 +57,7 @@ class Settings:
     local_model_url: str | None = None
     providers: Mapping[str, Credential] = field(default_factory=dict)
     web_workers: int = 1
-    worker_threads: int = 16
+    worker_threads: int = 8
     database_connections: int = 20
     step_timeout: int = 300
     model_silence: int = 180
