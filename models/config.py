@@ -85,6 +85,13 @@ class Settings:
         name = f"[{host}]" if ":" in host else host
         return self.public_url or f"http://{name}:{self.port}"
 
+    def server(self, name: str) -> str:
+        """The URL in `DATABASE_URL` or `REDIS_URL`; raises Misconfigured when that is not set."""
+        url = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}[name]
+        if not url:
+            raise Misconfigured(f"{name} is not set; `djinn up` starts servers of its own")
+        return url
+
     @classmethod
     def read(cls, source: Mapping[str, str]) -> Settings:
         """Read `source`; raises Misconfigured with every faulty name at once."""

@@ -81,11 +81,8 @@ logger_class = JsonLogger
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to open an unlocked door, or one that leads nowhere."""
+    """Refuse to open an unlocked door."""
     refuse_unsafe(_chosen)
-    for name, url in (("DATABASE_URL", _chosen.database_url), ("REDIS_URL", _chosen.redis_url)):
-        if not url:
-            raise Misconfigured(f"{name} is not set; `djinn up` starts servers of its own")
     if not monkey.is_module_patched("threading"):
         raise Misconfigured("start with `djinn web`: callers would share a database connection")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -35,9 +35,8 @@ def connect(least: int = 0, **session: int) -> Settings:
     """
     chosen = settings()
     logs.configure(chosen.log_level)
-    if not chosen.database_url:
-        raise Misconfigured("DATABASE_URL is not set; `djinn up` starts a database of its own")
-    base.connect(chosen.database_url, max(least, chosen.database_connections), **session)
+    connections = max(least, chosen.database_connections)
+    base.connect(chosen.server("DATABASE_URL"), connections, **session)
     return chosen
 
 
@@ -66,8 +65,9 @@ def clock() -> None:
     from workers.clock import Clock
 
     chosen = connect(lock_timeout=CLOCK_LOCK_MS)
-    refuse_eviction(_required(chosen.redis_url))
-    ticking = Clock(_required(chosen.database_url), _required(chosen.redis_url))
+    redis_url = chosen.server("REDIS_URL")
+    refuse_eviction(redis_url)
+    ticking = Clock(chosen.server("DATABASE_URL"), redis_url)
     stopping = _told_to_stop()
     load_performers()
     ticking.run(stopping)
@@ -87,12 +87,13 @@ def worker(queues: list[str], threads: int | None = None) -> int:
         raise Misconfigured(f"no such queue: {', '.join(unknown)}. There are {', '.join(QUEUES)}")
     threads = threads or settings().worker_threads
     chosen = connect(least=len(queues) * threads + SPARE_CONNECTIONS)
+    redis_url = chosen.server("REDIS_URL")
     load_performers()
     at_steps = bool({"agents", "executors", "chats"} & set(queues))
     if at_steps:
         cells.prepare()
-    refuse_eviction(_required(chosen.redis_url))
-    pools = Pools(_required(chosen.redis_url), queues, threads)
+    refuse_eviction(redis_url)
+    pools = Pools(redis_url, queues, threads)
     stopping = _told_to_stop()
     with base.db.connection_context():
         me = processes.register("worker", queues)
@@ -168,9 +169,3 @@ def _told_to_stop() -> threading.Event:
 
     threading.Thread(target=listen, name="told to stop", daemon=True).start()
     return stopping
-
-
-def _required(url: str | None) -> str:
-    if not url:
-        raise Misconfigured("REDIS_URL is not set; `djinn up` starts a Redis of its own")
-    return url

@@ -196,6 +196,10 @@ def migrate(data: Data = None) -> None:
 @app.command()
 def web() -> None:
     """Serve HTTP on HOST and PORT (gunicorn). Needs DATABASE_URL and REDIS_URL."""
+    from models.config import settings
+    from workers.commands.complaints import plainly
+
+    plainly(lambda: [settings().server(name) for name in ("DATABASE_URL", "REDIS_URL")])
     # become gunicorn: signals reach it directly; gevent first, before anybody takes a thread-local
     serve = ["gunicorn", "--config", "python:web.gunicorn", "web:create_app()"]
     os.execv(sys.executable, [sys.executable, "-m", "gevent.monkey", "--module", *serve])  # noqa: S606

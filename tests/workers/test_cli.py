@@ -74,11 +74,15 @@ def test_a_run_nobody_follows_needs_a_server_that_stays(tmp_path: Path) -> None:
     assert "start `djinn up` first" in tried.stderr
 
 
-@pytest.mark.parametrize("command", [("clock",), ("worker", "--queues", "short")])
-def test_a_process_without_its_database_says_what_to_set(command: tuple[str, ...]) -> None:
-    tried = djinn(*command)
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize("command", [("web",), ("clock",), ("worker", "--queues", "short")])
+def test_a_process_without_one_of_its_servers_says_what_to_set(
+    command: tuple[str, ...], missing: str
+) -> None:
+    told = {"DATABASE_URL": "postgresql://127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1"}
+    tried = djinn(*command, **told | {missing: ""})
     assert tried.returncode == 2
-    assert "DATABASE_URL is not set" in tried.stderr
+    assert f"{missing} is not set" in tried.stderr
     assert "Traceback" not in tried.stderr
 
 

@@ -166,13 +166,14 @@ def abandon(delegate_id: str) -> None:
 
     An executor that a person has begun anew since is at work for that person.
     """
-    with suppress(Conflict, NotFound), db.atomic():  # it has ended, or was deleted, meanwhile
+    with suppress(Conflict, NotFound):  # it has ended by itself, or was deleted, meanwhile
         if delegate_id.startswith(SWARM):
             swarm_tasks.cancel(delegate_id, "Who asked for it waits no longer")
-        elif "apart" not in run_tasks.locked(delegate_id).meta:
-            run_tasks.cancel(delegate_id)
-    if delegate_id.startswith(SWARM):
-        stop_executors(delegate_id)  # at once, though the cancelling asks for it as well
+            stop_executors(delegate_id)  # at once, though the cancelling asks for it as well
+            return
+        with db.atomic():
+            if "apart" not in run_tasks.locked(delegate_id).meta:
+                run_tasks.cancel(delegate_id)
 
 
 def timed_out(run: Run, step: Step) -> Done:
