@@ -20,6 +20,7 @@ from models.runs import Run
 from models.steps import Step
 from tasks import forks, replays
 from tasks import runs as commands
+from tests.environment import environment
 from tests.processes.agents_at_work import finish
 from tests.processes.product import scripted
 from tests.servers.provider import Provider
@@ -42,16 +43,14 @@ def start(database: str) -> Callable[..., Run]:
 
 
 @pytest.fixture
-def provider(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+def provider(database: str) -> Iterator[Provider]:
     """OpenAI on the loopback, and the server's key to it, which Anna may use as an admin."""
     User(id=ANNA.id, email="anna@example.org", is_admin=True).add()
-    with Provider() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-server")
-        config.settings.cache_clear()
+    with (
+        Provider() as server,
+        environment(OPENAI_API_KEY="key", OPENAI_BASE_URL=f"{server.url}/v1"),
+    ):
         yield server
-    monkeypatch.undo()
-    config.settings.cache_clear()
 
 
 def writes(name: str, text: str) -> dict[str, Any]:

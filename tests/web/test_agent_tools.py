@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask.testing import FlaskClient
 
-from models import config
 from models.agent_tools import ToolOverride
 from models.base import db
 from models.events import Event
 from tasks import pipelines
+from tests.environment import environment
 from tests.servers.author import Author, turn_of
 from tests.servers.provider import Answer, Received
 from tests.workers.jobs.dying import call
@@ -23,19 +23,15 @@ ALIAS = "/v1/agents/yukihiro/tools/overrides"
 
 
 @pytest.fixture
-def author(
-    monkeypatch: pytest.MonkeyPatch, database: str, work: Callable[..., int]
-) -> Iterator[Author]:
+def author(database: str, work: Callable[..., int]) -> Iterator[Author]:
     """A provider on the loopback, as the one that there is a key for."""
     with db.connection_context():
         pipelines.put("one", ONE)
-    with Author() as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        config.settings.cache_clear()
+    with (
+        Author() as server,
+        environment(OPENAI_API_KEY="key", OPENAI_BASE_URL=f"{server.url}/v1"),
+    ):
         yield server
-    monkeypatch.undo()
-    config.settings.cache_clear()
 
 
 def test_what_was_decided_is_listed_and_forgotten(owner: FlaskClient, admin: FlaskClient):

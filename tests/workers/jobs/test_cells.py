@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from models import base, config, runs, steps
+from models import base, runs, steps
 from models.config import Settings
 from models.runs import Run
 from models.steps import Step
 from tasks import runs as commands
 from tests.conftest import run_sql
+from tests.environment import environment
 from tests.processes.chaos.callers import caller_and_ancestor
 from tests.processes.product import until
 from tests.servers.author import Author
@@ -69,16 +70,12 @@ class Watched(Author):
 
 
 @pytest.fixture
-def provider(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, work: Callable[[], int]
-) -> Iterator[Watched]:
-    with Watched() as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        config.settings.cache_clear()
+def provider(settings: Settings, work: Callable[[], int]) -> Iterator[Watched]:
+    with (
+        Watched() as server,
+        environment(OPENAI_API_KEY="key", OPENAI_BASE_URL=f"{server.url}/v1"),
+    ):
         yield server
-    monkeypatch.undo()
-    config.settings.cache_clear()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tasks import executors, forks
 from tasks import pipelines as pipeline_commands
 from tasks import runs as commands
 from tests.beginning import begun
+from tests.environment import environment
 from tests.processes.product import scripted
 from tests.servers.author import Author
 from tests.servers.provider import Answer
@@ -51,17 +52,15 @@ ORDER = {"agent_id": "yukihiro", "project_id": "p1", "task_id": "T-1"}
 
 
 @pytest.fixture
-def author(monkeypatch: pytest.MonkeyPatch, settings: Settings, work: Work) -> Iterator[Author]:
+def author(settings: Settings, work: Work) -> Iterator[Author]:
     """A provider on the loopback, as the one that there is a key for."""
     pipeline_commands.put("one", ONE)
     User(id=ANNA.id, email="anna@cast.example", is_admin=True).add()
-    with Author() as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        config.settings.cache_clear()
+    with (
+        Author() as server,
+        environment(OPENAI_API_KEY="key", OPENAI_BASE_URL=f"{server.url}/v1"),
+    ):
         yield server
-    monkeypatch.undo()
-    config.settings.cache_clear()
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from models.llm_calls import LlmCall
 from models.runs import Run
 from models.steps import Step
 from tests.conftest import run_sql
+from tests.environment import environment
 from tests.servers.author import Author
 from tests.servers.provider import Answer
 from tests.workers.jobs.dying import (
@@ -75,19 +76,12 @@ FILES = {"a.txt": "one\nthree\n", "count.txt": "x\ny\n"}
 
 
 @pytest.fixture
-def provider(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, work: Callable[[], int]
-) -> Iterator[Author]:
+def provider(settings: Settings, work: Callable[[], int]) -> Iterator[Author]:
     """A provider that tells the STORY over both protocols."""
     with Author(*STORY) as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
-        config.settings.cache_clear()
-        yield server
-    monkeypatch.undo()
-    config.settings.cache_clear()
+        keys = {"OPENAI_API_KEY": "key", "ANTHROPIC_API_KEY": "key"}
+        with environment(OPENAI_BASE_URL=f"{server.url}/v1", ANTHROPIC_BASE_URL=server.url, **keys):
+            yield server
 
 
 @pytest.fixture
