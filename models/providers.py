@@ -16,7 +16,7 @@ from peewee import BooleanField, CharField, ForeignKeyField
 
 from models import catalogue
 from models.accounts import User
-from models.base import Moment, id_field, now_ms
+from models.base import Moment, db, id_field, now_ms
 from models.catalogue import AZURE_RESOURCE, PROVIDERS, Provider
 from models.config import settings
 from models.credentials import Credential
@@ -134,6 +134,12 @@ def server() -> dict[str, Held]:
     custom = {*rows, *settings().providers} - {*PROVIDERS}
     ids = [*PROVIDERS, *sorted(name for name in custom if catalogue.provider_of(name))]
     return {name: merged(name, rows.get(name)) for name in ids}
+
+
+def known() -> set[str]:
+    """The ids of the providers for which the server or somebody has anything."""
+    text = "SELECT id FROM model_providers UNION SELECT provider_id FROM user_model_providers"
+    return {*settings().providers, *(row[0] for row in db.now(text))}
 
 
 def server_of(provider_id: str) -> Held | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import pkgutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from models import base, logs, processes
 from models.config import Misconfigured, Settings, settings
+from models.insisting import insist
 from models.logs import log
 from tasks import QUEUES
 from workers.leases import keeper
@@ -79,7 +81,6 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     Unfinished work goes to others. Gives the exit code: 1 for a process that has gone deaf, which
     its platform should start anew.
     """
-    from workers import cells
     from workers.jobs.runs import tidy
 
     unknown = sorted(set(queues) - set(QUEUES))
@@ -91,7 +92,7 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     load_performers()
     at_steps = bool({"agents", "executors", "chats"} & set(queues))
     if at_steps:
-        cells.prepare()
+        ready_for_steps(chosen)
     refuse_eviction(redis_url)
     pools = Pools(redis_url, queues, threads)
     stopping = _told_to_stop()
@@ -121,6 +122,21 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     with base.db.connection_context():
         processes.leave(me)
     return 1 if deaf else 0
+
+
+def ready_for_steps(chosen: Settings) -> None:
+    """Import what the models that may be asked want, and fork what cells are forked from.
+
+    To be called before there are threads; leaves no connection open that both would share.
+    """
+    from models import providers
+    from workers import cells, llm
+
+    insist(lambda: base.db.connect(reuse_if_open=True), math.inf)
+    known = insist(providers.known, math.inf)
+    base.db.close_all()
+    llm.make_ready(known | ({"local"} if chosen.local_model_url else set()))
+    cells.prepare()
 
 
 def load_performers() -> None:

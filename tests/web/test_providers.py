@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import audit, base, config
+from models import audit, base, config, providers
 from models.accounts import ApiKey, digest
 from models.providers import ModelProvider, UserProvider
 
@@ -68,6 +68,18 @@ def test_every_provider_is_listed_in_the_order_of_the_catalogue(owner: FlaskClie
         "name": "claude-sonnet-4-6",
         "reasoning": True,
     }
+
+
+def test_what_a_worker_gets_ready_for(
+    admin: FlaskClient, owner: FlaskClient, environment: Callable[..., None]
+) -> None:
+    environment(MISTRAL_API_KEY=KEY, CUSTOM_OURS_BASE_URL="http://127.0.0.1:9/v1")
+    before = providers.known()
+    assert {"mistral", "custom-ours"} <= before
+    assert not before & {"openai", "anthropic"}
+    put(admin, "openai", apiKey=KEY)
+    put(owner, "anthropic", OWN, apiKey=OTHER)
+    assert providers.known() == {*before, "openai", "anthropic"}
 
 
 def test_a_key_is_set_and_shown_as_a_mask(admin: FlaskClient, owner: FlaskClient) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 
+from models import outbound
 from models.credentials import Credential
 from workers.llm.base import Denied, Model
 
@@ -29,6 +30,20 @@ def open_model(
     if provider_id == "local":
         return _local(model, local_url)
     return _remote(provider_id, model, credentials.get(provider_id) or Credential())
+
+
+def make_ready(provider_ids: Iterable[str]) -> None:
+    """Import and read what these providers are asked through, `local` among them.
+
+    Takes seconds of a processor: whoever is forked from this process afterwards has it already.
+    """
+    from workers.llm import catalogue, prices
+
+    outbound.authorities()
+    prices.make_ready()
+    manners = [catalogue.MANNERS.get(provider_id, catalogue.USUAL) for provider_id in provider_ids]
+    for protocol in {protocol for manner in manners for protocol in manner.protocols}:
+        import_module(ADAPTERS[protocol].partition(":")[0])
 
 
 def _scripted(model: str) -> Model:

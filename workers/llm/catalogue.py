@@ -33,6 +33,11 @@ class Manner:
     recalls_thinking: bool = False
     claude_url: str | None = None
 
+    @property
+    def protocols(self) -> set[Protocol]:
+        """All that the provider may be spoken to in."""
+        return {self.protocol, "anthropic"} if self.claude_url else {self.protocol}
+
 
 USUAL = Manner()
 MANNERS: Mapping[str, Manner] = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import openai
+import openai.resources.chat.completions.completions  # else with the first question
 from openai.types.chat import ChatCompletionChunk
 
 from workers.llm.base import (

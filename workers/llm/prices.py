@@ -60,6 +60,11 @@ class Rates:
         return int(left / self.output) if left > 0 else 0
 
 
+def make_ready() -> None:
+    """Read what genai-prices knows, which is done once and takes a while."""
+    get_snapshot()
+
+
 def price(provider: str, model: str, usage: Usage) -> Price:
     """Dollars for one reply; all None when no price is known.
 

@@ -310,6 +310,24 @@ def test_what_a_worker_has_forked_for_them_begins_at_once_and_ends_with_it() -> 
     until(lambda: is_gone(int(pid)), 5)
 
 
+def test_nothing_is_imported_for_a_model_any_more_that_was_known_when_the_worker_began() -> None:
+    """An SDK alone is 700 modules and a second, in which nobody else gets to work."""
+    asked = subprocess.run([sys.executable, "-c", ASKING], capture_output=True, text=True)
+    assert len(asked.stdout.split()) == 2, asked.stderr
+    assert all(int(imported) < 30 for imported in asked.stdout.split()), asked.stdout
+
+
+ASKING = f"""
+from workers import llm
+llm.make_ready(("openai", "anthropic"))
+{FORKED}
+from tests.workers.jobs import asking
+for name in ("{MODEL}", "anthropic/claude-opus-4"):
+    cell = cells._context.Process(target=asking.told, args=(name,))
+    cell.start()
+    cell.join()
+"""
+
 NURSERY = f"""
 {FORKED}
 import time, os
