@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     its transaction, its locks and its leases: that they are lost is tried with real processes.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if config.option.markexpr != "slow" and "TMPDIR" not in os.environ and quick():
+    if config.option.markexpr in {"", "not slow"} and "TMPDIR" not in os.environ and quick():
         tempfile.tempdir = os.environ["TMPDIR"] = str(QUICK)
     base.SESSION |= {"idle_in_transaction_session_timeout": 30_000, "lock_timeout": 30_000}
     steps.LEASE_MS, leases.LEASE_SECONDS = 30_000, 30.0

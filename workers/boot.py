@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import math
 import os
@@ -81,6 +82,7 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     Unfinished work goes to others. Gives the exit code: 1 for a process that has gone deaf, which
     its platform should start anew.
     """
+    from workers import cells
     from workers.jobs.runs import tidy
 
     unknown = sorted(set(queues) - set(QUEUES))
@@ -92,7 +94,10 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     load_performers()
     at_steps = bool({"agents", "executors", "chats"} & set(queues))
     if at_steps:
-        ready_for_steps(chosen)
+        import_for_models(chosen)
+    gc.freeze()  # what was imported stays: a look at all of it would hold everybody up
+    if at_steps:
+        cells.prepare()
     refuse_eviction(redis_url)
     pools = Pools(redis_url, queues, threads)
     stopping = _told_to_stop()
@@ -124,19 +129,18 @@ def worker(queues: list[str], threads: int | None = None) -> int:
     return 1 if deaf else 0
 
 
-def ready_for_steps(chosen: Settings) -> None:
-    """Import what the models that may be asked want, and fork what cells are forked from.
+def import_for_models(chosen: Settings) -> None:
+    """Import what the models want that may be asked here.
 
-    To be called before there are threads; leaves no connection open that both would share.
+    Leaves no connection open, which whoever is forked from this process would share.
     """
     from models import providers
-    from workers import cells, llm
+    from workers import llm
 
     insist(lambda: base.db.connect(reuse_if_open=True), math.inf)
     known = insist(providers.known, math.inf)
     base.db.close_all()
     llm.make_ready(known | ({"local"} if chosen.local_model_url else set()))
-    cells.prepare()
 
 
 def load_performers() -> None:

@@ -28,6 +28,12 @@ def test_that_is_broken(number):
 @pytest.mark.slow
 def test_that_is_slow():
     assert os.environ["SLOW"] == "good"
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_that_wants_the_machine():
+    assert os.environ["ALONE"] == "good"
+    assert "PYTEST_XDIST_WORKER" not in os.environ
 """
 
 
@@ -44,14 +50,16 @@ def place(tmp_path: Path) -> Path:
         (tools / name).chmod(0o755)
     (tools / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (tools / "python").chmod(0o755)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow: apart\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow: apart\n    alone: last\n")
     (tmp_path / "test_stories.py").write_text(STORIES)
     return tmp_path
 
 
-def check(place: Path, broken: int = 0, slow: str = "good") -> subprocess.CompletedProcess[str]:
+def check(
+    place: Path, broken: int = 0, slow: str = "good", alone: str = "good"
+) -> subprocess.CompletedProcess[str]:
     told = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
-    told |= {"BROKEN": str(broken), "SLOW": slow}
+    told |= {"BROKEN": str(broken), "SLOW": slow, "ALONE": alone}
     argv = ["sh", str(place / ".bin/test")]
     return subprocess.run(argv, env=told, capture_output=True, text=True, timeout=100)
 
@@ -84,3 +92,10 @@ def test_slow_tests_count_too(place: Path) -> None:
 
     assert seen.returncode == 1
     assert "failed: slow tests\n" in seen.stdout
+
+
+def test_so_does_what_wants_the_machine_for_itself(place: Path) -> None:
+    seen = check(place, alone="bad")
+
+    assert seen.returncode == 1
+    assert "failed: tests that want the machine\n" in seen.stdout

@@ -39,6 +39,7 @@ def statuses(running: Product, runs: dict[str, str]) -> dict[str, str]:
     return {task: running.get(f"/runs/{run}")["status"] for task, run in runs.items()}
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_ten_tasks_end_as_their_runs_do_whoever_is_killed_meanwhile(tmp_path: Path) -> None:
     with product(tmp_path, *PROCESSES) as running:

@@ -10,6 +10,7 @@ import pytest
 from tests.processes.chaos.campaign import Campaign, run
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_sixty_faults_under_load_lose_nothing_and_repeat_nothing(
     record_property: Callable[[str, object], None],

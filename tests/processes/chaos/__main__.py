@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=50, help="clients that follow runs")
     parser.add_argument("--seed", type=int, help="the same seed gives the same schedule")
     parser.add_argument("--minutes", type=float, help="no fault strikes later than that")
+    parser.add_argument("--pace", type=float, default=1.0, help="2: faults are twice as far apart")
     parser.add_argument("--only", nargs="*", default=(), choices=FAULTS, metavar="FAULT")
     told = parser.parse_args()
     for number in LEAVE:
@@ -34,9 +35,10 @@ def main() -> int:
         in_flight=told.in_flight,
         clients=told.clients,
         minutes=told.minutes,
+        pace=told.pace,
         only=tuple(told.only),
     )
-    print(f"seed={seed} faults={told.faults} runs={told.runs}", flush=True)
+    print(f"seed={seed} faults={told.faults} runs={told.runs} pace={told.pace:g}", flush=True)
     verdict = run(campaign, lambda line: print(line, flush=True))
     for name, found in verdict.faulty.items():
         for line in found[:20]:

@@ -41,10 +41,11 @@ class Campaign:
     clients: int = 50
     minutes: float | None = None
     only: tuple[str, ...] = ()
+    pace: float = 1.0  # how many times as far faults are apart
     rest: float = 90.0  # seconds in which everything must come to rest at the end
 
     def plan(self) -> list[Planned]:
-        return schedule.plan(self.seed, self.faults, self.only or tuple(FAULTS))
+        return schedule.plan(self.seed, self.faults, self.only or tuple(FAULTS), self.pace)
 
 
 def run(campaign: Campaign, say: Say) -> Verdict:
