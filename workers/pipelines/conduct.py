@@ -139,7 +139,7 @@ def _tell(run: Run, notices: Sequence[Notice]) -> None:
 def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> Step | None:
     """Act on the decision; gives the step that waits for somebody now."""
     if isinstance(decision, Dispatch):
-        return _dispatch(run, decision)
+        return _dispatch(run, decision, executions)
     if isinstance(decision, Finished):
         _finish(run, decision)
     else:
@@ -147,7 +147,7 @@ def _follow(run: Run, decision: Decision, executions: Sequence[Step]) -> Step | 
     return None
 
 
-def _dispatch(run: Run, decision: Dispatch) -> Step:
+def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> Step:
     definition = definition_of(run.version_id)
     spec = definition.step(decision.step_id)
     step = Step(
@@ -162,6 +162,7 @@ def _dispatch(run: Run, decision: Dispatch) -> Step:
         retry=decision.retry,
         execution=decision.execution,
         max_retries=spec.max_retries,
+        tries=_lost_before(decision, executions),
         priority=run.priority,
         inputs=dict(decision.outputs),
         loop=asdict(decision.loop) if decision.loop else None,
@@ -173,6 +174,16 @@ def _dispatch(run: Run, decision: Dispatch) -> Step:
     run.put(current_step=spec.id, outputs=dict(decision.outputs), updated_at=NOW)
     run.record(("step_queued", _of(step)))
     return step
+
+
+def _lost_before(decision: Dispatch, executions: Sequence[Step]) -> int:
+    """How many workers the step has lost where its last try got stuck: it stays suspected."""
+    if not decision.retry:
+        return 0
+    last = next(step for step in reversed(executions) if step.step_id == decision.step_id)
+    last = last.copied()
+    last.absolve()
+    return last.tries
 
 
 def _last_number(run: Run) -> int:

@@ -85,14 +85,14 @@ def provider(settings: Settings, work: Callable[[], int]) -> Iterator[Author]:
 
 
 @pytest.fixture
-def begin(admin: FlaskClient, owner: FlaskClient, provider: Author) -> Callable[[str], str]:
+def begin(admin: FlaskClient, owner: FlaskClient, provider: Author) -> Callable[..., str]:
     """Starts a run; gives the id of its one step's execution."""
-    stored = admin.put("/v1/pipelines/taken-over", json={"yaml_content": PIPELINE})
-    assert stored.status_code == 200, stored.json
     for name in ("openai", "anthropic"):
         admin.post("/v1/admin/shared-providers", json={"providerId": name})
 
-    def started(model: str = OPENAI) -> str:
+    def started(model: str = OPENAI, pipeline: str = PIPELINE) -> str:
+        stored = admin.put("/v1/pipelines/taken-over", json={"yaml_content": pipeline})
+        assert stored.status_code == 200, stored.json
         provider.requests.clear()
         body = {"pipeline_id": "taken-over", "task_description": "x", "model_override": model}
         run_id = owner.post("/v1/runs", json=body).json["id"]
@@ -376,3 +376,24 @@ def test_a_step_that_comes_further_after_each_death_is_not_to_blame(
         assert (of(execution).state, of(execution).tries) == (steps.QUEUED, 1)
     carried_out(execution)
     assert Run.get_by_id(of(execution).run_id).state == runs.COMPLETED
+
+
+@pytest.mark.parametrize(("further", "lost"), [(False, 2), (True, 1)])
+def test_a_step_begun_anew_is_suspected_of_the_workers_it_lost_before(
+    begin: Callable[..., str], provider: Author, further: bool, lost: int
+) -> None:
+    """Otherwise one that kills its workers and times out between two of them kills for ever."""
+    twice = PIPELINE.replace("maxRetries: 0", "maxRetries: 1")
+    execution = begin(OPENAI, twice)
+    for _ in range(2):
+        assert die(execution, 0, "after")
+        expire(execution)
+    if further:
+        assert die(execution, 4, "after")
+        expire(execution)
+    taken = jobs.claim(execution)
+    assert taken is not None
+    jobs.settle(*taken, jobs.timed_out(*taken))
+    earlier, anew = Step.of(Run.get_by_id(of(execution).run_id))
+    assert (earlier.state, anew.state, anew.retry) == (steps.FAILED, steps.QUEUED, 1)
+    assert anew.tries == lost
