@@ -1,4 +1,4 @@
-"""How each kind of process begins: connect, import every performer, serve until told to stop."""
+"""How each kind of process begins: connect, import what it needs, serve until told to stop."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def clock() -> None:
     redis_url = chosen.server("REDIS_URL")
     refuse_eviction(redis_url)
     ticking = Clock(chosen.server("DATABASE_URL"), redis_url)
-    stopping = _told_to_stop()
-    load_performers()
-    ticking.run(stopping)
+    ticking.run(_told_to_stop())
 
 
 def worker(queues: list[str], threads: int | None = None) -> int:
