@@ -23,6 +23,7 @@ PLAY = scripted("Look around.", PULSE=[{"text": "Nothing to do.", "chunks": 10, 
 LATER = {"intervalMinutes": 10_080, "instructions": PLAY, "planningModel": "scripted/demo"}
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_every_slot_comes_to_one_session_whoever_is_killed_meanwhile(tmp_path: Path) -> None:
     with product(tmp_path, *PROCESSES) as running:
