@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import math
 import os
 import pkgutil
 import signal
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from models import base, logs, processes
 from models.config import Misconfigured, Settings, settings
-from models.insisting import insist
 from models.logs import log
 from tasks import QUEUES
 from workers.leases import keeper
@@ -135,8 +133,8 @@ def import_for_models(chosen: Settings) -> None:
     from models import providers
     from workers import llm
 
-    insist(lambda: base.db.connect(reuse_if_open=True), math.inf)
-    known = insist(providers.known, math.inf)
+    with base.db.connection_context():
+        known = providers.known()
     base.db.close_all()
     llm.make_ready(known | ({"local"} if chosen.local_model_url else set()))
 

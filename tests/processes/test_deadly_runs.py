@@ -32,6 +32,17 @@ def reset(stage: Stage) -> Iterator[None]:
     stage.reset()
 
 
+def test_what_cells_are_forked_from_has_imported_what_the_provider_wants(stage: Stage) -> None:
+    """`jiter` comes with openai alone; no step has been worked on that would have imported it."""
+
+    def forked() -> list[str]:
+        worker = stage.product.processes["agents"].pid
+        children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+        return [Path(f"/proc/{child}/maps").read_text() for child in children]
+
+    until(lambda: any("jiter" in mapped for mapped in forked()), 30)
+
+
 @dataclass
 class Deadly:
     """A run that ends what asks the model in its name, as `strike` does it, among harmless ones."""

@@ -178,10 +178,10 @@ def _dispatch(run: Run, decision: Dispatch, executions: Sequence[Step]) -> Step:
 
 def _lost_before(decision: Dispatch, executions: Sequence[Step]) -> int:
     """How many workers the step has lost where its last try got stuck: it stays suspected."""
-    if not decision.retry:
+    earlier = [step for step in executions if step.step_id == decision.step_id]
+    if not (decision.retry and earlier):
         return 0
-    last = next(step for step in reversed(executions) if step.step_id == decision.step_id)
-    last = last.copied()
+    last = earlier[-1].copied()
     last.absolve()
     return last.tries
 
