@@ -1,8 +1,13 @@
-"""An embedded Valkey (or Redis) of our own: password, loopback only, append-only file."""
+"""An embedded Valkey (or Redis) of our own: password, loopback only, append-only file.
+
+What ended without a farewell, by a crash or on a full disk, may leave an append-only file that the
+server refuses to start with. Nobody has to mend that: everything in it can be asked for again.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import redis
 from redis.backoff import NoBackoff
@@ -59,7 +65,6 @@ def _start(home: Path, program: Path) -> tuple[str, Charge]:
             if _answers(server.start(), port, password):
                 leaving.pop_all()  # it stays
                 return f"redis://:{password}@127.0.0.1:{port}/0", server
-        (home / "port").unlink(missing_ok=True)
     raise CannotStart(f"Valkey did not start in {home}: {last_words(home / 'log')}")
 
 
@@ -70,6 +75,7 @@ def _configure(home: Path, port: int, password: str) -> None:
         "bind": "127.0.0.1",
         "port": port,
         "dir": f'"{home / "data"}"',
+        "pidfile": f'"{home / "pid"}"',  # stays behind where there was no farewell
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": '""',
@@ -84,6 +90,8 @@ def _configure(home: Path, port: int, password: str) -> None:
 
 def _launch(home: Path, program: Path) -> subprocess.Popen[bytes]:
     with (home / "log").open("ab") as log:
+        if (home / "pid").exists():
+            _mend(home / "data" / "appendonlydir", program, log)
         return subprocess.Popen(
             tethered([program, home / "valkey.conf"], signal.SIGTERM),
             env=ENVIRONMENT,
@@ -93,6 +101,25 @@ def _launch(home: Path, program: Path) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,  # Ctrl-C is for us; we stop the server last
         )
+
+
+def _mend(folder: Path, program: Path, log: BinaryIO) -> None:
+    """Cut off what cannot be read at the end of what was appended; put all aside if need be."""
+    snapshots = [["check-rdb", str(file)] for file in folder.glob("*.base.rdb")]
+    appended = [["check-aof", "--fix", str(file)] for file in folder.glob("*.incr.aof")]
+    if not all(_mended(program, log, *words) for words in [*snapshots, *appended]):
+        aside = folder.with_name("unreadable")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+
+
+def _mended(program: Path, log: BinaryIO, tool: str, *words: str) -> bool:
+    """Whether the tool made it readable; it is the server's program, called by another name."""
+    argv = [program.name.replace("server", tool), *words]
+    done = subprocess.run(
+        argv, executable=program, env=ENVIRONMENT, input=b"y\n", stdout=log, stderr=log
+    )
+    return done.returncode == 0
 
 
 def _answers(server: subprocess.Popen[bytes], port: int, password: str) -> bool:

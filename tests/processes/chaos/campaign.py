@@ -92,6 +92,9 @@ def _strike(scenery: Scenery, campaign: Campaign, verdict: Verdict, say: Say) ->
         try:
             for planned in campaign.plan():
                 _wait_until(scenery, min(began + planned.at, ends))
+                for _, ended in due:
+                    if ended.done():
+                        ended.result()  # one that went wrong spoils whatever would follow
                 if time.monotonic() >= ends:
                     break
                 due.append((planned.fault, pool.submit(_one, scenery, planned, locks, say, began)))

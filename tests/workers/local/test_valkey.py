@@ -6,14 +6,18 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
+from tests.processes.product import until
 from tests.workers.local.test_postgres import process_gone
+from workers.local.charge import Charge
+from workers.local.children import exited
 from workers.local.folder import InUse
-from workers.local.valkey import _answers, valkey
+from workers.local.valkey import _answers, tended, valkey
 
 pytestmark = pytest.mark.slow  # real processes
 
@@ -65,6 +69,55 @@ def test_the_server_dies_with_the_process_that_started_it(tmp_path: Path) -> Non
             server = client.info()["process_id"]
         os.kill(holder.pid, signal.SIGKILL)
         assert process_gone(server)
+
+
+def crash(url: str, server: Charge) -> None:
+    """Have it keep a word, and end it without a farewell, as a crash of the machine does."""
+    with redis.Redis.from_url(url) as client:
+        client.xadd("stream", {"word": "kept"})
+        os.kill(client.info()["process_id"], signal.SIGKILL)
+    until(lambda: exited(server.process))
+
+
+def spoil_end(data: Path) -> None:
+    """What a full disk, or one that lost its power, leaves at the end of a file."""
+    with next(data.glob("valkey/data/appendonlydir/*.incr.aof")).open("ab") as file:
+        file.write(bytes(2838))
+
+
+def spoil_all(data: Path) -> None:
+    for file in data.glob("valkey/data/appendonlydir/*.aof"):
+        file.write_bytes(b"nothing of ours" * 100)
+
+
+@pytest.mark.parametrize(("spoil", "left"), [(spoil_end, 1), (spoil_all, 0)])
+def test_one_that_crashed_starts_with_what_can_be_read(
+    tmp_path: Path, spoil: Callable[[Path], None], left: int
+) -> None:
+    with tended(tmp_path) as (first, server):
+        crash(first, server)
+        spoil(tmp_path)
+    with valkey(tmp_path) as second, redis.Redis.from_url(second) as client:
+        assert second == first
+        assert client.xlen("stream") == left
+        client.xadd("stream", {"word": "kept"})
+    with valkey(tmp_path) as third, redis.Redis.from_url(third) as client:
+        assert client.xlen("stream") == left + 1
+
+
+def test_who_tends_it_starts_it_again_with_what_can_be_read(tmp_path: Path) -> None:
+    with tended(tmp_path) as (url, server), redis.Redis.from_url(url, retry=None) as client:
+        crash(url, server)
+        spoil_end(tmp_path)
+
+        def back() -> bool:
+            server.tend(lambda line: None)
+            try:
+                return client.xlen("stream") == 1
+            except redis.RedisError:
+                return False
+
+        until(back)
 
 
 def test_one_that_is_not_let_run_at_first_is_waited_for(
