@@ -49,16 +49,22 @@ def _branch_for(run: Run) -> str | None:
 def attach(run: Run) -> None:
     """An executor begins: where its labels name a task that its owner works on, it works on that.
 
-    One that others work on, or that could not be begun, is left alone.
+    One that others work on, or that could not be begun, is left alone but for its branch, which is
+    called from now on what this executor took it to be.
     """
     task = Task.find(run.task_id) if run.task_id else None
     if task is None or task.project_id != run.project_id:
         return
     desk = Desk(task.project_id)
     task = desk.task(task.id)
+    if not desk.project.worked_on_by(run.owner_id):
+        return
     free = task.run_id is None and desk.board.startable(task.status)
-    if free and desk.project.worked_on_by(run.owner_id) and not board.is_container(task.id):
+    if free and not board.is_container(task.id):
         begin(desk, task, run)
+    elif task.branch is None:
+        named = {**task.metadata, "git_branch": _branch_for(run)}
+        task.put(metadata=named, updated_at=now_ms())
 
 
 def run_ended(run: Run) -> None:

@@ -192,6 +192,21 @@ def test_the_branch_that_a_task_has_is_used_whether_or_not_the_executor_takes_th
     assert owner.get(TASK).json["metadata"]["git_branch"] == "topic/roof"
 
 
+@pytest.mark.parametrize("key", [None, "B"])
+def test_the_branch_of_a_task_that_is_not_to_be_begun_is_called_after_its_title_and_stays_so(
+    owner: FlaskClient, key: str | None
+):
+    owner.put(TASK, json={"title": ROOF})
+    with db.connection_context():
+        Task.update(status="done").execute()
+    first = spawn(owner, **({"swarm_task_key": key} if key else {})).json["run_id"]
+    assert named(owner, first) == (f"{ROOF_BRANCH}-{key}" if key else ROOF_BRANCH)
+    shown = owner.get(TASK).json
+    assert (shown["run_id"], shown["metadata"]["git_branch"]) == (None, ROOF_BRANCH)
+    owner.put(TASK, json={"title": "Mend something else"})
+    assert named(owner, spawn(owner).json["run_id"]) == ROOF_BRANCH
+
+
 def test_an_executor_with_a_key_works_beside_the_branch_of_a_task_that_another_one_has(
     owner: FlaskClient,
 ):
