@@ -129,6 +129,10 @@ class Task(Model):
         named = self.metadata.get("git_branch")
         return named if isinstance(named, str) and 0 < len(named) <= LONGEST_BRANCH else None
 
+    def name_branch(self, name: str | None) -> None:
+        """Have it worked on in this branch from now on."""
+        self.put(metadata={**self.metadata, "git_branch": name}, updated_at=now_ms())
+
     @property
     def notes(self) -> list[Any]:
         """What was said with its moves; people may have written something else there."""

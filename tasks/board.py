@@ -146,7 +146,7 @@ def branch_of(task: Task) -> tuple[str, bool]:
         if fresh.branch is not None:
             return fresh.branch, False
         branch = branches.task_branch(fresh.id, fresh.title)
-        fresh.put(metadata={**fresh.metadata, "git_branch": branch}, updated_at=now_ms())
+        fresh.name_branch(branch)
     return branch, True
 
 

@@ -63,8 +63,7 @@ def attach(run: Run) -> None:
     if free and not board.is_container(task.id):
         begin(desk, task, run)
     elif task.branch is None:
-        named = {**task.metadata, "git_branch": _branch_for(run)}
-        task.put(metadata=named, updated_at=now_ms())
+        task.name_branch(_branch_for(run))
 
 
 def run_ended(run: Run) -> None:

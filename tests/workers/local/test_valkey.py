@@ -72,41 +72,59 @@ def test_the_server_dies_with_the_process_that_started_it(tmp_path: Path) -> Non
 
 
 def crash(url: str, server: Charge) -> None:
-    """Have it keep a word, and end it without a farewell, as a crash of the machine does."""
+    """End it without a farewell, as a crash of the machine does."""
     with redis.Redis.from_url(url) as client:
-        client.xadd("stream", {"word": "kept"})
         os.kill(client.info()["process_id"], signal.SIGKILL)
     until(lambda: exited(server.process))
 
 
+def files(data: Path, kind: str) -> list[Path]:
+    return list(data.glob(f"valkey/data/appendonlydir/*.{kind}.*"))
+
+
 def spoil_end(data: Path) -> None:
     """What a full disk, or one that lost its power, leaves at the end of a file."""
-    with next(data.glob("valkey/data/appendonlydir/*.incr.aof")).open("ab") as file:
-        file.write(bytes(2838))
+    with files(data, "incr")[0].open("ab") as file:
+        file.write(bytes(3000))
 
 
-def spoil_all(data: Path) -> None:
-    for file in data.glob("valkey/data/appendonlydir/*.aof"):
-        file.write_bytes(b"nothing of ours" * 100)
+def spoil_appended(data: Path) -> None:
+    files(data, "incr")[0].write_bytes(bytes(3000))
 
 
-@pytest.mark.parametrize(("spoil", "left"), [(spoil_end, 1), (spoil_all, 0)])
-def test_one_that_crashed_starts_with_what_can_be_read(
-    tmp_path: Path, spoil: Callable[[Path], None], left: int
+def spoil_snapshot(data: Path) -> None:
+    files(data, "base")[0].write_bytes(bytes(3000))
+
+
+@pytest.mark.parametrize("crashed", [True, False])
+@pytest.mark.parametrize(
+    ("spoil", "left", "aside"),
+    [(spoil_end, 1, False), (spoil_appended, 0, False), (spoil_snapshot, 0, True)],
+)
+def test_one_whose_file_is_spoiled_starts_with_what_can_be_read(
+    tmp_path: Path, spoil: Callable[[Path], None], left: int, aside: bool, crashed: bool
 ) -> None:
-    with tended(tmp_path) as (first, server):
-        crash(first, server)
+    """And does so again: what was put aside then gives way."""
+    urls = set()
+    for _ in range(2):
+        with tended(tmp_path) as (url, server):
+            with redis.Redis.from_url(url) as client:
+                client.delete("stream")
+                client.xadd("stream", {"word": "kept"})
+            if crashed:
+                crash(url, server)
         spoil(tmp_path)
-    with valkey(tmp_path) as second, redis.Redis.from_url(second) as client:
-        assert second == first
-        assert client.xlen("stream") == left
-        client.xadd("stream", {"word": "kept"})
-    with valkey(tmp_path) as third, redis.Redis.from_url(third) as client:
-        assert client.xlen("stream") == left + 1
+        urls.add(url)
+        with valkey(tmp_path) as again, redis.Redis.from_url(again) as client:
+            assert client.xlen("stream") == left
+            assert (tmp_path / "valkey/data/unreadable").exists() == aside
+        urls.add(again)
+    assert len(urls) == 1
 
 
 def test_who_tends_it_starts_it_again_with_what_can_be_read(tmp_path: Path) -> None:
     with tended(tmp_path) as (url, server), redis.Redis.from_url(url, retry=None) as client:
+        client.xadd("stream", {"word": "kept"})
         crash(url, server)
         spoil_end(tmp_path)
 
